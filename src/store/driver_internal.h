@@ -1,0 +1,49 @@
+/*
+ * src/store/driver_internal.h - what a driver provides. Only the store layer's own files include this.
+ *
+ * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of its
+ * namesake in store.h. `upload_*` may be NULL only together (no parts: the sink buffers).
+ */
+#ifndef WALAGENT_STORE_DRIVER_INTERNAL_H
+#define WALAGENT_STORE_DRIVER_INTERNAL_H
+
+#include "walagent/store/store.h"
+
+#include <stdatomic.h>
+
+typedef struct wa_store_ops {
+    void (*free)(wa_store *store);
+    wa_status (*put)(wa_store *store, const char *key, const wa_body *body, const char *meta,
+                     wa_put_mode mode, wa_error *err);
+    /* tail: len last bytes, else [offset, offset+len). */
+    wa_status (*get)(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t len,
+                     wa_sink *to, uint64_t *ret_size, char **ret_meta, wa_error *err);
+    wa_status (*head)(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_modified,
+                      char **ret_meta, wa_error *err);
+    wa_status (*remove)(wa_store *store, const wa_strv *keys, wa_error *err);
+    wa_status (*list)(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg,
+                      wa_error *err);
+    wa_status (*upload_begin)(wa_store *store, const char *key, const char *meta,
+                              uint64_t part_size, wa_upload **ret, wa_error *err);
+    wa_status (*upload_part)(wa_upload *upload, unsigned number, const void *data, size_t len,
+                             wa_error *err);
+    wa_status (*upload_commit)(wa_upload *upload, wa_error *err);
+    void (*upload_free)(wa_upload *upload);
+    wa_status (*abort_uploads)(wa_store *store, const char *prefix, wa_time before,
+                               size_t *ret_count, wa_error *err);
+} wa_store_ops;
+
+/* Drivers embed this first. */
+struct wa_store {
+    const wa_store_ops *ops;
+    wa_store_traits traits;
+    atomic_uint_fast64_t puts, gets, heads, lists, deletes;
+};
+struct wa_upload {
+    wa_store *store;
+};
+
+wa_status wa_store_file_open(const wa_store_options *options, wa_store **ret, wa_error *err);
+wa_status wa_store_s3_open(const wa_store_options *options, wa_store **ret, wa_error *err);
+
+#endif
