@@ -1,8 +1,9 @@
 /*
- * src/store/driver_internal.h - what a driver provides. Only the store layer's own files include this.
+ * src/store/driver_internal.h - what a driver provides. Only the store layer's own files include
+ * this.
  *
- * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of its
- * namesake in store.h. `upload_*` may be NULL only together (no parts: the sink buffers).
+ * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of
+ * its namesake in store.h. `upload_*` may be NULL only together (no parts: the sink buffers).
  */
 #ifndef WALAGENT_STORE_DRIVER_INTERNAL_H
 #define WALAGENT_STORE_DRIVER_INTERNAL_H

@@ -20,10 +20,13 @@ typedef struct wa_buf {
     size_t max;
 } wa_buf;
 
-#define WA_BUF_INIT(max_bytes) {NULL, 0, 0, (max_bytes)}
+#define WA_BUF_INIT(max_bytes)                                                                     \
+    {                                                                                              \
+        NULL, 0, 0, (max_bytes)                                                                    \
+    }
 
 void wa_buf_init(wa_buf *buf, size_t max);
-void wa_buf_done(wa_buf *buf); /* frees; the buffer may be used again */
+void wa_buf_done(wa_buf *buf);  /* frees; the buffer may be used again */
 void wa_buf_reset(wa_buf *buf); /* len = 0, memory kept */
 wa_status wa_buf_append(wa_buf *buf, const void *data, size_t len, wa_error *err) WA_MUST_CHECK;
 wa_status wa_buf_reserve(wa_buf *buf, size_t more, wa_error *err) WA_MUST_CHECK;

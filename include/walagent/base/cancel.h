@@ -1,9 +1,9 @@
 /*
  * walagent/base/cancel.h - stop a piece of work from another thread.
  *
- * A flag and an eventfd that becomes readable, so that poll() wakes. Triggering is async-signal-safe
- * and final until reset. Every function that waits takes a `wa_cancel *` (NULL: cannot be cancelled)
- * and returns WA_CANCELLED.
+ * A flag and an eventfd that becomes readable, so that poll() wakes. Triggering is
+ * async-signal-safe and final until reset. Every function that waits takes a `wa_cancel *` (NULL:
+ * cannot be cancelled) and returns WA_CANCELLED.
  */
 #ifndef WALAGENT_BASE_CANCEL_H
 #define WALAGENT_BASE_CANCEL_H
@@ -28,7 +28,7 @@ wa_status wa_cancel_check(const wa_cancel *cancel, wa_error *err) WA_MUST_CHECK;
 /* Sleep; CANCELLED when triggered meanwhile. */
 wa_status wa_cancel_sleep(wa_cancel *cancel, uint64_t ms, wa_error *err) WA_MUST_CHECK;
 /* Wait until fd has one of `events` (POLLIN, POLLOUT). UNAVAILABLE when timeout_ms passes. */
-wa_status wa_cancel_poll(wa_cancel *cancel, int fd, short events, int timeout_ms, wa_error *err)
-    WA_MUST_CHECK;
+wa_status wa_cancel_poll(wa_cancel *cancel, int fd, short events, int timeout_ms,
+                         wa_error *err) WA_MUST_CHECK;
 
 #endif

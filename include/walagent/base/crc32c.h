@@ -1,5 +1,6 @@
 /*
- * walagent/base/crc32c.h - CRC-32C (Castagnoli), as PostgreSQL's WAL, control file and manifests use it.
+ * walagent/base/crc32c.h - CRC-32C (Castagnoli), as PostgreSQL's WAL, control file and manifests
+ * use it.
  *
  * SSE4.2 (three streams) or ARMv8 CRC instructions where the processor has them, slice-by-8
  * otherwise; chosen once at run time. Source: RFC 3720 appendix B.4 (polynomial and test vectors).

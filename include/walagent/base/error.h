@@ -40,7 +40,10 @@ typedef struct wa_error {
     char hint[WA_ERROR_HINT_SIZE];       /* empty: none */
 } wa_error;
 
-#define WA_ERROR_INIT {WA_OK, "", ""}
+#define WA_ERROR_INIT                                                                              \
+    {                                                                                              \
+        WA_OK, "", ""                                                                              \
+    }
 #define WA_MUST_CHECK __attribute__((warn_unused_result))
 #define WA_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 

@@ -1,10 +1,10 @@
 /*
  * walagent/base/file.h - files that are there after a crash, or not at all.
  *
- * A durable write goes to a temporary file in the same directory, is fsynced, renamed (or linked, when
- * nothing may be overwritten), and the directory is fsynced. A failed fsync is never retried: the
- * temporary file is removed and the error returned.
- * Errors: NOT_FOUND, EXISTS, DENIED, NO_SPACE, IO, each with the path in the message.
+ * A durable write goes to a temporary file in the same directory, is fsynced, renamed (or linked,
+ * when nothing may be overwritten), and the directory is fsynced. A failed fsync is never retried:
+ * the temporary file is removed and the error returned. Errors: NOT_FOUND, EXISTS, DENIED,
+ * NO_SPACE, IO, each with the path in the message.
  */
 #ifndef WALAGENT_BASE_FILE_H
 #define WALAGENT_BASE_FILE_H
@@ -29,8 +29,8 @@ wa_status wa_file_write(const char *path, const void *data, size_t len, mode_t m
 /* All of len at offset, retried over short counts and EINTR. `path` is for the message. */
 wa_status wa_pwrite_all(int fd, const void *data, size_t len, off_t offset, const char *path,
                         wa_error *err) WA_MUST_CHECK;
-wa_status wa_write_all(int fd, const void *data, size_t len, const char *path, wa_error *err)
-    WA_MUST_CHECK;
+wa_status wa_write_all(int fd, const void *data, size_t len, const char *path,
+                       wa_error *err) WA_MUST_CHECK;
 /* Exactly len bytes; CORRUPT when the file ends before. */
 wa_status wa_pread_all(int fd, void *data, size_t len, off_t offset, const char *path,
                        wa_error *err) WA_MUST_CHECK;
@@ -39,9 +39,11 @@ wa_status wa_fsync_dir(const char *path, wa_error *err) WA_MUST_CHECK;
 /* The directory that holds `path`. */
 wa_status wa_fsync_parent(const char *path, wa_error *err) WA_MUST_CHECK;
 wa_status wa_rename_durable(const char *from, const char *to, wa_error *err) WA_MUST_CHECK;
-/* Makes missing parents too; existing directories are fine. New directories are fsynced into their parent. */
+/* Makes missing parents too; existing directories are fine. New directories are fsynced into their
+ * parent. */
 wa_status wa_mkdir_p(const char *path, mode_t mode, wa_error *err) WA_MUST_CHECK;
-/* Removes the tree below and the directory itself; missing is fine. Symbolic links are not followed. */
+/* Removes the tree below and the directory itself; missing is fine. Symbolic links are not
+ * followed. */
 wa_status wa_remove_tree(const char *path, wa_error *err) WA_MUST_CHECK;
 bool wa_path_exists(const char *path);
 bool wa_dir_is_empty(const char *path); /* missing counts as empty */
@@ -51,7 +53,8 @@ const char *wa_path_base(const char *path); /* borrowed tail of path */
 char *wa_path_dir(const char *path);        /* owned; "." when there is none */
 uint64_t wa_disk_free(const char *path);    /* bytes; UINT64_MAX when unknown */
 
-/* An advisory lock (flock) held while the descriptor is open. CONFLICT when another process has it. */
+/* An advisory lock (flock) held while the descriptor is open. CONFLICT when another process has it.
+ */
 wa_status wa_lock_file(const char *path, int *ret_fd, wa_error *err) WA_MUST_CHECK;
 
 #endif

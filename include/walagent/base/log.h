@@ -1,16 +1,22 @@
 /*
  * walagent/base/log.h - one line per event, for people or for machines.
  *
- * Only the layers agent and cmd call this. Formats: text ("2026-11-23 02:14:00.123 UTC [pid] LOG:  message"
- * with HINT on its own line), logfmt, json (one object a line). To standard error; below the
- * configured level nothing is formatted. Thread-safe; one write() per line.
+ * Only the layers agent and cmd call this. Formats: text ("2026-11-23 02:14:00.123 UTC [pid] LOG:
+ * message" with HINT on its own line), logfmt, json (one object a line). To standard error; below
+ * the configured level nothing is formatted. Thread-safe; one write() per line.
  */
 #ifndef WALAGENT_BASE_LOG_H
 #define WALAGENT_BASE_LOG_H
 
 #include "walagent/base/error.h"
 
-typedef enum wa_log_level { WA_LOG_DEBUG, WA_LOG_INFO, WA_LOG_NOTICE, WA_LOG_WARNING, WA_LOG_ERROR } wa_log_level;
+typedef enum wa_log_level {
+    WA_LOG_DEBUG,
+    WA_LOG_INFO,
+    WA_LOG_NOTICE,
+    WA_LOG_WARNING,
+    WA_LOG_ERROR
+} wa_log_level;
 typedef enum wa_log_format { WA_LOG_TEXT, WA_LOG_LOGFMT, WA_LOG_JSON } wa_log_format;
 
 void wa_log_setup(wa_log_level least, wa_log_format format);

@@ -40,7 +40,7 @@ char *wa_strndup(const char *s, size_t len);
 void *wa_memdup(const void *p, size_t len);
 /* A new string, owned by the caller. */
 char *wa_format(const char *fmt, ...) WA_PRINTF(1, 2);
-void wa_freep(void *p); /* p is the address of any pointer */
+void wa_freep(void *p);  /* p is the address of any pointer */
 void wa_closep(int *fd); /* closes a descriptor >= 0 and sets -1 */
 
 #endif

@@ -21,8 +21,8 @@ typedef struct wa_strv {
     char **items;
     size_t count, capacity;
 } wa_strv;
-void wa_strv_add(wa_strv *v, const char *s);   /* copies */
-void wa_strv_take(wa_strv *v, char *s);        /* takes */
+void wa_strv_add(wa_strv *v, const char *s); /* copies */
+void wa_strv_take(wa_strv *v, char *s);      /* takes */
 void wa_strv_done(wa_strv *v);
 void wa_strv_sort(wa_strv *v); /* strcmp order */
 bool wa_strv_contains(const wa_strv *v, const char *s);

@@ -47,8 +47,8 @@ typedef struct wa_queue wa_queue;
 wa_queue *wa_queue_new(size_t capacity);
 void wa_queue_free(wa_queue *q);
 WA_DEFINE_CLEANUP(wa_queue, wa_queue_free)
-bool wa_queue_push(wa_queue *q, void *item);  /* false: closed (item not taken) */
-bool wa_queue_pop(wa_queue *q, void **ret);   /* false: closed and drained */
+bool wa_queue_push(wa_queue *q, void *item); /* false: closed (item not taken) */
+bool wa_queue_pop(wa_queue *q, void **ret);  /* false: closed and drained */
 void wa_queue_close(wa_queue *q);
 
 /*
@@ -59,8 +59,9 @@ void wa_queue_close(wa_queue *q);
  */
 typedef struct wa_pool wa_pool;
 typedef struct wa_job {
-    void (*run)(struct wa_job *job, size_t worker); /* worker: 0 .. workers-1, for per-worker contexts */
-    bool done; /* guarded by the pool */
+    void (*run)(struct wa_job *job,
+                size_t worker); /* worker: 0 .. workers-1, for per-worker contexts */
+    bool done;                  /* guarded by the pool */
 } wa_job;
 wa_status wa_pool_new(const char *name, size_t workers, size_t backlog, wa_pool **ret,
                       wa_error *err) WA_MUST_CHECK;
@@ -70,6 +71,6 @@ size_t wa_pool_workers(const wa_pool *pool);
 void wa_pool_submit(wa_pool *pool, wa_job *job); /* the job stays the caller's, alive until done */
 void wa_pool_wait(wa_pool *pool, wa_job *job);
 bool wa_pool_poll(wa_pool *pool, wa_job *job); /* true: done */
-size_t wa_processors(void); /* usable processors, at least 1 */
+size_t wa_processors(void);                    /* usable processors, at least 1 */
 
 #endif

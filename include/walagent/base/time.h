@@ -1,8 +1,8 @@
 /*
  * walagent/base/time.h - wall-clock times as PostgreSQL counts them, monotonic deadlines, RFC 3339.
  *
- * wa_time: microseconds since 2000-01-01 00:00:00 UTC (PostgreSQL's TimestampTz), 0 is a valid time;
- * WA_TIME_NONE means "no time". wa_mono: milliseconds of CLOCK_MONOTONIC.
+ * wa_time: microseconds since 2000-01-01 00:00:00 UTC (PostgreSQL's TimestampTz), 0 is a valid
+ * time; WA_TIME_NONE means "no time". wa_mono: milliseconds of CLOCK_MONOTONIC.
  */
 #ifndef WALAGENT_BASE_TIME_H
 #define WALAGENT_BASE_TIME_H

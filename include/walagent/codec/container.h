@@ -4,21 +4,20 @@
  *   zstd frame ... zstd frame            independent, content size and checksum set
  *   [skippable 0x184D2A5B]               bulky facts (JSON, own layout), optional
  *   skippable 0x184D2A5A                 facts: JSON, `"v":1` first, `"crc"` last, at most 16 KiB
- *   skippable 0x184D2A5E                 seek table of zstd's seekable format, per-frame checksums off;
- *                                        lists every frame before it, skippable ones with size 0
+ *   skippable 0x184D2A5E                 seek table of zstd's seekable format, per-frame checksums
+ * off; lists every frame before it, skippable ones with size 0
  *
- * The facts' members: "v", "kind", the caller's own, "raw_size", "xxh3" (XXH3-128 of the raw bytes, 32 hex
- * digits) and "crc" (CRC-32C, 8 hex digits, of the JSON text from its start up to the comma before
- * "crc"; a skippable frame has no checksum of its own).
+ * The facts' members: "v", "kind", the caller's own, "raw_size", "xxh3" (XXH3-128 of the raw bytes,
+ * 32 hex digits) and "crc" (CRC-32C, 8 hex digits, of the JSON text from its start up to the comma
+ * before "crc"; a skippable frame has no checksum of its own).
  *
  * Guarantees:
  *   (1) `zstd -d` gives the raw bytes.
- *   (2) what a reader returns was checked: every frame's zstd checksum and declared size; reading the
- *       whole also checks raw_size and xxh3.
- *   (3) frames are written in order whatever the number of workers: the bytes of an object depend on
- *       content, level and frame size only.
- * Memory: (pool workers + 2) x (frame_size + its compressed bound), plus one zstd context a worker.
- * Threads: a writer belongs to one thread. A reader may be used from several (each with its own scratch).
+ *   (2) what a reader returns was checked: every frame's zstd checksum and declared size; reading
+ * the whole also checks raw_size and xxh3. (3) frames are written in order whatever the number of
+ * workers: the bytes of an object depend on content, level and frame size only. Memory: (pool
+ * workers + 2) x (frame_size + its compressed bound), plus one zstd context a worker. Threads: a
+ * writer belongs to one thread. A reader may be used from several (each with its own scratch).
  * Errors: CORRUPT names the object and what is wrong.
  * Source: zstd_compression_format.md, "Skippable Frames"; zstd's contrib/seekable_format.
  */
@@ -33,17 +32,18 @@
 #include "walagent/codec/stream.h"
 
 #define WA_FACTS_MAX 16384
-#define WA_FRAME_TAIL (1024u * 1024)      /* frames of tail chunks */
-#define WA_FRAME_WAL (2u * 1024 * 1024)   /* frames of whole segments */
-#define WA_FRAME_PACK (4u * 1024 * 1024)  /* frames of packs */
+#define WA_FRAME_TAIL (1024u * 1024)     /* frames of tail chunks */
+#define WA_FRAME_WAL (2u * 1024 * 1024)  /* frames of whole segments */
+#define WA_FRAME_PACK (4u * 1024 * 1024) /* frames of packs */
 
 typedef struct wa_container_writer wa_container_writer;
 /* Borrows sink and pool (NULL: compress in this thread). level: 1..19. */
 wa_status wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size,
                                   wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
-wa_status wa_container_write(wa_container_writer *w, const void *data, size_t len, wa_error *err)
-    WA_MUST_CHECK;
-/* Without a copy: room in the current frame (at least 1 byte; may wait for a worker), then say how much of it was filled. */
+wa_status wa_container_write(wa_container_writer *w, const void *data, size_t len,
+                             wa_error *err) WA_MUST_CHECK;
+/* Without a copy: room in the current frame (at least 1 byte; may wait for a worker), then say how
+ * much of it was filled. */
 wa_status wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len,
                              wa_error *err) WA_MUST_CHECK;
 wa_status wa_container_advance(wa_container_writer *w, size_t len, wa_error *err) WA_MUST_CHECK;
@@ -51,8 +51,8 @@ uint64_t wa_container_raw_size(const wa_container_writer *w);
 uint64_t wa_container_stored_size(const wa_container_writer *w); /* so far; exact after finish */
 /* XXH3-128 of the raw bytes so far. */
 char *wa_container_hash(const wa_container_writer *w, char out[static WA_XXH_HEX]);
-/* Writes what is left, the facts (borrowed; members as the caller wants them, "kind" among them) and
- * the seek table. bulky may be NULL. Does not finish the sink. */
+/* Writes what is left, the facts (borrowed; members as the caller wants them, "kind" among them)
+ * and the seek table. bulky may be NULL. Does not finish the sink. */
 wa_status wa_container_finish(wa_container_writer *w, const json_t *facts, const json_t *bulky,
                               wa_error *err) WA_MUST_CHECK;
 void wa_container_writer_free(wa_container_writer *w);
@@ -70,17 +70,19 @@ typedef struct wa_frame_info {
 } wa_frame_info;
 
 typedef struct wa_container wa_container;
-/* Reads the end of the object (one range of up to 64 KiB, a second one only when that was too small).
- * Borrows ranges. */
+/* Reads the end of the object (one range of up to 64 KiB, a second one only when that was too
+ * small). Borrows ranges. */
 wa_status wa_container_open(wa_ranges *from, wa_container **ret, wa_error *err) WA_MUST_CHECK;
 void wa_container_free(wa_container *c);
 WA_DEFINE_CLEANUP(wa_container, wa_container_free)
 const json_t *wa_container_facts(const wa_container *c);
-wa_status wa_container_bulky(wa_container *c, json_t **ret, wa_error *err) WA_MUST_CHECK; /* NOT_FOUND: none */
-uint64_t wa_container_size(const wa_container *c); /* raw bytes */
-size_t wa_container_frames(const wa_container *c);  /* data frames only */
+wa_status wa_container_bulky(wa_container *c, json_t **ret,
+                             wa_error *err) WA_MUST_CHECK; /* NOT_FOUND: none */
+uint64_t wa_container_size(const wa_container *c);         /* raw bytes */
+size_t wa_container_frames(const wa_container *c);         /* data frames only */
 wa_frame_info wa_container_frame(const wa_container *c, size_t index);
-size_t wa_container_frame_at(const wa_container *c, uint64_t raw_offset); /* the frame that holds it */
+size_t wa_container_frame_at(const wa_container *c,
+                             uint64_t raw_offset); /* the frame that holds it */
 
 /* A decompression context; one a thread. */
 typedef struct wa_decoder wa_decoder;
@@ -93,10 +95,10 @@ wa_status wa_container_decode(const wa_container *c, wa_decoder *d, const wa_fra
 /* Fetch and decode the raw range [offset, offset+len) into out. */
 wa_status wa_container_read(const wa_container *c, wa_decoder *d, uint64_t offset, void *out,
                             size_t len, wa_error *err) WA_MUST_CHECK;
-/* Everything, in order, into a sink (not finished), decompressed by the pool (NULL: this thread); checks
- * raw_size and xxh3. */
-wa_status wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to, wa_error *err)
-    WA_MUST_CHECK;
+/* Everything, in order, into a sink (not finished), decompressed by the pool (NULL: this thread);
+ * checks raw_size and xxh3. */
+wa_status wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to,
+                                wa_error *err) WA_MUST_CHECK;
 /* One shot: a whole object in memory to its raw bytes and facts (facts may be NULL: not wanted). */
 wa_status wa_container_unpack(const void *data, size_t len, const char *name, wa_buf *ret,
                               json_t **ret_facts, wa_error *err) WA_MUST_CHECK;

@@ -1,8 +1,8 @@
 /*
  * walagent/codec/hash.h - content identity and the digests that protocols ask for.
  *
- * XXH3-128 (20 GB/s) identifies content in our own formats; canonical (big-endian) bytes, written as 32
- * lower-case hex digits. SHA-2 and MD5 come from OpenSSL's EVP, fetched once.
+ * XXH3-128 (20 GB/s) identifies content in our own formats; canonical (big-endian) bytes, written
+ * as 32 lower-case hex digits. SHA-2 and MD5 come from OpenSSL's EVP, fetched once.
  */
 #ifndef WALAGENT_CODEC_HASH_H
 #define WALAGENT_CODEC_HASH_H
@@ -22,11 +22,19 @@ char *wa_xxh_hex(const wa_xxh *h, char out[static WA_XXH_HEX]); /* of what was f
 void wa_xxh_free(wa_xxh *h);
 char *wa_xxh_of(const void *data, size_t len, char out[static WA_XXH_HEX]);
 
-typedef enum wa_digest_kind { WA_MD5, WA_SHA1, WA_SHA224, WA_SHA256, WA_SHA384, WA_SHA512 } wa_digest_kind;
+typedef enum wa_digest_kind {
+    WA_MD5,
+    WA_SHA1,
+    WA_SHA224,
+    WA_SHA256,
+    WA_SHA384,
+    WA_SHA512
+} wa_digest_kind;
 #define WA_DIGEST_MAX 64
 #define WA_SHA256_HEX 65
 size_t wa_digest_size(wa_digest_kind kind);
-void wa_digest_of(wa_digest_kind kind, const void *data, size_t len, uint8_t out[static WA_DIGEST_MAX]);
+void wa_digest_of(wa_digest_kind kind, const void *data, size_t len,
+                  uint8_t out[static WA_DIGEST_MAX]);
 typedef struct wa_digest wa_digest;
 wa_digest *wa_digest_new(wa_digest_kind kind);
 void wa_digest_update(wa_digest *d, const void *data, size_t len);

@@ -2,9 +2,9 @@
  * walagent/codec/json.h - jansson with our errors: parse, typed getters, dump.
  *
  * Getters fail with CORRUPT and name the key and the document ("what"), so that a damaged object is
- * named. Optional forms (_or) take a fallback when the key is missing and still fail on a wrong type.
- * LSNs are strings "X/X" in JSON for people and scripts; 64-bit numbers that may pass 2^53 (system
- * identifiers) are strings.
+ * named. Optional forms (_or) take a fallback when the key is missing and still fail on a wrong
+ * type. LSNs are strings "X/X" in JSON for people and scripts; 64-bit numbers that may pass 2^53
+ * (system identifiers) are strings.
  */
 #ifndef WALAGENT_CODEC_JSON_H
 #define WALAGENT_CODEC_JSON_H
@@ -23,10 +23,10 @@ wa_json_freep(json_t **p)
     json_decref(*p);
     *p = NULL;
 }
-wa_status wa_json_parse(const char *text, size_t len, const char *what, json_t **ret, wa_error *err)
-    WA_MUST_CHECK;
-wa_status wa_json_get_string(const json_t *obj, const char *key, const char *what,
-                             const char **ret, wa_error *err) WA_MUST_CHECK; /* borrowed */
+wa_status wa_json_parse(const char *text, size_t len, const char *what, json_t **ret,
+                        wa_error *err) WA_MUST_CHECK;
+wa_status wa_json_get_string(const json_t *obj, const char *key, const char *what, const char **ret,
+                             wa_error *err) WA_MUST_CHECK; /* borrowed */
 wa_status wa_json_get_i64(const json_t *obj, const char *key, const char *what, int64_t *ret,
                           wa_error *err) WA_MUST_CHECK;
 wa_status wa_json_get_u64(const json_t *obj, const char *key, const char *what, uint64_t *ret,
@@ -38,7 +38,7 @@ int64_t wa_json_i64_or(const json_t *obj, const char *key, int64_t fallback);
 uint64_t wa_json_u64_or(const json_t *obj, const char *key, uint64_t fallback);
 bool wa_json_bool_or(const json_t *obj, const char *key, bool fallback);
 /* Set a member; aborts on exhaustion. Strings that are not UTF-8 are escaped as \xNN text. */
-void wa_json_set(json_t *obj, const char *key, json_t *value); /* takes value */
+void wa_json_set(json_t *obj, const char *key, json_t *value);            /* takes value */
 void wa_json_set_string(json_t *obj, const char *key, const char *value); /* NULL: null */
 void wa_json_set_i64(json_t *obj, const char *key, int64_t value);
 void wa_json_set_u64(json_t *obj, const char *key, uint64_t value); /* above 2^53: decimal string */

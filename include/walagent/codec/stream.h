@@ -3,7 +3,8 @@
  *
  * A chain is built from structs that begin with wa_sink. write, finish and free are three different
  * calls, so that committed and abandoned differ: finish makes what was written final, free without
- * a finish before abandons it. A sink is used by one thread. Ranges may be read from several threads.
+ * a finish before abandons it. A sink is used by one thread. Ranges may be read from several
+ * threads.
  */
 #ifndef WALAGENT_CODEC_STREAM_H
 #define WALAGENT_CODEC_STREAM_H
@@ -29,7 +30,7 @@ wa_status wa_sink_write(wa_sink *sink, const void *data, size_t len, wa_error *e
 wa_status wa_sink_finish(wa_sink *sink, wa_error *err) WA_MUST_CHECK;
 void wa_sink_free(wa_sink *sink); /* NULL is fine */
 WA_DEFINE_CLEANUP(wa_sink, wa_sink_free)
-wa_sink *wa_sink_to_buf(wa_buf *buf); /* borrows buf; NO_SPACE at its cap */
+wa_sink *wa_sink_to_buf(wa_buf *buf);             /* borrows buf; NO_SPACE at its cap */
 wa_sink *wa_sink_to_fd(int fd, const char *name); /* borrows fd; writes sequentially */
 
 typedef struct wa_ranges wa_ranges;
@@ -43,8 +44,8 @@ struct wa_ranges {
     uint64_t size;
     const char *name; /* for messages; borrowed */
 };
-wa_status wa_ranges_read(wa_ranges *ranges, uint64_t offset, void *out, size_t len, wa_error *err)
-    WA_MUST_CHECK;
+wa_status wa_ranges_read(wa_ranges *ranges, uint64_t offset, void *out, size_t len,
+                         wa_error *err) WA_MUST_CHECK;
 void wa_ranges_free(wa_ranges *ranges);
 WA_DEFINE_CLEANUP(wa_ranges, wa_ranges_free)
 wa_ranges *wa_ranges_of_memory(const void *data, size_t len, const char *name); /* borrows both */

@@ -1,10 +1,11 @@
 /*
  * walagent/net/http.h - an HTTP client on libcurl with deadlines.
  *
- * One handle (and so one kept-alive connection) per wa_http; a wa_http belongs to one thread at a time.
- * No redirect is followed (S3 requests must be signed again), no Expect header is sent, a transfer slower
- * than 1 kB/s for 20 s is ended, connecting takes at most 10 s. Transport errors, time-outs: UNAVAILABLE;
- * unknown CA or wrong host name: DENIED with a hint. The HTTP status is the caller's to judge.
+ * One handle (and so one kept-alive connection) per wa_http; a wa_http belongs to one thread at a
+ * time. No redirect is followed (S3 requests must be signed again), no Expect header is sent, a
+ * transfer slower than 1 kB/s for 20 s is ended, connecting takes at most 10 s. Transport errors,
+ * time-outs: UNAVAILABLE; unknown CA or wrong host name: DENIED with a hint. The HTTP status is the
+ * caller's to judge.
  */
 #ifndef WALAGENT_NET_HTTP_H
 #define WALAGENT_NET_HTTP_H
@@ -36,11 +37,11 @@ typedef struct wa_http_request {
     const wa_strv *headers; /* "Name: value" */
     const void *body;       /* or NULL */
     uint64_t body_len;
-    int body_fd;            /* used when body is NULL and body_len > 0; read at body_offset */
+    int body_fd; /* used when body is NULL and body_len > 0; read at body_offset */
     uint64_t body_offset;
     wa_http_body_fn on_body; /* for 2xx only; NULL: into response.body */
     void *on_body_arg;
-    wa_mono deadline;       /* 0: only the stall limit */
+    wa_mono deadline; /* 0: only the stall limit */
     wa_cancel *cancel;
 } wa_http_request;
 

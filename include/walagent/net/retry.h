@@ -1,8 +1,8 @@
 /*
  * walagent/net/retry.h - the one place where retries live: a budget of attempts and time.
  *
- * Exponential backoff from 50 ms to 5 s with full jitter; a server's Retry-After wins (up to 30 s). Never
- * past the deadline. Only UNAVAILABLE is retried.
+ * Exponential backoff from 50 ms to 5 s with full jitter; a server's Retry-After wins (up to 30 s).
+ * Never past the deadline. Only UNAVAILABLE is retried.
  */
 #ifndef WALAGENT_NET_RETRY_H
 #define WALAGENT_NET_RETRY_H
@@ -12,17 +12,18 @@
 #include "walagent/base/time.h"
 
 typedef struct wa_retry {
-    wa_mono deadline;   /* no attempt begins after it */
-    unsigned attempts;  /* made so far */
+    wa_mono deadline;  /* no attempt begins after it */
+    unsigned attempts; /* made so far */
     unsigned max_attempts;
     uint64_t retry_after_ms; /* of the last answer; 0: none */
-    wa_cancel *cancel;  /* borrowed, may be NULL */
+    wa_cancel *cancel;       /* borrowed, may be NULL */
 } wa_retry;
 
 #define WA_RETRY_ATTEMPTS 10
 void wa_retry_init(wa_retry *r, uint64_t budget_ms, wa_cancel *cancel);
-/* After a failure: waits and returns true when another attempt is due; false when the budget is spent, it was
- * cancelled, or err->status is not UNAVAILABLE. When the budget is spent, the number of attempts is put into err. */
+/* After a failure: waits and returns true when another attempt is due; false when the budget is
+ * spent, it was cancelled, or err->status is not UNAVAILABLE. When the budget is spent, the number
+ * of attempts is put into err. */
 bool wa_retry_again(wa_retry *r, wa_error *err);
 
 #endif

@@ -9,18 +9,20 @@
 wa_store *wa_store_mem_new(void);
 
 typedef enum wa_fault {
-    WA_FAULT_FAIL,      /* the call fails with UNAVAILABLE before anything happens */
-    WA_FAULT_LOSE_REPLY, /* the call is carried out, then answered with UNAVAILABLE */
-    WA_FAULT_TEAR,      /* put: UNAVAILABLE and nothing written; get: ends early with CORRUPT or UNAVAILABLE */
-    WA_FAULT_FLIP,      /* get: one bit is flipped */
+    WA_FAULT_FAIL,          /* the call fails with UNAVAILABLE before anything happens */
+    WA_FAULT_LOSE_REPLY,    /* the call is carried out, then answered with UNAVAILABLE */
+    WA_FAULT_TEAR,          /* put: UNAVAILABLE and nothing written; get: ends early with CORRUPT or
+                               UNAVAILABLE */
+    WA_FAULT_FLIP,          /* get: one bit is flipped */
     WA_FAULT_TRUNCATE_LIST, /* list: fails after half of the objects */
-    WA_FAULT_DENY       /* DENIED */
+    WA_FAULT_DENY           /* DENIED */
 } wa_fault;
 /* Takes inner. */
 wa_store *wa_store_fault_new(wa_store *inner);
-/* The n-th call (1-based, counted from now) of kind ("put", "get", ..., "any") meets the fault; `repeat` more
- * times after that. Replaces what was set before. */
-void wa_store_fault_set(wa_store *fault, const char *kind, unsigned nth, unsigned repeat, wa_fault what);
+/* The n-th call (1-based, counted from now) of kind ("put", "get", ..., "any") meets the fault;
+ * `repeat` more times after that. Replaces what was set before. */
+void wa_store_fault_set(wa_store *fault, const char *kind, unsigned nth, unsigned repeat,
+                        wa_fault what);
 unsigned wa_store_fault_hits(const wa_store *fault);
 
 #endif

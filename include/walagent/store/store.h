@@ -1,25 +1,26 @@
 /*
- * walagent/store/store.h - the object store: a flat name space of immutable-ish objects with public facts.
+ * walagent/store/store.h - the object store: a flat name space of immutable-ish objects with public
+ * facts.
  *
  * Drivers: file:// (directory), s3://, mem (tests), fault (tests; wraps another one).
  *
- * Keys: '/'-separated, printable ASCII [A-Za-z0-9._/=-], no leading slash, no empty or dot component, at most
- * 900 bytes; else INVALID.
- * Public facts ("meta"): a JSON text of at most 1 KiB that head and get return with the object. On S3
- * user-metadata x-amz-meta-wa (more than 255 bytes continue in x-amz-meta-wa-2 ...), on file:// a
- * sibling "<key>.meta" made durable first (so ".meta" is no legal end of a key).
+ * Keys: '/'-separated, printable ASCII [A-Za-z0-9._/=-], no leading slash, no empty or dot
+ * component, at most 900 bytes; else INVALID. Public facts ("meta"): a JSON text of at most 1 KiB
+ * that head and get return with the object. On S3 user-metadata x-amz-meta-wa (more than 255 bytes
+ * continue in x-amz-meta-wa-2 ...), on file:// a sibling "<key>.meta" made durable first (so
+ * ".meta" is no legal end of a key).
  *
  * Guarantees:
- *   (1) put returned OK: the object is durable and whole; a failed put leaves no partial object under the key
- *       (it may, after UNAVAILABLE, appear whole later).
- *   (2) WA_PUT_CREATE never replaces: EXISTS when the key is taken. Where conditional_put is false, the driver
- *       looks before it writes, and that is said in wa_store_traits. When our own retried PUT meets its
- *       first try (412), the driver compares size and meta and content checksum and answers OK.
- *   (3) NOT_FOUND is a positive answer of the store; every failure to find out is something else.
- * Threads: all calls from any thread; the driver keeps a connection per concurrent call (pool, at most 32).
- * Deadlines: every call ends within the store's budget (options), or when cancelled.
- * Errors: NOT_FOUND, EXISTS, UNAVAILABLE (budget spent), DENIED, CORRUPT, NO_SPACE, CANCELLED, INVALID,
- *   UNSUPPORTED; messages name the key and the store's URL.
+ *   (1) put returned OK: the object is durable and whole; a failed put leaves no partial object
+ * under the key (it may, after UNAVAILABLE, appear whole later). (2) WA_PUT_CREATE never replaces:
+ * EXISTS when the key is taken. Where conditional_put is false, the driver looks before it writes,
+ * and that is said in wa_store_traits. When our own retried PUT meets its first try (412), the
+ * driver compares size and meta and content checksum and answers OK. (3) NOT_FOUND is a positive
+ * answer of the store; every failure to find out is something else. Threads: all calls from any
+ * thread; the driver keeps a connection per concurrent call (pool, at most 32). Deadlines: every
+ * call ends within the store's budget (options), or when cancelled. Errors: NOT_FOUND, EXISTS,
+ * UNAVAILABLE (budget spent), DENIED, CORRUPT, NO_SPACE, CANCELLED, INVALID, UNSUPPORTED; messages
+ * name the key and the store's URL.
  */
 #ifndef WALAGENT_STORE_STORE_H
 #define WALAGENT_STORE_STORE_H
@@ -56,12 +57,12 @@ typedef struct wa_object {
 } wa_object;
 
 typedef struct wa_store_traits {
-    const char *scheme;    /* "file", "s3", "mem" */
-    const char *url;       /* for people; no secrets */
-    bool conditional_put;  /* create-only is atomic at the store (S3: what the probe found) */
-    bool multipart;        /* uploads of unknown size go in parts */
-    uint64_t part_size;    /* suggested bytes of a part */
-    size_t parallel;       /* suggested concurrent transfers */
+    const char *scheme;   /* "file", "s3", "mem" */
+    const char *url;      /* for people; no secrets */
+    bool conditional_put; /* create-only is atomic at the store (S3: what the probe found) */
+    bool multipart;       /* uploads of unknown size go in parts */
+    uint64_t part_size;   /* suggested bytes of a part */
+    size_t parallel;      /* suggested concurrent transfers */
 } wa_store_traits;
 
 /* Everything a driver may need; strings borrowed during open. */
@@ -70,13 +71,13 @@ typedef struct wa_store_options {
     const char *s3_endpoint, *s3_region, *s3_addressing;
     const char *s3_access_key_id, *s3_secret_access_key, *s3_session_token, *s3_profile;
     const char *s3_ca_file, *s3_storage_class, *s3_sse, *s3_sse_kms_key_id;
-    bool s3_insecure;          /* s3_verify_tls = off */
-    uint64_t budget_ms;        /* of one call with its retries; 0: 60 s */
-    wa_cancel *cancel;         /* ends every call; may be NULL */
+    bool s3_insecure;   /* s3_verify_tls = off */
+    uint64_t budget_ms; /* of one call with its retries; 0: 60 s */
+    wa_cancel *cancel;  /* ends every call; may be NULL */
 } wa_store_options;
 
-wa_status wa_store_open(const wa_store_options *options, wa_store **ret, wa_error *err)
-    WA_MUST_CHECK;
+wa_status wa_store_open(const wa_store_options *options, wa_store **ret,
+                        wa_error *err) WA_MUST_CHECK;
 void wa_store_free(wa_store *store);
 WA_DEFINE_CLEANUP(wa_store, wa_store_free)
 const wa_store_traits *wa_store_get_traits(const wa_store *store);
@@ -84,25 +85,27 @@ const wa_store_traits *wa_store_get_traits(const wa_store *store);
 /* meta may be NULL. */
 wa_status wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
                        wa_put_mode mode, wa_error *err) WA_MUST_CHECK;
-/* [offset, offset+len), or to the end when len is UINT64_MAX. ret_meta: owned by the caller; may be NULL (not wanted).
- * Appends to ret, whose cap bounds it (NO_SPACE). */
+/* [offset, offset+len), or to the end when len is UINT64_MAX. ret_meta: owned by the caller; may be
+ * NULL (not wanted). Appends to ret, whose cap bounds it (NO_SPACE). */
 wa_status wa_store_get(wa_store *store, const char *key, uint64_t offset, uint64_t len, wa_buf *ret,
                        char **ret_meta, wa_error *err) WA_MUST_CHECK;
 /* The last `len` bytes (all, if smaller) and the object's size, in one request. */
 wa_status wa_store_get_tail(wa_store *store, const char *key, uint64_t len, wa_buf *ret,
                             uint64_t *ret_size, char **ret_meta, wa_error *err) WA_MUST_CHECK;
-/* Whole object into a sink (not finished); bytes may come in any portions. Not retried after the first byte was
- * delivered: a driver resumes with a range instead. */
-wa_status wa_store_get_to(wa_store *store, const char *key, wa_sink *to, wa_error *err)
-    WA_MUST_CHECK;
+/* Whole object into a sink (not finished); bytes may come in any portions. Not retried after the
+ * first byte was delivered: a driver resumes with a range instead. */
+wa_status wa_store_get_to(wa_store *store, const char *key, wa_sink *to,
+                          wa_error *err) WA_MUST_CHECK;
 /* ret_meta: owned by the caller ("" when none), may be NULL. */
 wa_status wa_store_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_modified,
                         char **ret_meta, wa_error *err) WA_MUST_CHECK;
-/* Missing keys are fine. Batched (1,000 a request). All are tried; the first failure is reported. */
+/* Missing keys are fine. Batched (1,000 a request). All are tried; the first failure is reported.
+ */
 wa_status wa_store_delete(wa_store *store, const wa_strv *keys, wa_error *err) WA_MUST_CHECK;
 
-/* Called per object (prefixes: object->key ends in '/', size 0) in key order. Any status but OK ends the listing and is
- * returned; WA_CANCELLED with an untouched err is "enough", and list returns OK. */
+/* Called per object (prefixes: object->key ends in '/', size 0) in key order. Any status but OK
+ * ends the listing and is returned; WA_CANCELLED with an untouched err is "enough", and list
+ * returns OK. */
 typedef wa_status (*wa_list_fn)(void *arg, const wa_object *object, wa_error *err);
 typedef struct wa_list_options {
     const char *prefix;
@@ -113,9 +116,10 @@ typedef struct wa_list_options {
 wa_status wa_store_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg,
                         wa_error *err) WA_MUST_CHECK;
 
-/* An upload in parts, several at a time from several threads. S3: multipart; file://: pwrite into a temporary file. Visible
- * only after commit. Number n is 1-based; on S3 all but the last have at least 5 MiB; on file:// the parts' offsets follow
- * from part_size, so all but the last have exactly part_size bytes. */
+/* An upload in parts, several at a time from several threads. S3: multipart; file://: pwrite into a
+ * temporary file. Visible only after commit. Number n is 1-based; on S3 all but the last have at
+ * least 5 MiB; on file:// the parts' offsets follow from part_size, so all but the last have
+ * exactly part_size bytes. */
 typedef struct wa_upload wa_upload;
 wa_status wa_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t part_size,
                           wa_upload **ret, wa_error *err) WA_MUST_CHECK;
@@ -124,21 +128,24 @@ wa_status wa_upload_part(wa_upload *upload, unsigned number, const void *data, s
 wa_status wa_upload_commit(wa_upload *upload, wa_error *err) WA_MUST_CHECK;
 void wa_upload_free(wa_upload *upload); /* aborts unless committed */
 WA_DEFINE_CLEANUP(wa_upload, wa_upload_free)
-/* Abort uploads under the prefix that were begun before `before` (what killed processes left). ret_count may be NULL. */
+/* Abort uploads under the prefix that were begun before `before` (what killed processes left).
+ * ret_count may be NULL. */
 wa_status wa_store_abort_uploads(wa_store *store, const char *prefix, wa_time before,
                                  size_t *ret_count, wa_error *err) WA_MUST_CHECK;
 
-/* A sink that uploads what is written as the object `key`: one PUT when it fits into one part, an upload in parts (sent by
- * `threads` own threads) otherwise. finish makes it visible. */
+/* A sink that uploads what is written as the object `key`: one PUT when it fits into one part, an
+ * upload in parts (sent by `threads` own threads) otherwise. finish makes it visible. */
 wa_status wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t threads,
                             wa_sink **ret, wa_error *err) WA_MUST_CHECK;
-/* Random access to an object (one ranged get a read). The size comes from a head when size is UINT64_MAX. */
+/* Random access to an object (one ranged get a read). The size comes from a head when size is
+ * UINT64_MAX. */
 wa_status wa_store_ranges(wa_store *store, const char *key, uint64_t size, wa_ranges **ret,
                           wa_error *err) WA_MUST_CHECK;
 
-/* Does the store honour If-None-Match? Writes, re-writes and removes a probe object; sets traits.conditional_put. */
-wa_status wa_store_probe(wa_store *store, const char *prefix, bool *ret_conditional, wa_error *err)
-    WA_MUST_CHECK;
+/* Does the store honour If-None-Match? Writes, re-writes and removes a probe object; sets
+ * traits.conditional_put. */
+wa_status wa_store_probe(wa_store *store, const char *prefix, bool *ret_conditional,
+                         wa_error *err) WA_MUST_CHECK;
 /* What was found earlier (recorded at init). */
 void wa_store_set_conditional(wa_store *store, bool conditional);
 /* Requests made so far by kind ("put", "get", "head", "list", "delete"), for metrics and tests. */
