@@ -20,9 +20,15 @@
 
 typedef enum wa_write_mode {
     WA_WRITE_REPLACE = 0, /* rename over what is there */
-    WA_WRITE_CREATE = 1   /* EXISTS when the name is taken; atomic against other writers */
+    WA_WRITE_CREATE = 1   /* EXISTS when the name is taken (durably: it survives a crash); atomic
+                           * against other writers */
 } wa_write_mode;
 
+/* The temporary files of durable writes begin with this; a listing should pass them over. */
+#define WA_FILE_TMP_PREFIX ".walagent-tmp-"
+
+/* `ret` is an initialised buffer; its content is replaced. NO_SPACE when the file is larger than
+ * max. */
 wa_status wa_file_read(const char *path, size_t max, wa_buf *ret, wa_error *err) WA_MUST_CHECK;
 wa_status wa_file_write(const char *path, const void *data, size_t len, mode_t mode,
                         wa_write_mode how, wa_error *err) WA_MUST_CHECK;
@@ -45,8 +51,10 @@ wa_status wa_mkdir_p(const char *path, mode_t mode, wa_error *err) WA_MUST_CHECK
 /* Removes the tree below and the directory itself; missing is fine. Symbolic links are not
  * followed. */
 wa_status wa_remove_tree(const char *path, wa_error *err) WA_MUST_CHECK;
+/* The name is there, a dangling link included. True also when it could not be looked up: only a
+ * positive absence is false. */
 bool wa_path_exists(const char *path);
-bool wa_dir_is_empty(const char *path); /* missing counts as empty */
+bool wa_dir_is_empty(const char *path); /* missing counts as empty; unreadable does not */
 /* dir + "/" + name, owned by the caller. */
 char *wa_path_join(const char *dir, const char *name);
 const char *wa_path_base(const char *path); /* borrowed tail of path */

@@ -25,7 +25,7 @@ void wa_log(wa_log_level level, const char *fmt, ...) WA_PRINTF(2, 3);
 void wa_log_error(wa_log_level level, const wa_error *err, const char *fmt, ...) WA_PRINTF(3, 4);
 /* How many lines of each level were written, for metrics. */
 unsigned long wa_log_count(wa_log_level level);
-/* The last ERROR or WARNING line's message and time, for status. False: none yet. */
+/* The last line of that level: message and time (a wa_time), for status. False: none yet. */
 bool wa_log_last(wa_log_level level, char *message, unsigned long size, long long *ret_time);
 
 #endif

@@ -53,7 +53,7 @@ void wa_queue_close(wa_queue *q);
 
 /*
  * Worker pool. A job runs once on some worker; jobs are started in the order of submission. Submit
- * blocks while `backlog` jobs wait. wait() waits for one job, done() for none outstanding.
+ * blocks while `backlog` jobs wait. wait() waits for one job.
  * The job's result lives in memory of the caller. Threads: all calls from any thread, but not from
  * inside a job of the same pool (it could wait for itself).
  */

@@ -21,6 +21,7 @@ wa_time wa_time_now(void);
 int64_t wa_time_to_unix_us(wa_time t);
 wa_time wa_time_from_unix_us(int64_t us);
 /* "2026-11-23 02:14:00.123456+00" (PostgreSQL's ISO output in UTC). Returns out. */
+/* WA_TIME_NONE prints as "-" in all forms. */
 char *wa_time_format(wa_time t, char out[static WA_TIME_TEXT]);
 /* "2026-11-23T02:14:00.123456Z" (RFC 3339), for JSON. */
 char *wa_time_format_rfc3339(wa_time t, char out[static WA_TIME_TEXT]);

@@ -1,0 +1,212 @@
+/*
+ * crc32c.c - CRC-32C by the processor's instructions, or by eight tables.
+ *
+ * Bit-reflected: the polynomial's x^0 is the top bit. Appending n zero bytes multiplies the
+ * register by x^(8n) modulo the polynomial; by that the sums of three streams, which the processor
+ * computes side by side because one instruction waits three cycles for the one before, become one.
+ */
+#include "walagent/base/crc32c.h"
+
+#include "crc32c_internal.h"
+#include "walagent/base/bytes.h"
+#include "walagent/base/error.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_acle.h>
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+#define POLYNOMIAL 0x82F63B78U
+
+typedef uint32_t (*update_fn)(uint32_t reg, const unsigned char *p, size_t len);
+
+static uint32_t slices[8][256];
+static _Atomic(update_fn) chosen;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static uint32_t
+times_x(uint32_t a)
+{
+    return a >> 1 ^ ((a & 1) != 0 ? POLYNOMIAL : 0);
+}
+
+static void
+fill_slices(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t reg = i;
+        for (int bit = 0; bit < 8; bit++)
+            reg = times_x(reg);
+        slices[0][i] = reg;
+    }
+    for (int k = 1; k < 8; k++)
+        for (uint32_t i = 0; i < 256; i++)
+            slices[k][i] = slices[k - 1][i] >> 8 ^ slices[0][slices[k - 1][i] & 255];
+}
+
+static uint32_t
+update_by_tables(uint32_t reg, const unsigned char *p, size_t len)
+{
+    for (; len >= 8; p += 8, len -= 8) {
+        uint32_t low = wa_get_u32le(p) ^ reg;
+        uint32_t high = wa_get_u32le(p + 4);
+        reg = slices[7][low & 255] ^ slices[6][low >> 8 & 255] ^ slices[5][low >> 16 & 255] ^
+              slices[4][low >> 24] ^ slices[3][high & 255] ^ slices[2][high >> 8 & 255] ^
+              slices[1][high >> 16 & 255] ^ slices[0][high >> 24];
+    }
+    for (; len > 0; p++, len--)
+        reg = reg >> 8 ^ slices[0][(reg ^ *p) & 255];
+    return reg;
+}
+
+#if defined(__x86_64__)
+
+/* Two sizes of three-stream blocks; each has a table that appends its length in zero bytes. */
+#define LONG_BLOCK 4096
+#define SHORT_BLOCK 256
+
+typedef uint32_t zeros_table[4][256];
+static zeros_table long_zeros;
+static zeros_table short_zeros;
+
+static uint32_t
+multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = 1U << 31; bit != 0; bit >>= 1) {
+        if ((a & bit) != 0)
+            product ^= b;
+        b = times_x(b);
+    }
+    return product;
+}
+
+static uint32_t
+power_of_x8(size_t n)
+{
+    uint32_t power = 1U << 31;  /* x^0 */
+    uint32_t square = 1U << 23; /* x^8 */
+    for (; n > 0; n >>= 1) {
+        if ((n & 1) != 0)
+            power = multiply(power, square);
+        square = multiply(square, square);
+    }
+    return power;
+}
+
+static void
+fill_zeros(zeros_table table, size_t n)
+{
+    uint32_t factor = power_of_x8(n);
+    for (int byte = 0; byte < 4; byte++)
+        for (uint32_t i = 0; i < 256; i++)
+            table[byte][i] = multiply(factor, i << (8 * byte));
+}
+
+static uint32_t
+append_zeros(zeros_table table, uint32_t reg)
+{
+    return table[0][reg & 255] ^ table[1][reg >> 8 & 255] ^ table[2][reg >> 16 & 255] ^
+           table[3][reg >> 24];
+}
+
+__attribute__((target("sse4.2"))) static uint32_t
+update_three_streams(uint32_t reg, const unsigned char *p, size_t block, zeros_table zeros)
+{
+    uint64_t a = reg;
+    uint64_t b = 0;
+    uint64_t c = 0;
+    for (size_t i = 0; i < block; i += 8) {
+        a = _mm_crc32_u64(a, wa_get_u64le(p + i));
+        b = _mm_crc32_u64(b, wa_get_u64le(p + block + i));
+        c = _mm_crc32_u64(c, wa_get_u64le(p + 2 * block + i));
+    }
+    reg = append_zeros(zeros, (uint32_t)a) ^ (uint32_t)b;
+    return append_zeros(zeros, reg) ^ (uint32_t)c;
+}
+
+__attribute__((target("sse4.2"))) static uint32_t
+update_by_sse42(uint32_t reg, const unsigned char *p, size_t len)
+{
+    for (; len > 0 && ((uintptr_t)p & 7) != 0; p++, len--)
+        reg = _mm_crc32_u8(reg, *p);
+    for (; len >= 3 * LONG_BLOCK; p += 3 * LONG_BLOCK, len -= 3 * LONG_BLOCK)
+        reg = update_three_streams(reg, p, LONG_BLOCK, long_zeros);
+    for (; len >= 3 * SHORT_BLOCK; p += 3 * SHORT_BLOCK, len -= 3 * SHORT_BLOCK)
+        reg = update_three_streams(reg, p, SHORT_BLOCK, short_zeros);
+    for (; len >= 8; p += 8, len -= 8)
+        reg = (uint32_t)_mm_crc32_u64(reg, wa_get_u64le(p));
+    for (; len > 0; p++, len--)
+        reg = _mm_crc32_u8(reg, *p);
+    return reg;
+}
+
+static update_fn
+prepare_hardware(void)
+{
+    if (!__builtin_cpu_supports("sse4.2"))
+        return NULL;
+    fill_zeros(long_zeros, LONG_BLOCK);
+    fill_zeros(short_zeros, SHORT_BLOCK);
+    return update_by_sse42;
+}
+
+#elif defined(__aarch64__)
+
+__attribute__((target("+crc"))) static uint32_t
+update_by_armv8(uint32_t reg, const unsigned char *p, size_t len)
+{
+    for (; len >= 8; p += 8, len -= 8)
+        reg = __crc32cd(reg, wa_get_u64le(p));
+    for (; len > 0; p++, len--)
+        reg = __crc32cb(reg, *p);
+    return reg;
+}
+
+static update_fn
+prepare_hardware(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0 ? update_by_armv8 : NULL;
+}
+
+#else
+
+static update_fn
+prepare_hardware(void)
+{
+    return NULL;
+}
+
+#endif
+
+static void
+choose(void)
+{
+    fill_slices();
+    update_fn hardware = prepare_hardware();
+    atomic_store(&chosen, hardware != NULL ? hardware : update_by_tables);
+}
+
+uint32_t
+wa_crc32c(uint32_t crc, const void *data, size_t len)
+{
+    update_fn update = atomic_load_explicit(&chosen, memory_order_acquire);
+    if (update == NULL) {
+        WA_ASSERT(pthread_once(&once, choose) == 0);
+        update = atomic_load(&chosen);
+    }
+    return ~update(~crc, data, len);
+}
+
+uint32_t
+wa_crc32c_portable(uint32_t crc, const void *data, size_t len)
+{
+    WA_ASSERT(pthread_once(&once, choose) == 0);
+    return ~update_by_tables(~crc, data, len);
+}
