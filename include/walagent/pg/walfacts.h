@@ -30,8 +30,9 @@ typedef struct wa_checkpoint_fact {
     wa_tli tli, prev_tli;
 } wa_checkpoint_fact;
 
-#define WA_FACTS_POINTS 64 /* restore points and checkpoints kept per piece; more set `overflow`   \
-                            */
+#define WA_FACTS_POINTS                                                                            \
+    64 /* restore points and checkpoints kept per piece; more set `overflow`                       \
+        */
 
 typedef struct wa_wal_facts {
     wa_lsn first_record,

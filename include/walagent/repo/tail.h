@@ -1,0 +1,60 @@
+/*
+ * walagent/repo/tail.h - chunks of the unfinished segment.
+ *
+ *   tail/<TLI8>-<id8>/<SEG24>/<EPOCH8>/<START16>.zst   container, kind "tail"; START is its first
+ * new LSN
+ *
+ * A chunk's bytes are [base, end) (base = START, or the segment's start when it is cumulative). The
+ * next chunk's START is the end of the last one, and it is created only once: two writers cannot
+ * both extend the tail. An empty chunk (base = end = START) seals the epoch. At most about 64 live
+ * chunks a segment: after 32 small ones the next is cumulative.
+ */
+#ifndef WALAGENT_REPO_TAIL_H
+#define WALAGENT_REPO_TAIL_H
+
+#include "walagent/repo/wal_object.h"
+
+typedef struct wa_chunk {
+    uint32_t epoch;
+    wa_lsn start, base, end; /* base and end are 0 until its public facts were read */
+    bool seal;
+    uint64_t stored_size;
+    wa_time modified;
+    char *key;
+} wa_chunk;
+typedef struct wa_chunks {
+    wa_chunk *items; /* ordered by epoch, start */
+    size_t count;
+} wa_chunks;
+void wa_chunks_done(wa_chunks *c);
+
+/* data: bytes [base, base+len). EXISTS when START is taken (the caller reads the winner: FORMATS.md
+ * 6). */
+wa_status wa_tail_put(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
+                      wa_lsn base, const void *data, size_t len, const wa_wal_facts *facts,
+                      bool checked, wa_error *err) WA_MUST_CHECK;
+wa_status wa_tail_put_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
+                           wa_error *err) WA_MUST_CHECK;
+wa_status wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
+                       wa_error *err) WA_MUST_CHECK;
+/* Read one chunk: its facts and bytes (appended to ret). */
+wa_status wa_tail_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, const wa_chunk *chunk,
+                      wa_buf *ret, wa_wal_info *ret_info, wa_wal_facts *ret_facts,
+                      wa_error *err) WA_MUST_CHECK;
+/* The unfinished segment as far as the chain of chunks reaches: newest cumulative chunk, then on
+ * from it (over epochs: a chain continues in the next epoch from where the last was sealed or
+ * ended). out has segment_size bytes: valid prefix, then zeroes. ret_end: behind the last valid
+ * byte. NOT_FOUND: no chunk. CORRUPT names the chunk. */
+wa_status wa_tail_assemble(wa_repo *repo, const wa_branch *branch, wa_segno segno, void *out,
+                           wa_lsn *ret_end, wa_wal_facts *ret_facts, wa_error *err) WA_MUST_CHECK;
+/* End of the chain without its bytes (listing and at most a few heads). NOT_FOUND: no chunk. */
+wa_status wa_tail_end(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *ret_end,
+                      wa_time *ret_modified, wa_error *err) WA_MUST_CHECK;
+/* Segments of a branch that have chunks, in order. Caller frees. */
+wa_status wa_tail_segments(wa_repo *repo, const wa_branch *branch, wa_segno **ret,
+                           size_t *ret_count, wa_error *err) WA_MUST_CHECK;
+/* Remove the chunks of a segment whose whole object exists. */
+wa_status wa_tail_remove(wa_repo *repo, const wa_branch *branch, wa_segno segno,
+                         wa_error *err) WA_MUST_CHECK;
+
+#endif
