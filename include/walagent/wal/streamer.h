@@ -1,0 +1,99 @@
+/*
+ * walagent/wal/streamer.h - WAL from the server into the archive: receiver, spool, shipper as one
+ * subsystem.
+ *
+ *   server --COPY BOTH--> receiver --checks--> spool (fdatasync) --> shipper --> chunks and
+ * segments in the repositories ^                                        |
+ *                            +-------- durable position --------------+--> flush reported
+ *
+ * Guarantees (asserted):
+ *   (1) flush is reported only for bytes that are contiguous and durable in every required
+ * repository (or the spool, with acknowledge = spool); write only for bytes fsynced in the spool or
+ * durable in the repositories; apply never. (2) reported positions never go backwards on one
+ * timeline, and a server must first show the acknowledged bytes again (after a reconnect the stream
+ * begins at or before the durable position's segment and is compared with what is known) before
+ * anything more is acknowledged. (3) bytes of one timeline are archived in order without holes, or
+ * the hole is declared: an event, status, and a base backup asked for. (4) kill -9 at any
+ * instruction loses nothing acknowledged and leaves nothing half-written under a final name. (5)
+ * the disk used by the spool stays within spool_max: then reading stops and status messages go on.
+ * States: STARTING (repository and server not both seen yet), RECONCILING, STREAMING, SWITCHING
+ * (timeline), WAITING (another writer), FENCED, RETRYING (with backoff), STOPPED. Ownership:
+ * borrows repo, conninfo strings, events callback; owns connections, spool, threads. Threads: run()
+ * blocks in one thread until cancelled; status() from any. Errors:    run() returns only when
+ * cancelled (OK after an orderly end) or on what retrying can't cure: CONFLICT (another cluster),
+ * UNSUPPORTED, INVALID (configuration), IO/NO_SPACE that a person must look at is retried and shown
+ * in status. Source: PostgreSQL documentation, "Streaming Replication Protocol".
+ */
+#ifndef WALAGENT_WAL_STREAMER_H
+#define WALAGENT_WAL_STREAMER_H
+
+#include "walagent/base/cancel.h"
+#include "walagent/base/log.h"
+#include "walagent/repo/lineage.h"
+#include "walagent/repo/wal_object.h"
+
+typedef struct wa_streamer_options {
+    const char *conninfo; /* several hosts allowed */
+    const char *slot;
+    const char *spool_dir;
+    uint64_t spool_max;
+    uint64_t tail_interval_ms;
+    bool acknowledge_spool; /* flush = spooled */
+    bool stop_on_damage;    /* [archive] on_damage */
+    size_t jobs;            /* compression workers */
+    /* One line of news for the log; called from any thread, must not block. hint may be "". */
+    void (*on_event)(void *arg, wa_log_level level, const char *message, const char *hint);
+    void *on_event_arg;
+} wa_streamer_options;
+
+typedef enum wa_stream_state {
+    WA_STREAM_STARTING,
+    WA_STREAM_RECONCILING,
+    WA_STREAM_STREAMING,
+    WA_STREAM_SWITCHING,
+    WA_STREAM_WAITING,
+    WA_STREAM_FENCED,
+    WA_STREAM_RETRYING,
+    WA_STREAM_STOPPED
+} wa_stream_state;
+
+typedef struct wa_streamer_status {
+    wa_stream_state state;
+    char host[256]; /* of the server streamed from; "" */
+    wa_branch branch;
+    bool synchronous; /* the server waits for our flush */
+    wa_lsn received, spooled, durable, server_end, slot_restart;
+    wa_time received_time, durable_time, server_time; /* when each last moved */
+    uint64_t lag_bytes;                               /* server_end - durable */
+    uint64_t lag_ms;      /* age of the oldest received byte that is not durable; 0: none */
+    uint64_t lag_commits; /* commits received and not durable */
+    uint64_t spool_bytes, spool_max;
+    uint64_t segments_archived, chunks_archived, bytes_received, bytes_stored;
+    uint64_t reconnects, conflicts, damaged;
+    uint32_t epoch;
+    char slot_status[16];
+    int64_t slot_safe_wal_size;
+    wa_lsn hole_begin, hole_end; /* the newest declared hole; 0: none */
+    char last_error[512];
+    wa_time last_error_time;
+} wa_streamer_status;
+const char *wa_stream_state_name(wa_stream_state s);
+
+typedef struct wa_streamer wa_streamer;
+wa_status wa_streamer_new(wa_repo *repo, const wa_streamer_options *options, wa_streamer **ret,
+                          wa_error *err) WA_MUST_CHECK;
+wa_status wa_streamer_run(wa_streamer *s, wa_cancel *cancel, wa_error *err) WA_MUST_CHECK;
+void wa_streamer_get_status(wa_streamer *s, wa_streamer_status *ret);
+/* What the streamer knows about a whole segment: true when it is durable in the archive, then with
+ * its content's XXH3-128 (raw bytes), so that archive-push of a streamed segment costs one
+ * checksum. Remembers the last 4,096. */
+bool wa_streamer_knows(wa_streamer *s, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
+                       wa_branch *ret_branch);
+/* The agent's spool can serve the unfinished segment: bytes that are durable, or (for a local
+ * standby) received. NOT_FOUND. */
+wa_status wa_streamer_wait_durable(wa_streamer *s, wa_lsn lsn, int timeout_ms,
+                                   wa_error *err) WA_MUST_CHECK;
+void wa_streamer_free(wa_streamer *s);
+WA_DEFINE_CLEANUP(wa_streamer, wa_streamer_free)
+
+#endif
