@@ -1,0 +1,42 @@
+/*
+ * walagent/wal/get.h - restore_command: one file of the archive to a path.
+ *
+ * Mode: the base name of the target RECOVERYXLOG or RECOVERYHISTORY is server recovery
+ * (standby.signal in the data directory: STANDBY; else recovery.signal: RECOVERY); anything else is
+ * RAW (pg_rewind, a person): every branch, WAL past forks, no prefetch, fsynced. Rules: CONTINUITY
+ * "archive-get", FORMATS 15, 17, 18, 21. A missing file and a failed look-up are never confused.
+ * The target appears whole or not at all (temporary file beside it, rename); exactly segment_size
+ * bytes. An unfinished segment is served from tail chunks, zero-padded, never shorter than what is
+ * in the local pg_wal, never less than was served before in the same recovery.
+ */
+#ifndef WALAGENT_WAL_GET_H
+#define WALAGENT_WAL_GET_H
+
+#include "walagent/base/cancel.h"
+#include "walagent/repo/lineage.h"
+#include "walagent/repo/wal_object.h"
+
+typedef enum wa_get_mode { WA_GET_RAW, WA_GET_STANDBY, WA_GET_RECOVERY } wa_get_mode;
+
+typedef struct wa_get_options {
+    wa_repo *repo;        /* loaded */
+    wa_pool *pool;        /* may be NULL */
+    const char *data_dir; /* PGDATA: the server's working directory; "." */
+    wa_cancel *cancel;
+} wa_get_options;
+
+typedef struct wa_get_result {
+    wa_lsn end; /* segments: behind the last valid byte */
+    bool from_tail;
+    char note[256]; /* what a person would want to know; "" */
+} wa_get_result;
+
+wa_get_mode wa_get_mode_of(const char *data_dir, const char *target);
+/* NOT_FOUND: positively absent. One attempt: the caller (front, agent) repeats within get_timeout
+ * or pitr_timeout. */
+wa_status wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name,
+                      const char *target, wa_get_result *ret, wa_error *err) WA_MUST_CHECK;
+/* The documented exit code of archive-get for a mode and a status. */
+int wa_get_exit_code(wa_get_mode mode, wa_status status);
+
+#endif

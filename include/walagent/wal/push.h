@@ -1,0 +1,44 @@
+/*
+ * walagent/wal/push.h - archive_command: one file of pg_wal into the archive.
+ *
+ * Rules: CONTINUITY "archive-push" and FORMATS 13, 19, 20 as docs/formats.md states them. OK means
+ * durable. The same content again is OK. Other content: CONFLICT, kept in quarantine, both named.
+ * Wrong system identifier, size, or name against the page's address: CONFLICT. An incomplete
+ * segment is never stored under its whole name: its valid prefix becomes a cumulative chunk (or is
+ * there already), and the answer is OK. A segment that contradicts itself is read twice; the same
+ * both times: archived with checked = false, a warning. Any timeline is archived under its own
+ * branch; nothing is adopted here.
+ */
+#ifndef WALAGENT_WAL_PUSH_H
+#define WALAGENT_WAL_PUSH_H
+
+#include "walagent/base/cancel.h"
+#include "walagent/repo/wal_object.h"
+#include "walagent/wal/streamer.h"
+
+typedef struct wa_push_options {
+    wa_repo *repo; /* loaded */
+    wa_streamer
+        *streamer; /* the agent's; NULL elsewhere: a streamed segment then costs a head request */
+    wa_pool *pool; /* for compression; NULL: this thread */
+    bool stop_on_damage;
+    wa_cancel *cancel;
+} wa_push_options;
+
+typedef struct wa_push_result {
+    wa_put_outcome outcome;
+    wa_branch branch;
+    bool checked;
+    char warning[512]; /* "" when there is none */
+} wa_push_result;
+
+/* path: the file (absolute or relative to the working directory); its base name is the WAL file
+ * name. The directory of `path` is looked at for histories (to tell the branch). */
+wa_status wa_push_file(const wa_push_options *options, const char *path, wa_push_result *ret,
+                       wa_error *err) WA_MUST_CHECK;
+
+/* Look-ahead: files that archive_status says are ready, in order, after `name`; at most max. */
+wa_status wa_push_ready_after(const char *wal_dir, const char *name, size_t max, wa_strv *ret,
+                              wa_error *err) WA_MUST_CHECK;
+
+#endif
