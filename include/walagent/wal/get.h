@@ -13,10 +13,9 @@
 #define WALAGENT_WAL_GET_H
 
 #include "walagent/base/cancel.h"
+#include "walagent/base/hook.h"
 #include "walagent/repo/lineage.h"
 #include "walagent/repo/wal_object.h"
-
-typedef enum wa_get_mode { WA_GET_RAW, WA_GET_STANDBY, WA_GET_RECOVERY } wa_get_mode;
 
 typedef struct wa_get_options {
     wa_repo *repo;        /* loaded */
@@ -31,12 +30,8 @@ typedef struct wa_get_result {
     char note[256]; /* what a person would want to know; "" */
 } wa_get_result;
 
-wa_get_mode wa_get_mode_of(const char *data_dir, const char *target);
 /* NOT_FOUND: positively absent. One attempt: the caller (front, agent) repeats within get_timeout
  * or pitr_timeout. */
 wa_status wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name,
                       const char *target, wa_get_result *ret, wa_error *err) WA_MUST_CHECK;
-/* The documented exit code of archive-get for a mode and a status. */
-int wa_get_exit_code(wa_get_mode mode, wa_status status);
-
 #endif
