@@ -4,21 +4,31 @@
  *   zstd frame ... zstd frame            independent, content size and checksum set
  *   [skippable 0x184D2A5B]               bulky facts (JSON, own layout), optional
  *   skippable 0x184D2A5A                 facts: JSON, `"v":1` first, `"crc"` last, at most 16 KiB
- *   skippable 0x184D2A5E                 seek table of zstd's seekable format, per-frame checksums
- * off; lists every frame before it, skippable ones with size 0
+ *   skippable 0x184D2A5E                 seek table of zstd's seekable format, without checksums;
+ *                                        lists every frame before it, skippable ones with size 0
  *
  * The facts' members: "v", "kind", the caller's own, "raw_size", "xxh3" (XXH3-128 of the raw bytes,
- * 32 hex digits) and "crc" (CRC-32C, 8 hex digits, of the JSON text from its start up to the comma
- * before "crc"; a skippable frame has no checksum of its own).
+ * 32 hex digits), "frames_crc" (CRC-32C, 8 hex digits, of the stored bytes of the data frames: a
+ * decoder does not look at every bit), "bulky_size" (bytes of the bulky JSON; only with one) and
+ * "crc" (CRC-32C of the JSON text from its start up to the comma before "crc"; a skippable frame
+ * has no checksum of its own). The bulky JSON is sealed likewise: "v" first, "crc" last.
  *
  * Guarantees:
  *   (1) `zstd -d` gives the raw bytes.
  *   (2) what a reader returns was checked: every frame's zstd checksum and declared size; reading
- * the whole also checks raw_size and xxh3. (3) frames are written in order whatever the number of
- * workers: the bytes of an object depend on content, level and frame size only. Memory: (pool
- * workers + 2) x (frame_size + its compressed bound), plus one zstd context a worker. Threads: a
- * writer belongs to one thread. A reader may be used from several (each with its own scratch).
- * Errors: CORRUPT names the object and what is wrong.
+ *       the whole also checks raw_size, xxh3 and frames_crc, so no flipped bit goes unnoticed.
+ *   (3) frames are written in order whatever the number of workers: the bytes of an object depend
+ *       on content, level and frame size only.
+ *
+ * Memory: (workers + 2) x (frame_size + its compressed bound), plus one zstd context a worker.
+ *
+ * Threads: a writer belongs to one thread. A reader may be used from several, each with its
+ * decoder.
+ *
+ * Errors: CORRUPT names the object and what is wrong; UNSUPPORTED a newer version; INVALID facts
+ * that are too large. After a writer's call has failed only free may follow; it waits for jobs that
+ * still run.
+ *
  * Source: zstd_compression_format.md, "Skippable Frames"; zstd's contrib/seekable_format.
  */
 #ifndef WALAGENT_CODEC_CONTAINER_H
@@ -32,12 +42,16 @@
 #include "walagent/codec/stream.h"
 
 #define WA_FACTS_MAX 16384
+#define WA_BULKY_MAX (16u * 1024 * 1024)
+#define WA_FRAME_MAX (8u * 1024 * 1024)  /* readers refuse frames with more content */
+#define WA_FRAMES_MAX (1u << 20)         /* and objects with more frames */
 #define WA_FRAME_TAIL (1024u * 1024)     /* frames of tail chunks */
 #define WA_FRAME_WAL (2u * 1024 * 1024)  /* frames of whole segments */
 #define WA_FRAME_PACK (4u * 1024 * 1024) /* frames of packs */
 
 typedef struct wa_container_writer wa_container_writer;
-/* Borrows sink and pool (NULL: compress in this thread). level: 1..19. */
+/* Borrows sink and pool (NULL: compress in this thread). level: 1..19. frame_size: 1..WA_FRAME_MAX.
+ */
 wa_status wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size,
                                   wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
 wa_status wa_container_write(wa_container_writer *w, const void *data, size_t len,
@@ -51,14 +65,15 @@ uint64_t wa_container_raw_size(const wa_container_writer *w);
 uint64_t wa_container_stored_size(const wa_container_writer *w); /* so far; exact after finish */
 /* XXH3-128 of the raw bytes so far. */
 char *wa_container_hash(const wa_container_writer *w, char out[static WA_XXH_HEX]);
-/* Writes what is left, the facts (borrowed; members as the caller wants them, "kind" among them)
- * and the seek table. bulky may be NULL. Does not finish the sink. */
+/* Writes what is left, the facts (borrowed; members as the caller wants them, "kind" among them,
+ * none of the container's own) and the seek table. bulky (an object) may be NULL. Does not finish
+ * the sink. */
 wa_status wa_container_finish(wa_container_writer *w, const json_t *facts, const json_t *bulky,
                               wa_error *err) WA_MUST_CHECK;
 void wa_container_writer_free(wa_container_writer *w);
 WA_DEFINE_CLEANUP(wa_container_writer, wa_container_writer_free)
 
-/* One shot for small objects: raw bytes and facts to a container in memory. */
+/* One shot for small objects: raw bytes and facts to a container in memory, appended to ret. */
 wa_status wa_container_pack(const void *data, size_t len, int level, const json_t *facts,
                             const json_t *bulky, wa_buf *ret, wa_error *err) WA_MUST_CHECK;
 
@@ -81,8 +96,8 @@ wa_status wa_container_bulky(wa_container *c, json_t **ret,
 uint64_t wa_container_size(const wa_container *c);         /* raw bytes */
 size_t wa_container_frames(const wa_container *c);         /* data frames only */
 wa_frame_info wa_container_frame(const wa_container *c, size_t index);
-size_t wa_container_frame_at(const wa_container *c,
-                             uint64_t raw_offset); /* the frame that holds it */
+/* The frame that holds it; past the end: the number of frames. */
+size_t wa_container_frame_at(const wa_container *c, uint64_t raw_offset);
 
 /* A decompression context; one a thread. */
 typedef struct wa_decoder wa_decoder;
@@ -99,7 +114,9 @@ wa_status wa_container_read(const wa_container *c, wa_decoder *d, uint64_t offse
  * checks raw_size and xxh3. */
 wa_status wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to,
                                 wa_error *err) WA_MUST_CHECK;
-/* One shot: a whole object in memory to its raw bytes and facts (facts may be NULL: not wanted). */
+/* One shot: a whole object in memory to its raw bytes, appended to ret (NO_SPACE at its cap), and
+ * facts (ret_facts may be NULL: not wanted). Every byte of the object is checked, the bulky facts
+ * too. */
 wa_status wa_container_unpack(const void *data, size_t len, const char *name, wa_buf *ret,
                               json_t **ret_facts, wa_error *err) WA_MUST_CHECK;
 

@@ -2,9 +2,11 @@
  * walagent/codec/json.h - jansson with our errors: parse, typed getters, dump.
  *
  * Getters fail with CORRUPT and name the key and the document ("what"), so that a damaged object is
- * named. Optional forms (_or) take a fallback when the key is missing and still fail on a wrong
- * type. LSNs are strings "X/X" in JSON for people and scripts; 64-bit numbers that may pass 2^53
- * (system identifiers) are strings.
+ * named. Optional forms (_or) give the fallback when the key is missing or its value is of another
+ * type; where a wrong type matters, use the getter.
+ * Documents with two members of one name are refused.
+ * LSNs are strings "X/X" in JSON for people and scripts; 64-bit numbers that may pass 2^53 (system
+ * identifiers) are strings.
  */
 #ifndef WALAGENT_CODEC_JSON_H
 #define WALAGENT_CODEC_JSON_H

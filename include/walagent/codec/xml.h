@@ -1,9 +1,10 @@
 /*
  * walagent/codec/xml.h - S3's small XML answers, by path (expat underneath).
  *
- * The callback gets each element that holds text when it ends: its path without name spaces
- * ("ListBucketResult/Contents/Key") and its text, and each end of an element that has children with
- * text NULL. Entities are never expanded beyond the five of XML; a DOCTYPE is CORRUPT.
+ * The callback gets each element without children when it ends: its path without name spaces
+ * ("ListBucketResult/Contents/Key") and its text ("" when empty), and each end of an element that
+ * has children with text NULL. A failure of the callback ends the parse and is returned as it is.
+ * Entities are never expanded beyond the five of XML; a DOCTYPE is CORRUPT.
  */
 #ifndef WALAGENT_CODEC_XML_H
 #define WALAGENT_CODEC_XML_H

@@ -1,0 +1,384 @@
+/*
+ * codec/container_writer.c - raw bytes in, frames out in order, facts and seek table at the end.
+ * The format's byte table is in container_internal.h.
+ *
+ * A ring of slots, each with room for one raw frame and its compressed form: [oldest, oldest +
+ * in_flight) are at the workers, `current` is being filled. Results are written to the sink by the
+ * caller's thread, oldest first. Without a pool there is one slot, and whole frames are compressed
+ * where the caller has them.
+ */
+#include "container_internal.h"
+
+#include "walagent/base/bytes.h"
+#include "walagent/base/crc32c.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+typedef struct slot {
+    wa_job job; /* first: the job is the slot */
+    wa_container_writer *writer;
+    uint8_t *raw;
+    size_t raw_len;
+    const void *source; /* raw, or the caller's bytes */
+    void *out;
+    size_t result; /* of ZSTD_compress2 */
+} slot;
+
+struct wa_container_writer {
+    wa_sink *to;
+    wa_pool *pool;
+    int level;
+    size_t frame_size, bound;
+    bool broken;
+    ZSTD_CCtx **contexts; /* one a worker, made by it on first use */
+    size_t context_count;
+    slot *slots;
+    size_t slot_count, oldest, in_flight;
+    slot *current; /* NULL: none has room yet */
+    wa_xxh *hash;
+    uint32_t frames_crc;
+    uint64_t raw_size, stored_size;
+    wa_buf table; /* seek table entries */
+};
+
+wa_status
+wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size,
+                        wa_container_writer **ret, wa_error *err)
+{
+    WA_ASSERT(frame_size > 0 && frame_size <= WA_FRAME_MAX);
+    if (level < 1 || level > 19)
+        return wa_error_set(err, WA_INVALID, "compression level %d is not in 1..19", level);
+    wa_container_writer *w = wa_calloc(1, sizeof *w);
+    w->to = to;
+    w->pool = pool;
+    w->level = level;
+    w->frame_size = frame_size;
+    w->bound = ZSTD_compressBound(frame_size);
+    w->context_count = pool ? wa_pool_workers(pool) : 1;
+    w->contexts = wa_calloc(w->context_count, sizeof(ZSTD_CCtx *));
+    w->slot_count = pool ? w->context_count + 2 : 1;
+    w->slots = wa_calloc(w->slot_count, sizeof(slot));
+    w->hash = wa_xxh_new();
+    wa_buf_init(&w->table, (size_t)WA_FRAMES_MAX * WA_SEEK_ENTRY + WA_SEEK_FOOTER);
+    *ret = w;
+    return WA_OK;
+}
+
+void
+wa_container_writer_free(wa_container_writer *w)
+{
+    if (!w)
+        return;
+    for (; w->in_flight > 0; w->in_flight--) {
+        wa_pool_wait(w->pool, &w->slots[w->oldest].job);
+        w->oldest = (w->oldest + 1) % w->slot_count;
+    }
+    for (size_t i = 0; i < w->slot_count; i++) {
+        free(w->slots[i].raw);
+        free(w->slots[i].out);
+    }
+    for (size_t i = 0; i < w->context_count; i++)
+        ZSTD_freeCCtx(w->contexts[i]);
+    free(w->slots);
+    free(w->contexts);
+    wa_xxh_free(w->hash);
+    wa_buf_done(&w->table);
+    free(w);
+}
+
+static wa_status
+broken(wa_container_writer *w, wa_status status)
+{
+    w->broken = true;
+    return status;
+}
+
+static wa_status
+check_usable(const wa_container_writer *w, wa_error *err)
+{
+    if (w->broken)
+        return wa_error_set(err, WA_FAILED,
+                            "the object was finished, or writing it has failed before");
+    return WA_OK;
+}
+
+static ZSTD_CCtx *
+worker_context(wa_container_writer *w, size_t worker)
+{
+    ZSTD_CCtx *ctx = w->contexts[worker];
+
+    if (ctx)
+        return ctx;
+    ctx = ZSTD_createCCtx();
+    WA_ASSERT(ctx);
+    WA_ASSERT(!ZSTD_isError(ZSTD_CCtx_setParameter(ctx, ZSTD_c_compressionLevel, w->level)));
+    WA_ASSERT(!ZSTD_isError(ZSTD_CCtx_setParameter(ctx, ZSTD_c_checksumFlag, 1)));
+    WA_ASSERT(!ZSTD_isError(ZSTD_CCtx_setParameter(ctx, ZSTD_c_contentSizeFlag, 1)));
+    w->contexts[worker] = ctx;
+    return ctx;
+}
+
+static void
+compress_slot(wa_job *job, size_t worker)
+{
+    slot *s = (slot *)job;
+    wa_container_writer *w = s->writer;
+
+    s->result = ZSTD_compress2(worker_context(w, worker), s->out, w->bound, s->source, s->raw_len);
+}
+
+static wa_status
+write_stored(wa_container_writer *w, const void *data, size_t len, wa_error *err)
+{
+    wa_status status = wa_sink_write(w->to, data, len, err);
+
+    if (status != WA_OK)
+        return broken(w, status);
+    w->stored_size += len;
+    return WA_OK;
+}
+
+static wa_status
+add_entry(wa_container_writer *w, size_t size, size_t raw_size, wa_error *err)
+{
+    uint8_t entry[WA_SEEK_ENTRY];
+
+    wa_put_u32le(entry, (uint32_t)size);
+    wa_put_u32le(entry + 4, (uint32_t)raw_size);
+    if (wa_buf_append(&w->table, entry, sizeof entry, err) != WA_OK)
+        return broken(
+            w, wa_error_set(err, WA_NO_SPACE, "an object has more than %u frames", WA_FRAMES_MAX));
+    return WA_OK;
+}
+
+static wa_status
+write_frame(wa_container_writer *w, slot *s, wa_error *err)
+{
+    if (ZSTD_isError(s->result))
+        return broken(w, wa_error_set(err, WA_FAILED, "could not compress %zu bytes: %s",
+                                      s->raw_len, ZSTD_getErrorName(s->result)));
+    WA_TRY(add_entry(w, s->result, s->raw_len, err));
+    WA_TRY(write_stored(w, s->out, s->result, err));
+    w->frames_crc = wa_crc32c(w->frames_crc, s->out, s->result);
+    s->raw_len = 0;
+    return WA_OK;
+}
+
+/* Write the oldest frame that is at the workers. */
+static wa_status
+collect_oldest(wa_container_writer *w, wa_error *err)
+{
+    slot *s = &w->slots[w->oldest];
+
+    wa_pool_wait(w->pool, &s->job);
+    w->oldest = (w->oldest + 1) % w->slot_count;
+    w->in_flight--;
+    return write_frame(w, s, err);
+}
+
+/* Compress len bytes at source, now or by a worker. */
+static wa_status
+submit(wa_container_writer *w, slot *s, const void *source, size_t len, wa_error *err)
+{
+    s->writer = w;
+    s->source = source;
+    s->raw_len = len;
+    if (!s->out)
+        s->out = wa_malloc(w->bound);
+    if (!w->pool) {
+        compress_slot(&s->job, 0);
+        return write_frame(w, s, err);
+    }
+    s->job = (wa_job){.run = compress_slot};
+    wa_pool_submit(w->pool, &s->job);
+    w->in_flight++;
+    while (w->in_flight > 0 && wa_pool_poll(w->pool, &w->slots[w->oldest].job))
+        WA_TRY(collect_oldest(w, err));
+    return WA_OK;
+}
+
+static wa_status
+submit_current(wa_container_writer *w, wa_error *err)
+{
+    slot *s = WA_TAKE(w->current);
+
+    return s ? submit(w, s, s->raw, s->raw_len, err) : WA_OK;
+}
+
+wa_status
+wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len, wa_error *err)
+{
+    WA_TRY(check_usable(w, err));
+    if (w->current && w->current->raw_len == w->frame_size)
+        WA_TRY(submit_current(w, err));
+    if (!w->current) {
+        if (w->in_flight == w->slot_count)
+            WA_TRY(collect_oldest(w, err));
+        slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
+        s->raw_len = 0;
+        if (!s->raw)
+            s->raw = wa_malloc(w->frame_size);
+        w->current = s;
+    }
+    *ret_room = w->current->raw + w->current->raw_len;
+    *ret_len = w->frame_size - w->current->raw_len;
+    return WA_OK;
+}
+
+wa_status
+wa_container_advance(wa_container_writer *w, size_t len, wa_error *err)
+{
+    WA_TRY(check_usable(w, err));
+    if (len == 0)
+        return WA_OK;
+    WA_ASSERT(w->current && len <= w->frame_size - w->current->raw_len);
+    wa_xxh_update(w->hash, w->current->raw + w->current->raw_len, len);
+    w->current->raw_len += len;
+    w->raw_size += len;
+    return w->current->raw_len == w->frame_size ? submit_current(w, err) : WA_OK;
+}
+
+wa_status
+wa_container_write(wa_container_writer *w, const void *data, size_t len, wa_error *err)
+{
+    const uint8_t *from = data;
+
+    WA_TRY(check_usable(w, err));
+    while (len > 0) {
+        size_t step = w->frame_size;
+        if (!w->pool && !w->current && len >= step) {
+            wa_xxh_update(w->hash, from, step);
+            w->raw_size += step;
+            WA_TRY(submit(w, &w->slots[0], from, step, err));
+        } else {
+            void *room;
+            WA_TRY(wa_container_space(w, &room, &step, err));
+            step = len < step ? len : step;
+            memcpy(room, from, step);
+            WA_TRY(wa_container_advance(w, step, err));
+        }
+        from += step;
+        len -= step;
+    }
+    return WA_OK;
+}
+
+uint64_t
+wa_container_raw_size(const wa_container_writer *w)
+{
+    return w->raw_size;
+}
+
+uint64_t
+wa_container_stored_size(const wa_container_writer *w)
+{
+    return w->stored_size;
+}
+
+char *
+wa_container_hash(const wa_container_writer *w, char out[static WA_XXH_HEX])
+{
+    return wa_xxh_hex(w->hash, out);
+}
+
+static wa_status
+write_skippable(wa_container_writer *w, uint32_t magic, const void *data, size_t len, wa_error *err)
+{
+    uint8_t header[WA_SKIPPABLE_HEADER];
+
+    wa_put_u32le(header, magic);
+    wa_put_u32le(header + 4, (uint32_t)len);
+    WA_TRY(write_stored(w, header, sizeof header, err));
+    return write_stored(w, data, len, err);
+}
+
+static wa_status
+write_json(wa_container_writer *w, uint32_t magic, const char *text, size_t max, const char *what,
+           wa_error *err)
+{
+    size_t len = strlen(text);
+
+    if (len > max)
+        return broken(w, wa_error_set(err, WA_INVALID, "%s of %zu bytes pass the limit of %zu",
+                                      what, len, max));
+    WA_TRY(add_entry(w, WA_SKIPPABLE_HEADER + len, 0, err));
+    return write_skippable(w, magic, text, len, err);
+}
+
+static char *
+facts_text(const wa_container_writer *w, const json_t *facts, size_t bulky_size)
+{
+    static const char *const own[] = {"raw_size", "xxh3", "frames_crc", "bulky_size"};
+    WA_CLEANUP(wa_json_freep) json_t *all = json_object();
+    json_t *kind = json_object_get(facts, "kind");
+    char hex[WA_XXH_HEX];
+
+    WA_ASSERT(json_is_string(kind));
+    for (size_t i = 0; i < WA_ARRAY_SIZE(own); i++)
+        WA_ASSERT(!json_object_get(facts, own[i]));
+    wa_json_set(all, "kind", json_incref(kind));
+    WA_ASSERT(json_object_update(all, (json_t *)(uintptr_t)facts) == 0);
+    wa_json_set_u64(all, "raw_size", w->raw_size);
+    wa_json_set_string(all, "xxh3", wa_xxh_hex(w->hash, hex));
+    wa_json_set_string(all, "frames_crc", wa_container_crc_text(w->frames_crc, hex));
+    if (bulky_size > 0)
+        wa_json_set_u64(all, "bulky_size", bulky_size);
+    return wa_container_seal(all);
+}
+
+static wa_status
+write_seek_table(wa_container_writer *w, wa_error *err)
+{
+    uint8_t footer[WA_SEEK_FOOTER];
+    size_t entries = w->table.len / WA_SEEK_ENTRY;
+
+    wa_put_u32le(footer, (uint32_t)entries);
+    footer[4] = 0;
+    wa_put_u32le(footer + 5, WA_MAGIC_SEEKABLE);
+    WA_TRY(wa_buf_append(&w->table, footer, sizeof footer, err));
+    return write_skippable(w, WA_MAGIC_SEEK_TABLE, w->table.data, w->table.len, err);
+}
+
+wa_status
+wa_container_finish(wa_container_writer *w, const json_t *facts, const json_t *bulky, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *bulky_text = bulky ? wa_container_seal(bulky) : NULL;
+
+    WA_TRY(check_usable(w, err));
+    if (w->current && w->current->raw_len > 0)
+        WA_TRY(submit_current(w, err));
+    while (w->in_flight > 0)
+        WA_TRY(collect_oldest(w, err));
+    if (bulky_text)
+        WA_TRY(write_json(w, WA_MAGIC_BULKY, bulky_text, WA_BULKY_MAX, "bulky facts", err));
+    WA_CLEANUP(wa_freep)
+    char *text = facts_text(w, facts, bulky_text ? strlen(bulky_text) : 0);
+    WA_TRY(write_json(w, WA_MAGIC_FACTS, text, WA_FACTS_MAX, "facts", err));
+    WA_TRY(write_seek_table(w, err));
+    w->broken = true; /* nothing may follow */
+    return WA_OK;
+}
+
+wa_status
+wa_container_pack(const void *data, size_t len, int level, const json_t *facts, const json_t *bulky,
+                  wa_buf *ret, wa_error *err)
+{
+    size_t before = ret->len;
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(ret);
+    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
+
+    WA_TRY(wa_container_writer_new(sink, NULL, level, WA_FRAME_TAIL, &w, err));
+    wa_status status = wa_container_write(w, data, len, err);
+    if (status == WA_OK)
+        status = wa_container_finish(w, facts, bulky, err);
+    if (status != WA_OK) {
+        ret->len = before;
+        if (ret->data)
+            ret->data[before] = '\0';
+    }
+    return status;
+}
