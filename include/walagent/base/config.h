@@ -36,10 +36,12 @@ typedef struct wa_option {
     const char *key;
     wa_option_type type;
     const char *fallback; /* default as text; NULL: none */
-    const char *limits; /* enum: "auto|path|virtual"; int, size, duration: "MIN..MAX"; else NULL */
-    bool secret;        /* masked in output; KEY_file is accepted */
-    bool reloadable;
-    const char *doc; /* one or two sentences */
+    const char *limits;   /* enum: "auto|path|virtual"; url: schemes "file|s3"; int, size, duration:
+                           * "MIN..MAX" or "MIN.."; else NULL */
+    const char *example;  /* for the sample file where there is no default; NULL: none */
+    bool secret;          /* masked in output; KEY_file is accepted */
+    bool reloadable;      /* SIGHUP is enough */
+    const char *doc;      /* one or two sentences */
 } wa_option;
 
 /* The table, ended by an entry whose section is NULL. */
@@ -75,5 +77,6 @@ const char *const *wa_config_repositories(const wa_config *c);
 /* The annotated sample file (conf/walagent.conf) and the reference page's table, from wa_options.
  */
 void wa_config_write_sample(wa_buf *out);
+void wa_config_write_reference(wa_buf *out); /* Markdown, one table per section */
 
 #endif
