@@ -1,0 +1,44 @@
+/*
+ * walagent/audit/window.h - which points in time and WAL can be restored: windows and the holes
+ * between them.
+ *
+ * A window begins where the first backup of a gap-free stretch is consistent (its end LSN) and ends
+ * where the stretch ends. Stretches follow the accepted lineage over forks; a branch outside the
+ * lineage that has a backup of its own, or hangs on a window, is a window too, marked not accepted.
+ * Errors: the store's; CORRUPT never: damaged backups are listed in `damaged`.
+ */
+#ifndef WALAGENT_AUDIT_WINDOW_H
+#define WALAGENT_AUDIT_WINDOW_H
+
+#include "walagent/repo/backup_object.h"
+#include "walagent/repo/coverage.h"
+
+typedef struct wa_window {
+    wa_branch branch; /* of the end */
+    bool accepted;    /* on the accepted lineage */
+    wa_lsn begin, end;
+    wa_time begin_time; /* of the first backup's end */
+    wa_time end_time;   /* of the last commit or abort in it; WA_TIME_NONE: not known, then the
+                           backup's end counts */
+    char first_backup[WA_LABEL_SIZE];
+    size_t backups;
+} wa_window;
+
+typedef struct wa_windows {
+    wa_lineage *lineage;
+    wa_backups backups;
+    wa_coverage coverage;
+    size_t count;
+    wa_window *items;
+    size_t hole_count; /* between the oldest backup's start and the tip */
+    wa_hole holes[64];
+} wa_windows;
+
+wa_status wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err) WA_MUST_CHECK;
+void wa_windows_done(wa_windows *w);
+/* Can this backup be restored to consistency: is its WAL there? */
+bool wa_windows_backup_usable(const wa_windows *w, const wa_backup_info *backup);
+/* The shape of `walagent list --json` and GET /window. */
+json_t *wa_windows_to_json(const wa_repo *repo, const wa_windows *w);
+
+#endif

@@ -1,0 +1,259 @@
+/*
+ * window.c - what can be restored, computed from backups, lineage and coverage.
+ */
+#include "walagent/audit/window.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define LOOK_BACK_SEGMENTS 16 /* how far the last commit of a window is searched */
+
+void
+wa_windows_done(wa_windows *w)
+{
+    wa_lineage_free(w->lineage);
+    wa_backups_done(&w->backups);
+    wa_coverage_done(&w->coverage);
+    wa_freep(&w->items);
+    memset(w, 0, sizeof *w);
+}
+
+static wa_window *
+add_window(wa_windows *w)
+{
+    w->items = wa_reallocarray(w->items, w->count + 1, sizeof *w->items);
+    wa_window *window = &w->items[w->count++];
+    memset(window, 0, sizeof *window);
+    window->begin_time = window->end_time = WA_TIME_NONE;
+    return window;
+}
+
+static wa_lsn
+oldest_start(const wa_backups *backups)
+{
+    wa_lsn oldest = 0;
+    for (size_t i = 0; i < backups->count; i++)
+        if (oldest == 0 || backups->items[i]->start_lsn < oldest)
+            oldest = backups->items[i]->start_lsn;
+    return oldest;
+}
+
+/* The last commit or abort of a branch's coverage that ends at `end`: the tail first, then whole
+ * segments backwards. Unknown is an answer; a failed look-up is not. */
+static wa_status
+find_end_time(wa_repo *repo, const wa_run *run, wa_time *ret, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    wa_segno last = wa_segno_of(run->end - 1, size);
+    for (wa_segno n = 0; n < LOOK_BACK_SEGMENTS && n <= last; n++) {
+        wa_segno segno = last - n;
+        if (wa_segment_start(segno, size) + size <= run->begin)
+            break;
+        wa_wal_facts *facts = wa_malloc(sizeof *facts);
+        WA_CLEANUP(wa_freep) wa_wal_facts *owned = facts;
+        wa_wal_facts_init(owned);
+        wa_status status = wa_wal_get_facts(repo, &run->branch, segno, owned, NULL, err);
+        if (status == WA_NOT_FOUND && n == 0 && run->tail) {
+            wa_error_clear(err);
+            WA_CLEANUP(wa_freep) void *bytes = wa_malloc(size);
+            wa_lsn end = 0;
+            status = wa_tail_assemble(repo, &run->branch, segno, bytes, &end, owned, err);
+        }
+        if (status == WA_NOT_FOUND || status == WA_CORRUPT) {
+            wa_error_clear(err);
+            continue;
+        }
+        WA_TRY(status);
+        if (owned->last_time != WA_TIME_NONE) {
+            *ret = owned->max_time;
+            return WA_OK;
+        }
+    }
+    *ret = WA_TIME_NONE;
+    return WA_OK;
+}
+
+/* Stretch: adjacent runs without a gap, [first, last] of coverage->runs. */
+static size_t
+end_of_stretch(const wa_coverage *c, size_t first)
+{
+    size_t last = first;
+    while (last + 1 < c->count && c->runs[last + 1].begin == c->runs[last].end)
+        last++;
+    return last;
+}
+
+static wa_status
+window_of_stretch(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c, size_t first,
+                  size_t last, bool accepted, wa_windows *w, wa_error *err)
+{
+    wa_lsn begin = c->runs[first].begin, end = c->runs[last].end;
+    const wa_backup_info *oldest = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < w->backups.count; i++) {
+        const wa_backup_info *b = w->backups.items[i];
+        if (b->start_lsn < begin || b->end_lsn > end || !wa_lineage_has(lineage, &b->branch))
+            continue;
+        wa_lsn fork = wa_lineage_end_of(lineage, &b->branch);
+        if (fork != 0 && b->end_lsn > fork)
+            continue;
+        count++;
+        if (oldest == NULL || b->end_lsn < oldest->end_lsn)
+            oldest = b;
+    }
+    if (oldest == NULL)
+        return WA_OK;
+    wa_window *window = add_window(w);
+    window->branch = c->runs[last].branch;
+    window->accepted = accepted;
+    window->begin = oldest->end_lsn;
+    window->end = end;
+    window->begin_time = oldest->end_time;
+    window->backups = count;
+    memcpy(window->first_backup, oldest->label, sizeof window->first_backup);
+    return find_end_time(repo, &c->runs[last], &window->end_time, err);
+}
+
+static wa_status
+windows_of(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c, bool accepted,
+           wa_windows *w, wa_error *err)
+{
+    for (size_t first = 0; first < c->count;) {
+        size_t last = end_of_stretch(c, first);
+        WA_TRY(window_of_stretch(repo, lineage, c, first, last, accepted, w, err));
+        first = last + 1;
+    }
+    return WA_OK;
+}
+
+/* Branches that the lineage does not hold: another server's promotion, a test copy, the WAL of a
+ * demoted primary on a timeline of its own. */
+static wa_status
+other_branches(wa_repo *repo, wa_windows *w, wa_lsn from, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
+    size_t count = 0;
+    WA_TRY(wa_branches_all(repo, &branches, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        if (wa_lineage_has(w->lineage, &branches[i]))
+            continue;
+        WA_CLEANUP(wa_lineage_freep) wa_lineage *chain = NULL;
+        wa_status status = wa_lineage_to_branch(repo, w->lineage, &branches[i], &chain, err);
+        if (status == WA_NOT_FOUND) {
+            wa_error_clear(err);
+            continue;
+        }
+        WA_TRY(status);
+        WA_CLEANUP(wa_coverage_done) wa_coverage coverage = {0};
+        WA_TRY(wa_coverage_load(repo, chain, from, &coverage, err));
+        size_t before = w->count;
+        WA_TRY(windows_of(repo, chain, &coverage, false, w, err));
+        /* Only what ends on the branch itself is news. */
+        for (size_t k = before; k < w->count;)
+            if (!wa_branch_eq(&w->items[k].branch, &branches[i])) {
+                memmove(&w->items[k], &w->items[k + 1], (w->count - k - 1) * sizeof *w->items);
+                w->count--;
+            } else {
+                k++;
+            }
+    }
+    return WA_OK;
+}
+
+wa_status
+wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    WA_TRY(wa_lineage_load(repo, &w.lineage, err));
+    WA_TRY(wa_backups_load(repo, &w.backups, err));
+    wa_lsn from = oldest_start(&w.backups);
+    WA_TRY(wa_coverage_load(repo, w.lineage, from, &w.coverage, err));
+    w.hole_count = wa_coverage_holes(&w.coverage, w.holes, WA_ARRAY_SIZE(w.holes));
+    WA_TRY(windows_of(repo, w.lineage, &w.coverage, true, &w, err));
+    WA_TRY(other_branches(repo, &w, from, err));
+    *ret = w;
+    memset(&w, 0, sizeof w);
+    return WA_OK;
+}
+
+bool
+wa_windows_backup_usable(const wa_windows *w, const wa_backup_info *backup)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        const wa_window *window = &w->items[i];
+        if (backup->end_lsn >= window->begin && backup->end_lsn <= window->end)
+            return true;
+    }
+    return false;
+}
+
+static void
+set_lsn(json_t *obj, const char *key, wa_lsn lsn)
+{
+    char text[WA_LSN_TEXT];
+    wa_json_set_string(obj, key, wa_lsn_format(lsn, text));
+}
+
+static void
+set_time(json_t *obj, const char *key, wa_time time)
+{
+    char text[WA_TIME_TEXT];
+    wa_json_set_string(obj, key, time == WA_TIME_NONE ? NULL : wa_time_format_rfc3339(time, text));
+}
+
+static json_t *
+window_to_json(const wa_window *window)
+{
+    char branch[WA_BRANCH_TEXT];
+    json_t *one = json_object();
+    wa_json_set_string(one, "branch", wa_branch_format(&window->branch, branch));
+    wa_json_set_i64(one, "timeline", window->branch.tli);
+    wa_json_set_bool(one, "accepted", window->accepted);
+    set_lsn(one, "begin_lsn", window->begin);
+    set_lsn(one, "end_lsn", window->end);
+    set_time(one, "begin_time", window->begin_time);
+    set_time(one, "end_time", window->end_time);
+    wa_json_set_string(one, "first_backup", window->first_backup);
+    wa_json_set_u64(one, "backups", window->backups);
+    return one;
+}
+
+static json_t *
+strings_to_json(const wa_strv *v)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < v->count; i++)
+        json_array_append_new(array, json_string(v->items[i]));
+    return array;
+}
+
+json_t *
+wa_windows_to_json(const wa_repo *repo, const wa_windows *w)
+{
+    json_t *json = json_object();
+    wa_json_set_string(json, "cluster", wa_repo_cluster_name(repo));
+    WA_CLEANUP(wa_freep)
+    char *system = wa_format("%" PRIu64, wa_repo_cluster(repo)->system_identifier);
+    wa_json_set_string(json, "system_identifier", system);
+    json_t *backups = json_array(), *windows = json_array(), *holes = json_array();
+    for (size_t i = 0; i < w->backups.count; i++) {
+        json_t *one = wa_backup_info_to_json(w->backups.items[i]);
+        wa_json_set_bool(one, "usable", wa_windows_backup_usable(w, w->backups.items[i]));
+        json_array_append_new(backups, one);
+    }
+    for (size_t i = 0; i < w->count; i++)
+        json_array_append_new(windows, window_to_json(&w->items[i]));
+    for (size_t i = 0; i < w->hole_count && i < WA_ARRAY_SIZE(w->holes); i++) {
+        json_t *one = json_object();
+        set_lsn(one, "begin_lsn", w->holes[i].begin);
+        set_lsn(one, "end_lsn", w->holes[i].end);
+        json_array_append_new(holes, one);
+    }
+    wa_json_set(json, "backups", backups);
+    wa_json_set(json, "windows", windows);
+    wa_json_set(json, "holes", holes);
+    wa_json_set_u64(json, "hole_count", w->hole_count);
+    wa_json_set(json, "damaged", strings_to_json(&w->backups.damaged));
+    wa_json_set(json, "unfinished", strings_to_json(&w->backups.unfinished));
+    return json;
+}

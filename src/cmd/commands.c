@@ -1,0 +1,9 @@
+/*
+ * commands.c - the commands, in the order of the help.
+ */
+#include "commands_internal.h"
+
+const wa_command *const wa_commands[] = {
+    &wa_command_init,    &wa_command_backup, &wa_command_list,
+    &wa_command_restore, &wa_command_config, NULL,
+};

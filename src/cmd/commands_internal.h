@@ -1,0 +1,15 @@
+/*
+ * commands_internal.h - one declaration per command file.
+ */
+#ifndef WALAGENT_COMMANDS_INTERNAL_H
+#define WALAGENT_COMMANDS_INTERNAL_H
+
+#include "cmd_internal.h"
+
+extern const wa_command wa_command_init;
+extern const wa_command wa_command_backup;
+extern const wa_command wa_command_list;
+extern const wa_command wa_command_restore;
+extern const wa_command wa_command_config;
+
+#endif
