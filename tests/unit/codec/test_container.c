@@ -109,8 +109,7 @@ content_of_any_length_comes_back(void **state)
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = make_pool(3);
     for (size_t i = 0; i < WA_ARRAY_SIZE(lengths); i++) {
         WA_CLEANUP(wa_buf_done)
-        wa_buf object = WA_BUF_INIT(MIB),
-               raw = WA_BUF_INIT(MIB), all = WA_BUF_INIT(MIB);
+        wa_buf object = WA_BUF_INIT(MIB), raw = WA_BUF_INIT(MIB), all = WA_BUF_INIT(MIB);
         WA_CLEANUP(wa_freep) uint8_t *data = make_content(lengths[i]);
         WA_CLEANUP(wa_json_freep) json_t *facts = NULL;
         wa_error err = WA_ERROR_INIT;
