@@ -3,7 +3,11 @@
  * this.
  *
  * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of
- * its namesake in store.h. `upload_*` may be NULL only together (no parts: the sink buffers).
+ * its namesake in store.h. All slots are required but set_conditional.
+ *
+ * list: store.c puts its own callback between: the driver passes every object and prefix that lies
+ * under the prefix (it may leave out what is not behind `after`, store.c does so in any case) and
+ * returns the callback's status as it is, WA_CANCELLED included.
  */
 #ifndef WALAGENT_STORE_DRIVER_INTERNAL_H
 #define WALAGENT_STORE_DRIVER_INTERNAL_H
@@ -32,6 +36,8 @@ typedef struct wa_store_ops {
     void (*upload_free)(wa_upload *upload);
     wa_status (*abort_uploads)(wa_store *store, const char *prefix, wa_time before,
                                size_t *ret_count, wa_error *err);
+    /* For a wrapper: hand the trait on to the store inside. NULL: there is none. */
+    void (*set_conditional)(wa_store *store, bool conditional);
 } wa_store_ops;
 
 /* Drivers embed this first. */
@@ -43,6 +49,24 @@ struct wa_store {
 struct wa_upload {
     wa_store *store;
 };
+
+/* Is this a key that store.h allows? */
+bool wa_store_key_is_legal(const char *key);
+
+/* Parts as file and mem count them: 1 .. WA_STORE_PARTS_MAX (S3's limit for all). */
+#define WA_STORE_PARTS_MAX 10000
+
+/* Which parts of an upload were written. All but the last have exactly part_size bytes. */
+typedef struct wa_parts {
+    uint64_t part_size;
+    uint64_t *sizes; /* by number - 1; UINT64_MAX: not written */
+    size_t count;    /* the highest number so far */
+} wa_parts;
+wa_status wa_parts_add(wa_parts *parts, const char *key, unsigned number, uint64_t len,
+                       wa_error *err) WA_MUST_CHECK;
+/* INVALID when a part is missing or short. */
+wa_status wa_parts_check(const wa_parts *parts, const char *key, uint64_t *ret_size,
+                         wa_error *err) WA_MUST_CHECK;
 
 wa_status wa_store_file_open(const wa_store_options *options, wa_store **ret, wa_error *err);
 wa_status wa_store_s3_open(const wa_store_options *options, wa_store **ret, wa_error *err);

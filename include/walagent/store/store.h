@@ -4,11 +4,12 @@
  *
  * Drivers: file:// (directory), s3://, mem (tests), fault (tests; wraps another one).
  *
- * Keys: '/'-separated, printable ASCII [A-Za-z0-9._/=-], no leading slash, no empty or dot
- * component, at most 900 bytes; else INVALID. Public facts ("meta"): a JSON text of at most 1 KiB
- * that head and get return with the object. On S3 user-metadata x-amz-meta-wa (more than 255 bytes
- * continue in x-amz-meta-wa-2 ...), on file:// a sibling "<key>.meta" made durable first (so
- * ".meta" is no legal end of a key).
+ * Keys: '/'-separated, printable ASCII [A-Za-z0-9._/=-], no leading slash, no empty component and
+ * none that begins with a dot, at most 900 bytes; else INVALID. Public facts ("meta"): a JSON text
+ * of at most 1 KiB of printable ASCII that head and get return with the object. On S3 user-metadata
+ * x-amz-meta-wa (more than 255 bytes continue in x-amz-meta-wa-2 ...), on file:// a sibling
+ * "<key>.meta" made durable first (so ".meta" is no legal end of a component). A key is never also
+ * the directory of other keys ("a" and "a/b"): file:// refuses the second one with INVALID.
  *
  * Guarantees:
  *   (1) put returned OK: the object is durable and whole; a failed put leaves no partial object
@@ -16,7 +17,10 @@
  * EXISTS when the key is taken. Where conditional_put is false, the driver looks before it writes,
  * and that is said in wa_store_traits. When our own retried PUT meets its first try (412), the
  * driver compares size and meta and content checksum and answers OK. (3) NOT_FOUND is a positive
- * answer of the store; every failure to find out is something else. Threads: all calls from any
+ * answer of the store; every failure to find out is something else: on file:// a root directory
+ * that is missing (a file system that is not mounted) is UNAVAILABLE for every read and listing;
+ * put, upload and wa_store_probe create it. (4) EXISTS from file:// is said of a durable object.
+ * Threads: all calls from any
  * thread; the driver keeps a connection per concurrent call (pool, at most 32). Deadlines: every
  * call ends within the store's budget (options), or when cancelled. Errors: NOT_FOUND, EXISTS,
  * UNAVAILABLE (budget spent), DENIED, CORRUPT, NO_SPACE, CANCELLED, INVALID, UNSUPPORTED; messages
@@ -85,7 +89,8 @@ const wa_store_traits *wa_store_get_traits(const wa_store *store);
 /* meta may be NULL. */
 wa_status wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
                        wa_put_mode mode, wa_error *err) WA_MUST_CHECK;
-/* [offset, offset+len), or to the end when len is UINT64_MAX. ret_meta: owned by the caller; may be
+/* [offset, offset+len), or to the end when len is UINT64_MAX; shorter when the object ends before;
+ * INVALID when a non-zero offset lies at or behind the end. ret_meta ("" when none): owned by the caller; may be
  * NULL (not wanted). Appends to ret, whose cap bounds it (NO_SPACE). */
 wa_status wa_store_get(wa_store *store, const char *key, uint64_t offset, uint64_t len, wa_buf *ret,
                        char **ret_meta, wa_error *err) WA_MUST_CHECK;
@@ -96,28 +101,33 @@ wa_status wa_store_get_tail(wa_store *store, const char *key, uint64_t len, wa_b
  * first byte was delivered: a driver resumes with a range instead. */
 wa_status wa_store_get_to(wa_store *store, const char *key, wa_sink *to,
                           wa_error *err) WA_MUST_CHECK;
-/* ret_meta: owned by the caller ("" when none), may be NULL. */
+/* A range (as get's) into a sink that is not finished. */
+wa_status wa_store_get_range_to(wa_store *store, const char *key, uint64_t offset, uint64_t len,
+                                wa_sink *to, wa_error *err) WA_MUST_CHECK;
+/* ret_meta: owned by the caller ("" when none); each output may be NULL. */
 wa_status wa_store_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_modified,
                         char **ret_meta, wa_error *err) WA_MUST_CHECK;
 /* Missing keys are fine. Batched (1,000 a request). All are tried; the first failure is reported.
  */
 wa_status wa_store_delete(wa_store *store, const wa_strv *keys, wa_error *err) WA_MUST_CHECK;
 
-/* Called per object (prefixes: object->key ends in '/', size 0) in key order. Any status but OK
+/* Called per object (prefixes: object->key ends in '/', size 0) in key order (bytes). A prefix is
+ * reported only when an object lies below it. Any status but OK
  * ends the listing and is returned; WA_CANCELLED with an untouched err is "enough", and list
  * returns OK. */
 typedef wa_status (*wa_list_fn)(void *arg, const wa_object *object, wa_error *err);
 typedef struct wa_list_options {
     const char *prefix;
     bool delimited;    /* one level only, deeper ones as prefixes */
-    const char *after; /* only keys behind this one; may be NULL */
+    const char *after; /* only keys and prefixes behind this one; may be NULL */
     size_t page;       /* keys a request; 0: 1,000. A small page makes "the first few" cheap. */
 } wa_list_options;
 wa_status wa_store_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg,
                         wa_error *err) WA_MUST_CHECK;
 
 /* An upload in parts, several at a time from several threads. S3: multipart; file://: pwrite into a
- * temporary file. Visible only after commit. Number n is 1-based; on S3 all but the last have at
+ * temporary file. Visible only after commit, which replaces what is there (S3 has no conditional
+ * Complete that all servers honour): what must be created once goes through put. Number n is 1-based; on S3 all but the last have at
  * least 5 MiB; on file:// the parts' offsets follow from part_size, so all but the last have
  * exactly part_size bytes. */
 typedef struct wa_upload wa_upload;
@@ -133,8 +143,9 @@ WA_DEFINE_CLEANUP(wa_upload, wa_upload_free)
 wa_status wa_store_abort_uploads(wa_store *store, const char *prefix, wa_time before,
                                  size_t *ret_count, wa_error *err) WA_MUST_CHECK;
 
-/* A sink that uploads what is written as the object `key`: one PUT when it fits into one part, an
- * upload in parts (sent by `threads` own threads) otherwise. finish makes it visible. */
+/* A sink that uploads what is written as the object `key`: one PUT (which replaces) when it fits
+ * into one part, an upload in parts (sent by `threads` own threads; 0: by the writer) otherwise.
+ * finish makes it visible. Memory: at most part_size x (threads + 1). key and meta are copied. */
 wa_status wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t threads,
                             wa_sink **ret, wa_error *err) WA_MUST_CHECK;
 /* Random access to an object (one ranged get a read). The size comes from a head when size is
@@ -142,8 +153,9 @@ wa_status wa_store_sink_new(wa_store *store, const char *key, const char *meta, 
 wa_status wa_store_ranges(wa_store *store, const char *key, uint64_t size, wa_ranges **ret,
                           wa_error *err) WA_MUST_CHECK;
 
-/* Does the store honour If-None-Match? Writes, re-writes and removes a probe object; sets
- * traits.conditional_put. */
+/* Does the store honour If-None-Match? Writes, re-writes and removes a probe object under
+ * prefix + "probe-..." (a prefix ends in '/' or is ""); sets traits.conditional_put, so call it
+ * before other threads use the store. */
 wa_status wa_store_probe(wa_store *store, const char *prefix, bool *ret_conditional,
                          wa_error *err) WA_MUST_CHECK;
 /* What was found earlier (recorded at init). */

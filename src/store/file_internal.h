@@ -1,0 +1,51 @@
+/*
+ * src/store/file_internal.h - what the parts of the file:// driver share.
+ */
+#ifndef WALAGENT_STORE_FILE_INTERNAL_H
+#define WALAGENT_STORE_FILE_INTERNAL_H
+
+#include "driver_internal.h"
+
+#define WA_FS_TMP_PREFIX ".tmp-"
+#define WA_FS_TMP_RANDOM 16 /* hex digits between the prefix and "-<last component of the key>" */
+#define WA_FS_META_SUFFIX ".meta"
+
+/* WA_TAKE for descriptors. */
+#define WA_TAKE_FD(fd)                                                                             \
+    ({                                                                                             \
+        int wa_take_fd_ = (fd);                                                                    \
+        (fd) = -1;                                                                                 \
+        wa_take_fd_;                                                                               \
+    })
+
+typedef struct wa_fs {
+    wa_store base;
+    char *root; /* absolute, without trailing slash */
+    char *url;
+    uint64_t budget_ms;
+    wa_cancel *cancel;
+} wa_fs;
+
+char *wa_fs_path(const wa_fs *fs, const char *key);
+/* An errno value as an error: "could not DOING "PATH": %m", with a hint where a person can help. */
+wa_status wa_fs_fail(const wa_fs *fs, int errnum, const char *doing, const char *path,
+                     wa_error *err);
+/* After ENOENT: OK when the root directory is there, else UNAVAILABLE. */
+wa_status wa_fs_check_root(const wa_fs *fs, wa_error *err) WA_MUST_CHECK;
+wa_status wa_fs_not_found(const wa_fs *fs, const char *key, wa_error *err);
+/* Take the lock of the facts of `key` (see file.c) and leave it in *ret_fd; -1 when there are no
+ * facts. */
+wa_status wa_fs_lock_facts(const wa_fs *fs, const char *key, int *ret_fd,
+                           wa_error *err) WA_MUST_CHECK;
+
+wa_status wa_fs_get(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t len,
+                    wa_sink *to, uint64_t *ret_size, char **ret_meta, wa_error *err);
+wa_status wa_fs_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_modified,
+                     char **ret_meta, wa_error *err);
+wa_status wa_fs_remove(wa_store *store, const wa_strv *keys, wa_error *err);
+wa_status wa_fs_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg,
+                     wa_error *err);
+wa_status wa_fs_abort_uploads(wa_store *store, const char *prefix, wa_time before,
+                              size_t *ret_count, wa_error *err);
+
+#endif
