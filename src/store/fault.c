@@ -76,8 +76,8 @@ injected(const char *kind, const char *key, wa_fault what, wa_error *err)
     } while (0)
 
 static wa_status
-fault_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
-          wa_put_mode mode, wa_error *err)
+fault_put(wa_store *store, const char *key, const wa_body *body, const char *meta, wa_put_mode mode,
+          wa_error *err)
 {
     fault_store *f = (fault_store *)store;
     AROUND(f, "put", key, f->inner->ops->put(f->inner, key, body, meta, mode, err));
@@ -146,8 +146,8 @@ torn_get(fault_store *f, const char *key, bool tail, uint64_t offset, uint64_t l
     WA_TRY(f->inner->ops->head(f->inner, key, &size, &modified, NULL, err));
     uint64_t there = tail ? size : size - (offset < size ? offset : size);
     fault_sink sink = {{&fault_sink_ops}, to, (len < there ? len : there) / 2, false};
-    WA_TRY(f->inner->ops->get(f->inner, key, tail, offset, len, &sink.base, &ignored_size, NULL,
-                              err));
+    WA_TRY(
+        f->inner->ops->get(f->inner, key, tail, offset, len, &sink.base, &ignored_size, NULL, err));
     return injected("get", key, WA_FAULT_TEAR, err);
 }
 

@@ -48,10 +48,10 @@
 
 #define FILE_MODE 0640
 #define DIR_MODE 0750
-#define COMPONENT_MAX (NAME_MAX - 5)            /* room for ".meta" */
-#define WRITE_BACK_EVERY (8u * 1024 * 1024)     /* bytes */
-#define COPY_SIZE (256u * 1024)                 /* bytes */
-#define FILE_PART_SIZE (8u * 1024 * 1024)       /* bytes */
+#define COMPONENT_MAX (NAME_MAX - 5)        /* room for ".meta" */
+#define WRITE_BACK_EVERY (8u * 1024 * 1024) /* bytes */
+#define COPY_SIZE (256u * 1024)             /* bytes */
+#define FILE_PART_SIZE (8u * 1024 * 1024)   /* bytes */
 #define FILE_PARALLEL 4
 
 /* A file under a temporary name. */
@@ -133,8 +133,7 @@ wa_fs_check_root(const wa_fs *fs, wa_error *err)
     }
     if (errno != ENOENT)
         return wa_fs_fail(fs, errno, "access repository directory", fs->root, err);
-    (void)wa_error_set(err, WA_UNAVAILABLE, "repository directory \"%s\" does not exist",
-                       fs->root);
+    (void)wa_error_set(err, WA_UNAVAILABLE, "repository directory \"%s\" does not exist", fs->root);
     return wa_error_hint(err, "Is its file system mounted? \"walagent init\" creates it.");
 }
 
@@ -169,8 +168,8 @@ staged_path(const char *dir, const char *key, char **ret, wa_error *err)
     uint64_t random;
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return wa_error_set(err, WA_IO, "could not get random bytes");
-    *ret = wa_format("%s/" WA_FS_TMP_PREFIX "%016" PRIx64 "-%.200s", dir, random,
-                     wa_path_base(key));
+    *ret =
+        wa_format("%s/" WA_FS_TMP_PREFIX "%016" PRIx64 "-%.200s", dir, random, wa_path_base(key));
     return WA_OK;
 }
 
@@ -364,8 +363,9 @@ check_not_taken(const wa_fs *fs, const char *key, const char *path, wa_error *er
 
 /*
  * Make <key>.meta what it has to be before the object gets its name: our facts, or nothing.
- * Facts of a dead writer are replaced; those of an object that exists are left alone in create mode.
- * *ret_lock: the lock on facts that were there before (closed by the caller after naming), or -1.
+ * Facts of a dead writer are replaced; those of an object that exists are left alone in create
+ * mode. *ret_lock: the lock on facts that were there before (closed by the caller after naming), or
+ * -1.
  */
 static wa_status
 claim_facts(const wa_fs *fs, const char *key, const char *path, staged *meta, wa_put_mode mode,
@@ -441,8 +441,8 @@ publish(const wa_fs *fs, const char *key, staged *data, staged *meta, wa_put_mod
 }
 
 static wa_status
-file_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
-         wa_put_mode mode, wa_error *err)
+file_put(wa_store *store, const char *key, const wa_body *body, const char *meta, wa_put_mode mode,
+         wa_error *err)
 {
     const wa_fs *fs = (const wa_fs *)store;
     WA_TRY(wa_cancel_check(fs->cancel, err));
@@ -577,8 +577,7 @@ wa_store_file_open(const wa_store_options *options, wa_store **ret, wa_error *er
     fs->budget_ms = options->budget_ms ? options->budget_ms : 60000;
     fs->cancel = options->cancel;
     fs->base.ops = &file_ops;
-    fs->base.traits =
-        (wa_store_traits){"file", fs->url, true, true, FILE_PART_SIZE, FILE_PARALLEL};
+    fs->base.traits = (wa_store_traits){"file", fs->url, true, true, FILE_PART_SIZE, FILE_PARALLEL};
     *ret = &fs->base;
     return WA_OK;
 }

@@ -121,10 +121,10 @@ report_object(const walk *w, const char *key, wa_error *err)
     }
     if (!S_ISREG(st.st_mode))
         return WA_OK;
-    wa_object object = {key, (uint64_t)st.st_size,
-                        wa_time_from_unix_us((int64_t)st.st_mtim.tv_sec * 1000000 +
-                                             st.st_mtim.tv_nsec / 1000),
-                        NULL, NULL};
+    wa_object object = {
+        key, (uint64_t)st.st_size,
+        wa_time_from_unix_us((int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000),
+        NULL, NULL};
     return w->fn(w->arg, &object, err);
 }
 
@@ -179,8 +179,7 @@ directory_of_prefix(const char *prefix)
 }
 
 wa_status
-wa_fs_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg,
-           wa_error *err)
+wa_fs_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg, wa_error *err)
 {
     walk w = {(const wa_fs *)store, options, fn, arg};
     WA_CLEANUP(wa_freep) char *dir = directory_of_prefix(options->prefix);
@@ -201,8 +200,8 @@ is_old(const sweep *s, const char *path)
 {
     struct stat st;
     return lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-           wa_time_from_unix_us((int64_t)st.st_mtim.tv_sec * 1000000 +
-                                st.st_mtim.tv_nsec / 1000) < s->before;
+           wa_time_from_unix_us((int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000) <
+               s->before;
 }
 
 /* `name` is ".tmp-<16 hex>-<component>". */

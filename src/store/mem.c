@@ -1,5 +1,6 @@
 /*
- * src/store/mem.c - a store in memory: a sorted array under one lock. For tests of the layers above.
+ * src/store/mem.c - a store in memory: a sorted array under one lock. For tests of the layers
+ * above.
  */
 #include "driver_internal.h"
 
@@ -194,8 +195,8 @@ next_object(mem_store *s, const wa_list_options *options, const char *last, char
     WA_LOCK(&s->mutex);
     size_t prefix_len = strlen(options->prefix), last_len = last ? strlen(last) : 0;
     bool last_is_prefix = last_len > 0 && last[last_len - 1] == '/';
-    size_t at = lower_bound(s, last != NULL && strcmp(last, options->prefix) > 0 ? last
-                                                                                   : options->prefix);
+    size_t at =
+        lower_bound(s, last != NULL && strcmp(last, options->prefix) > 0 ? last : options->prefix);
     for (; at < s->count; at++) {
         const mem_object *o = &s->objects[at];
         if (strncmp(o->key, options->prefix, prefix_len) != 0)
@@ -205,8 +206,8 @@ next_object(mem_store *s, const wa_list_options *options, const char *last, char
         if (options->delimited && last_is_prefix && wa_str_starts(o->key, last))
             continue;
         const char *slash = options->delimited ? strchr(o->key + prefix_len, '/') : NULL;
-        *ret_key = slash != NULL ? wa_strndup(o->key, (size_t)(slash + 1 - o->key))
-                                 : wa_strdup(o->key);
+        *ret_key =
+            slash != NULL ? wa_strndup(o->key, (size_t)(slash + 1 - o->key)) : wa_strdup(o->key);
         *ret = (wa_object){*ret_key, slash != NULL ? 0 : o->size, o->modified, NULL, NULL};
         return true;
     }

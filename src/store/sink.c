@@ -200,8 +200,8 @@ store_sink_free(wa_sink *sink)
 static const wa_sink_ops store_sink_ops = {store_sink_write, store_sink_finish, store_sink_free};
 
 wa_status
-wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t threads,
-                  wa_sink **ret, wa_error *err)
+wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t threads, wa_sink **ret,
+                  wa_error *err)
 {
     if (!wa_store_key_is_legal(key))
         return wa_error_set(err, WA_INVALID, "\"%s\" is not a valid object key", key);

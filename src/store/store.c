@@ -61,8 +61,8 @@ check_prefix(const char *prefix, wa_error *err)
     bool legal = len <= KEY_MAX && prefix[0] != '/' && strstr(prefix, "//") == NULL &&
                  prefix[0] != '.' && strstr(prefix, "/.") == NULL;
     for (size_t i = 0; legal && i < len; i++)
-        legal = prefix[i] == '/' || component_is_legal((char[]){prefix[i], '-'}, 2) ||
-                prefix[i] == '.';
+        legal =
+            prefix[i] == '/' || component_is_legal((char[]){prefix[i], '-'}, 2) || prefix[i] == '.';
     if (legal)
         return WA_OK;
     return wa_error_set(err, WA_INVALID, "\"%s\" is not a valid key prefix", prefix);

@@ -90,8 +90,8 @@ const wa_store_traits *wa_store_get_traits(const wa_store *store);
 wa_status wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
                        wa_put_mode mode, wa_error *err) WA_MUST_CHECK;
 /* [offset, offset+len), or to the end when len is UINT64_MAX; shorter when the object ends before;
- * INVALID when a non-zero offset lies at or behind the end. ret_meta ("" when none): owned by the caller; may be
- * NULL (not wanted). Appends to ret, whose cap bounds it (NO_SPACE). */
+ * INVALID when a non-zero offset lies at or behind the end. ret_meta ("" when none): owned by the
+ * caller; may be NULL (not wanted). Appends to ret, whose cap bounds it (NO_SPACE). */
 wa_status wa_store_get(wa_store *store, const char *key, uint64_t offset, uint64_t len, wa_buf *ret,
                        char **ret_meta, wa_error *err) WA_MUST_CHECK;
 /* The last `len` bytes (all, if smaller) and the object's size, in one request. */
@@ -127,9 +127,9 @@ wa_status wa_store_list(wa_store *store, const wa_list_options *options, wa_list
 
 /* An upload in parts, several at a time from several threads. S3: multipart; file://: pwrite into a
  * temporary file. Visible only after commit, which replaces what is there (S3 has no conditional
- * Complete that all servers honour): what must be created once goes through put. Number n is 1-based; on S3 all but the last have at
- * least 5 MiB; on file:// the parts' offsets follow from part_size, so all but the last have
- * exactly part_size bytes. */
+ * Complete that all servers honour): what must be created once goes through put. Number n is
+ * 1-based; on S3 all but the last have at least 5 MiB; on file:// the parts' offsets follow from
+ * part_size, so all but the last have exactly part_size bytes. */
 typedef struct wa_upload wa_upload;
 wa_status wa_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t part_size,
                           wa_upload **ret, wa_error *err) WA_MUST_CHECK;
