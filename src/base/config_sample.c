@@ -65,6 +65,18 @@ put_comment(wa_buf *out, const char *text)
     }
 }
 
+/* The limits "MIN..MAX" or "MIN.." in words. */
+static char *
+range(const wa_option *o)
+{
+    const char *dots = strstr(o->limits, "..");
+    WA_ASSERT(dots != NULL);
+    int len = (int)(dots - o->limits);
+    if (dots[2] != '\0')
+        return wa_format("A %s from %.*s to %s. ", type_name(o->type), len, o->limits, dots + 2);
+    return wa_format("A %s, at least %.*s. ", type_name(o->type), len, o->limits);
+}
+
 static void
 put_facts(wa_buf *out, const wa_option *o)
 {
@@ -72,7 +84,7 @@ put_facts(wa_buf *out, const wa_option *o)
     if (o->type == WA_OPT_ENUM)
         form = wa_format("One of %s. ", o->limits);
     else if (o->limits != NULL && o->type != WA_OPT_URL)
-        form = wa_format("A %s, %s. ", type_name(o->type), o->limits);
+        form = range(o);
     else if (o->secret)
         form = wa_format("Or %s_file: a file whose first line is the value. ", o->key);
     WA_CLEANUP(wa_freep)

@@ -51,7 +51,9 @@ static civil
 civil_from_time(wa_time t)
 {
     long long days = floor_div(t, US_PER_DAY);
-    long long rest = t - days * US_PER_DAY;
+    long long rest = t % US_PER_DAY;
+    if (rest < 0)
+        rest += US_PER_DAY;
     long long shifted = days + DAYS_TO_2000;
     long long era = floor_div(shifted, DAYS_OF_400_YEARS);
     long long day_of_era = shifted - era * DAYS_OF_400_YEARS;

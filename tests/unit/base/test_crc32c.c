@@ -1,0 +1,119 @@
+/*
+ * test_crc32c.c - CRC-32C against the published vectors and a bit by bit reference.
+ */
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "crc32c_internal.h"
+#include "walagent/base/crc32c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One bit at a time, straight from the definition. */
+static uint32_t
+reference(const unsigned char *p, size_t len)
+{
+    uint32_t reg = 0xFFFFFFFF;
+    for (size_t i = 0; i < len; i++) {
+        reg ^= p[i];
+        for (int bit = 0; bit < 8; bit++)
+            reg = (reg & 1) != 0 ? reg >> 1 ^ 0x82F63B78 : reg >> 1;
+    }
+    return ~reg;
+}
+
+static void
+fill(unsigned char *p, size_t len, uint32_t seed)
+{
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * 1664525 + 1013904223;
+        p[i] = (unsigned char)(seed >> 24);
+    }
+}
+
+/* RFC 3720, B.4 */
+static void
+the_published_vectors_come_out(void **state)
+{
+    (void)state;
+    unsigned char block[32];
+    assert_int_equal(wa_crc32c(0, "123456789", 9), 0xE3069283);
+    assert_int_equal(wa_crc32c(0, "", 0), 0);
+    memset(block, 0, sizeof block);
+    assert_int_equal(wa_crc32c(0, block, 32), 0x8A9136AA);
+    memset(block, 0xFF, sizeof block);
+    assert_int_equal(wa_crc32c(0, block, 32), 0x62A8AB43);
+    for (int i = 0; i < 32; i++)
+        block[i] = (unsigned char)i;
+    assert_int_equal(wa_crc32c(0, block, 32), 0x46DD794E);
+    for (int i = 0; i < 32; i++)
+        block[i] = (unsigned char)(31 - i);
+    assert_int_equal(wa_crc32c(0, block, 32), 0x113FDB5C);
+    assert_int_equal(wa_crc32c_portable(0, "123456789", 9), 0xE3069283);
+}
+
+static void
+every_alignment_and_short_length_agrees_with_the_reference(void **state)
+{
+    (void)state;
+    unsigned char data[16 + 160];
+    fill(data, sizeof data, 1);
+    for (size_t offset = 0; offset < 16; offset++)
+        for (size_t len = 0; len <= 160; len++) {
+            uint32_t expected = reference(data + offset, len);
+            assert_int_equal(wa_crc32c(0, data + offset, len), expected);
+            assert_int_equal(wa_crc32c_portable(0, data + offset, len), expected);
+        }
+}
+
+/* Around the sizes at which the code changes from one to three streams, and between block sizes. */
+static void
+long_inputs_agree_with_the_reference(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {767,   768,   769,   775,   776,   1535,  1536,  12287,
+                                   12288, 12289, 13055, 13056, 24576, 25344, 40000, 65536};
+    unsigned char *data = malloc(65536 + 8);
+    assert_non_null(data);
+    fill(data, 65536 + 8, 2);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t offset = 0; offset < 8; offset += 3) {
+            uint32_t expected = reference(data + offset, sizes[i]);
+            assert_int_equal(wa_crc32c(0, data + offset, sizes[i]), expected);
+            assert_int_equal(wa_crc32c_portable(0, data + offset, sizes[i]), expected);
+        }
+    free(data);
+}
+
+static void
+pieces_give_the_sum_of_the_whole(void **state)
+{
+    (void)state;
+    unsigned char data[20000];
+    fill(data, sizeof data, 3);
+    uint32_t whole = reference(data, sizeof data);
+    for (size_t cut = 0; cut <= sizeof data; cut += 613) {
+        uint32_t crc = wa_crc32c(0, data, cut);
+        assert_int_equal(wa_crc32c(crc, data + cut, sizeof data - cut), whole);
+        crc = wa_crc32c_portable(0, data, cut);
+        assert_int_equal(wa_crc32c_portable(crc, data + cut, sizeof data - cut), whole);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_published_vectors_come_out),
+        cmocka_unit_test(every_alignment_and_short_length_agrees_with_the_reference),
+        cmocka_unit_test(long_inputs_agree_with_the_reference),
+        cmocka_unit_test(pieces_give_the_sum_of_the_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
