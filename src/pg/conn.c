@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +15,18 @@
 #define FIRST_MAJOR 15
 #define LAST_MAJOR 18
 
+/* Libraries don't log. The first warning during a command is kept: it is the only place where the
+ * server names the file and block of a checksum failure. */
 static void
-ignore_notice(void *arg, const char *message)
+keep_notice(void *arg, const PGresult *res)
 {
-    (void)arg;
-    (void)message;
+    wa_pg_conn *conn = arg;
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+    if (severity == NULL || text == NULL || strcmp(severity, "WARNING") != 0)
+        return;
+    if (conn->warning[0] == '\0')
+        (void)snprintf(conn->warning, sizeof conn->warning, "%s", text);
 }
 
 /* ---- waiting ---- */
@@ -170,6 +178,8 @@ wa_pg_result_error(wa_pg_conn *conn, const PGresult *res, wa_error *err)
         (void)wa_error_hint(err, "%s", hint);
     else if (detail != NULL)
         (void)wa_error_hint(err, "%s", detail);
+    else if (conn->warning[0] != '\0')
+        (void)wa_error_hint(err, "The server warned: %s.", conn->warning);
     return err->status;
 }
 
@@ -274,7 +284,7 @@ connect_one(const wa_pg_params *params, wa_cancel *cancel, wa_mono deadline, wa_
     conn->pg = PQconnectStartParams(names, values, 0);
     if (conn->pg == NULL)
         return wa_error_set(err, WA_FAILED, "could not allocate a connection");
-    PQsetNoticeProcessor(conn->pg, ignore_notice, NULL);
+    PQsetNoticeReceiver(conn->pg, keep_notice, conn);
     /* Only the verbose form of a refusal has its SQLSTATE in it. */
     PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
     WA_TRY(drive_connect(conn->pg, cancel, deadline, err));
@@ -394,6 +404,7 @@ wa_pg_send(wa_pg_conn *conn, const char *sql, wa_cancel *cancel, wa_mono deadlin
         return wa_error_set(err, WA_UNAVAILABLE, "the connection to server %s is %s", conn->host,
                             conn->broken ? "broken" : "busy with streaming");
     conn->sqlstate[0] = '\0';
+    conn->warning[0] = '\0';
     if (PQsendQuery(conn->pg, sql) == 0)
         return wa_pg_conn_error(conn, err);
     return wa_pg_flush(conn, cancel, deadline, err);

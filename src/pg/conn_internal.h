@@ -23,7 +23,8 @@ struct wa_pg_conn {
     char *host;
     bool broken; /* an answer is still owed: the connection can't be used again */
     char sqlstate[WA_PG_SQLSTATE];
-    char *copy_data; /* what the last COPY message lent out */
+    char warning[256]; /* the first WARNING since the last command */
+    char *copy_data;   /* what the last COPY message lent out */
     wa_pg_stream_state stream;
     wa_tli next_tli; /* END_PENDING */
     wa_lsn next_start;

@@ -2,8 +2,10 @@
  * walagent/pg/manifest.h - PostgreSQL's backup manifest, versions 1 and 2, parsed as a stream.
  *
  * A million files cost 1 MB: each element is parsed alone. The manifest's own SHA-256 is checked; a
- * mismatch or a truncated manifest is CORRUPT. Source: PostgreSQL documentation, "Backup Manifest
- * Format".
+ * mismatch, a truncated manifest, or a path that leaves the data directory (absolute, "..") is
+ * CORRUPT; another version than 1 or 2 is UNSUPPORTED. The callback sees files before the
+ * manifest's checksum was checked: only wa_manifest_end's success vouches for them. Source:
+ * PostgreSQL documentation, "Backup Manifest Format".
  */
 #ifndef WALAGENT_PG_MANIFEST_H
 #define WALAGENT_PG_MANIFEST_H
@@ -12,6 +14,8 @@
 #include "walagent/base/mem.h"
 #include "walagent/pg/lsn.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum wa_manifest_checksum {
@@ -28,7 +32,7 @@ typedef struct wa_manifest_file {
     const char *mtime; /* "2026-11-23 02:14:00 GMT" */
     wa_manifest_checksum algorithm;
     uint8_t checksum[64];
-    size_t checksum_len;
+    size_t checksum_len; /* 0 with WA_MANIFEST_NONE */
 } wa_manifest_file;
 typedef struct wa_manifest_range {
     wa_tli tli;
@@ -52,7 +56,8 @@ wa_status wa_manifest_end(wa_manifest_parser *p, wa_manifest_info *ret,
 void wa_manifest_parser_free(wa_manifest_parser *p);
 WA_DEFINE_CLEANUP(wa_manifest_parser, wa_manifest_parser_free)
 
-/* Writing one in PostgreSQL's format (local backups). */
+/* Writing one in PostgreSQL's format (local backups). Text is appended to `out`, which the caller
+ * may empty between the calls. A path that is no UTF-8 is written as Encoded-Path. */
 typedef struct wa_manifest_writer wa_manifest_writer;
 struct wa_buf;
 wa_manifest_writer *wa_manifest_writer_new(int version, uint64_t system_identifier);
@@ -61,6 +66,12 @@ wa_status wa_manifest_write_file(wa_manifest_writer *w, const wa_manifest_file *
 wa_status wa_manifest_write_end(wa_manifest_writer *w, const wa_manifest_range *ranges,
                                 size_t count, struct wa_buf *out, wa_error *err) WA_MUST_CHECK;
 void wa_manifest_writer_free(wa_manifest_writer *w);
+WA_DEFINE_CLEANUP(wa_manifest_writer, wa_manifest_writer_free)
+
+/* "CRC32C", "NONE"; false for another name. */
+bool wa_manifest_checksum_parse(const char *name, wa_manifest_checksum *ret);
+const char *wa_manifest_checksum_name(wa_manifest_checksum algorithm);
+size_t wa_manifest_checksum_size(wa_manifest_checksum algorithm); /* bytes; 0 for NONE */
 
 /* A checksum over a file's bytes as the manifest has it (CRC32C is written little-endian). */
 typedef struct wa_checksummer wa_checksummer;
