@@ -310,10 +310,25 @@ set_request(const wa_http *http, const wa_http_request *request, struct curl_sli
     return ok;
 }
 
+/* Until the nearest deadline, at most one slice; 0 when one has passed. */
+static int
+time_left(const exchange *x)
+{
+    wa_mono until[] = {x->request->deadline,
+                       x->response.status == 0 ? x->request->answer_deadline : 0};
+    int wait = POLL_SLICE_MS;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(until); i++) {
+        int left = until[i] != 0 ? wa_mono_left(until[i]) : wait;
+        wait = left < wait ? left : wait;
+    }
+    return wait;
+}
+
 /* Runs to the end; a CURLcode, or -1 with err set (deadline, cancel). */
 static int
-drive(const wa_http *http, const wa_http_request *request, wa_error *err)
+drive(const wa_http *http, const exchange *x, wa_error *err)
 {
+    const wa_http_request *request = x->request;
     for (;;) {
         int running = 0;
         CURLMcode code = curl_multi_perform(http->multi, &running);
@@ -327,14 +342,10 @@ drive(const wa_http *http, const wa_http_request *request, wa_error *err)
             return (int)message->data.result;
         if (wa_cancel_check(request->cancel, err) != WA_OK)
             return -1;
-        int wait = POLL_SLICE_MS;
-        if (request->deadline != 0) {
-            int left = wa_mono_left(request->deadline);
-            if (left == 0) {
-                (void)wa_error_set(err, WA_UNAVAILABLE, "no answer in time");
-                return -1;
-            }
-            wait = left < wait ? left : wait;
+        int wait = time_left(x);
+        if (wait == 0) {
+            (void)wa_error_set(err, WA_UNAVAILABLE, "no answer in time");
+            return -1;
         }
         struct curl_waitfd extra = {.events = CURL_WAIT_POLLIN};
         if (request->cancel != NULL)
@@ -403,7 +414,7 @@ wa_http_perform(wa_http *http, const wa_http_request *request, wa_http_response 
         return wa_error_set(err, WA_INVALID, "could not set up a request for \"%s\"", request->url);
     if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
         return wa_error_set(err, WA_FAILED, "HTTP client failed: could not start");
-    int code = drive(http, request, err);
+    int code = drive(http, &x, err);
     (void)curl_multi_remove_handle(http->multi, http->easy);
     curl_easy_reset(http->easy); /* it must not keep pointers into this frame */
     wa_status status = WA_OK;

@@ -101,15 +101,6 @@ wa_store_open(const wa_store_options *options, wa_store **ret, wa_error *err)
     return wa_error_hint(err, "Use file:///PATH or s3://BUCKET/PREFIX.");
 }
 
-/* Until the S3 driver is linked in, its URL is refused. */
-__attribute__((weak)) wa_status
-wa_store_s3_open(const wa_store_options *options, wa_store **ret, wa_error *err)
-{
-    (void)ret;
-    return wa_error_set(err, WA_UNSUPPORTED, "this build has no S3 driver for \"%s\"",
-                        options->url);
-}
-
 void
 wa_store_free(wa_store *store)
 {
@@ -329,6 +320,7 @@ wa_store_probe(wa_store *store, const char *prefix, bool *ret_conditional, wa_er
     bool before = store->traits.conditional_put, conditional = false;
     wa_store_set_conditional(store, true);
     wa_status status = probe_twice(store, key, &conditional, err);
+    conditional = conditional && store->traits.conditional_put; /* a driver may have fallen back */
     wa_store_set_conditional(store, status == WA_OK ? conditional : before);
     WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
     wa_strv_add(&keys, key);

@@ -55,6 +55,7 @@ typedef struct wa_http_request {
     wa_http_body_fn on_body; /* for 2xx only; NULL: into response.body */
     void *on_body_arg;       /* of both; a failure of either is the result */
     unsigned stall_seconds;  /* 0: 20 */
+    wa_mono answer_deadline; /* until the status line is there; 0: none */
     wa_mono deadline;        /* 0: only the stall limit */
     wa_cancel *cancel;
 } wa_http_request;
