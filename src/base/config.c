@@ -13,8 +13,6 @@
 #define FILE_MAX_BYTES (1024 * 1024)
 #define SECRET_MAX_BYTES (64 * 1024)
 
-WA_DEFINE_CLEANUP(wa_ini_reader, wa_ini_reader_done)
-
 static wa_config *
 config_new(void)
 {
