@@ -98,8 +98,10 @@ put_text_line(wa_buf *line, wa_time now, const char *name, const char *message)
         unsigned char c = (unsigned char)*message;
         if (c == '\n')
             wa_buf_puts(line, "\n\t");
+        else if ((c < 0x20 && c != '\t') || c == 0x7F)
+            wa_buf_putc(line, '?');
         else
-            wa_buf_putc(line, (c < 0x20 && c != '\t') || c == 0x7F ? '?' : *message);
+            wa_buf_putc(line, *message);
     }
     wa_buf_putc(line, '\n');
 }

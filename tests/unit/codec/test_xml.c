@@ -83,8 +83,7 @@ depth_and_text_are_limited(void **state)
 {
     (void)state;
     WA_CLEANUP(wa_buf_done)
-    wa_buf out = WA_BUF_INIT(4096),
-           deep = WA_BUF_INIT(4096), longer = WA_BUF_INIT(4 << 20);
+    wa_buf out = WA_BUF_INIT(4096), deep = WA_BUF_INIT(4096), longer = WA_BUF_INIT(4 << 20);
     wa_error err = WA_ERROR_INIT;
 
     for (int i = 0; i < 33; i++)
