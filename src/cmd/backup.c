@@ -116,7 +116,8 @@ run(wa_context *ctx, wa_error *err)
     wa_status status = wa_backup_take(&o, &info, err);
     wa_progress_hide(view);
     WA_TRY(status);
-    report(ctx, info);
+    if (info != NULL) /* NULL: another backup runs, and that was said */
+        report(ctx, info);
     return WA_OK;
 }
 

@@ -1,0 +1,150 @@
+/*
+ * backup.c - a base backup from beginning to end: claim, clean-up, copy, WAL, and backup.json as
+ * the last object.
+ */
+#include "walagent/backup/backup.h"
+
+#include "backup_internal.h"
+
+#include "walagent/base/crash.h"
+#include "walagent/base/log.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ABANDON_AFTER_MS (24ull * 3600 * 1000)
+
+void
+wa_backup_say(const wa_backup_options *options, int level, const char *hint, const char *fmt, ...)
+{
+    if (options->on_event == NULL)
+        return;
+    char message[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof message, fmt, args);
+    va_end(args);
+    options->on_event(options->on_event_arg, level, message, hint != NULL ? hint : "");
+}
+
+/* The newest full or incremental backup of the branch's chain that can be a parent. */
+static wa_status
+choose_parent(const wa_backup_options *options, wa_backup_info *info, wa_error *err)
+{
+    WA_CLEANUP(wa_backups_done) wa_backups backups = {0};
+    WA_TRY(wa_backups_load(options->repo, &backups, err));
+    for (size_t i = backups.count; i > 0; i--) {
+        const wa_backup_info *b = backups.items[i - 1];
+        if (b->system_identifier != info->system_identifier || b->major != info->major)
+            continue;
+        memcpy(info->parent, b->label, sizeof info->parent);
+        return WA_OK;
+    }
+    wa_error_set(err, WA_UNREACHABLE, "there is no backup that an incremental one could build on");
+    return wa_error_hint(err, "Take a full backup first: \"walagent backup\".");
+}
+
+static wa_status
+new_info(const wa_backup_options *options, const wa_pg_conn *repl, wa_backup_info **ret,
+         wa_error *err)
+{
+    WA_CLEANUP(wa_backup_info_freep) wa_backup_info *info = wa_backup_info_new();
+    const wa_cluster *c = wa_repo_cluster(options->repo);
+    info->start_time = wa_time_now();
+    info->incremental = options->incremental;
+    wa_backup_new_label(options->incremental, info->start_time, info->label);
+    info->note = wa_strdup(options->note);
+    for (size_t i = 0; options->annotations != NULL && i < options->annotations->count; i++)
+        wa_strv_add(&info->annotations, options->annotations->items[i]);
+    info->major = c->major;
+    info->system_identifier = c->system_identifier;
+    info->segment_size = c->segment_size;
+    snprintf(info->source, sizeof info->source, "%s", options->local ? "local" : "remote");
+    snprintf(info->manifest_checksum, sizeof info->manifest_checksum, "CRC32C");
+    if (gethostname(info->host, sizeof info->host - 1) != 0)
+        snprintf(info->host, sizeof info->host, "unknown");
+    const char *standby =
+        PQparameterStatus(wa_pg_raw((wa_pg_conn *)(uintptr_t)repl), "in_hot_standby");
+    info->from_standby = standby != NULL && strcmp(standby, "on") == 0;
+    if (options->incremental)
+        WA_TRY(choose_parent(options, info, err));
+    *ret = WA_TAKE(info);
+    return WA_OK;
+}
+
+/* Data checksums are said by the server over the same connection. */
+static wa_status
+note_checksums(wa_pg_conn *repl, wa_backup_info *info, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *value = NULL;
+    WA_TRY(wa_pg_show(repl, "data_checksums", &value, err));
+    info->data_checksums = strcmp(value, "on") == 0;
+    return WA_OK;
+}
+
+static wa_status
+copy_and_commit(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_info *info,
+                wa_error *err)
+{
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_TRY(wa_pool_new("compress", options->jobs, options->jobs + 1, &pool, err));
+    WA_TRY(wa_backup_copy_remote(options, repl, pool, info, err));
+    WA_TRY(wa_backup_wait_wal(options, info, err));
+    WA_CRASH_POINT("backup-before-commit");
+    WA_TRY(wa_backup_commit(options->repo, info, err));
+    WA_CRASH_POINT("backup-after-commit");
+    return WA_OK;
+}
+
+/* What a failed run left is removed at once where the store answers; otherwise the next run does
+ * it. */
+static void
+discard(const wa_backup_options *options, const wa_backup_info *info, const wa_error *why)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    if (wa_backup_abandon(options->repo, info->label, why->message, &ignored) != WA_OK)
+        wa_backup_say(options, WA_LOG_WARNING, "The next backup removes it.",
+                      "could not remove what the interrupted backup %s left: %s", info->label,
+                      ignored.message);
+}
+
+wa_status
+wa_backup_take(const wa_backup_options *options, wa_backup_info **ret, wa_error *err)
+{
+    if (options->local) {
+        wa_error_set(err, WA_UNSUPPORTED,
+                     "this version takes backups over the replication protocol only");
+        return wa_error_hint(err, "Leave --source local away.");
+    }
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *claim = NULL;
+    bool busy = false;
+    WA_TRY(wa_backup_claim(options, &claim, &busy, err));
+    if (busy) {
+        wa_backup_say(options, WA_LOG_NOTICE, NULL,
+                      "another backup of this cluster is running: nothing to do");
+        *ret = NULL;
+        return WA_OK;
+    }
+    size_t cleaned = 0;
+    WA_TRY(wa_backup_clean(options->repo, ABANDON_AFTER_MS, &cleaned, err));
+    if (cleaned > 0)
+        wa_backup_say(options, WA_LOG_NOTICE, NULL, "removed what %zu interrupted backups left",
+                      cleaned);
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *repl = NULL;
+    WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
+                                                  .replication = true,
+                                                  .application_name = "walagent_backup",
+                                                  .cancel = options->cancel},
+                         &repl, err));
+    WA_CLEANUP(wa_backup_info_freep) wa_backup_info *info = NULL;
+    WA_TRY(new_info(options, repl, &info, err));
+    WA_TRY(note_checksums(repl, info, err));
+    wa_status status = copy_and_commit(options, repl, info, err);
+    if (status != WA_OK) {
+        discard(options, info, err);
+        return status;
+    }
+    *ret = WA_TAKE(info);
+    return WA_OK;
+}

@@ -1,0 +1,89 @@
+/*
+ * backup_internal.h - the parts of a base backup.
+ *
+ *   source (remote.c) --entries--> packer.c --tar, frames--> pack objects
+ *                                     |  fingerprints in the order of the stream
+ *   manifest bytes ----> manifest_check.c (each element against its fingerprint) -->
+ * backup_manifest.zst
+ *
+ * The server writes the manifest in the order in which it sends the files, so one 8-byte
+ * fingerprint of (path, size, checksum) per file, in order, is all that has to be remembered: a
+ * million files cost 8 MB.
+ */
+#ifndef WALAGENT_BACKUP_INTERNAL_H
+#define WALAGENT_BACKUP_INTERNAL_H
+
+#include "walagent/backup/backup.h"
+#include "walagent/codec/container.h"
+#include "walagent/codec/tar.h"
+#include "walagent/pg/conn.h"
+#include "walagent/pg/manifest.h"
+#include "walagent/pg/replication.h"
+
+/* Fingerprints of files in order. */
+typedef struct wa_fingerprints {
+    uint64_t *items;
+    size_t count, capacity;
+} wa_fingerprints;
+uint64_t wa_fingerprint(const char *path, uint64_t size, const void *checksum, size_t checksum_len);
+void wa_fingerprints_add(wa_fingerprints *f, uint64_t value);
+
+/* ---- packer ---- */
+typedef struct wa_packer wa_packer;
+/* Borrows everything; packs are written below backup/<info->label>/ and their sizes appended to
+ * info. */
+wa_status wa_packer_new(wa_repo *repo, wa_backup_info *info, wa_pool *pool, int level,
+                        size_t upload_threads, wa_progress *progress, wa_packer **ret,
+                        wa_error *err) WA_MUST_CHECK;
+/* A directory or a link (link: its target). `path` is relative to PGDATA. */
+wa_status wa_packer_add_other(wa_packer *p, const wa_tar_entry *entry, const char *path,
+                              wa_error *err) WA_MUST_CHECK;
+/* A file: begin, its bytes, end. */
+wa_status wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const char *path,
+                               wa_error *err) WA_MUST_CHECK;
+wa_status wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *err) WA_MUST_CHECK;
+wa_status wa_packer_end_file(wa_packer *p, wa_error *err) WA_MUST_CHECK;
+/* Close the last pack and files.zst. */
+wa_status wa_packer_finish(wa_packer *p, wa_error *err) WA_MUST_CHECK;
+const wa_fingerprints *wa_packer_fingerprints(const wa_packer *p);
+void wa_packer_free(wa_packer *p);
+WA_DEFINE_CLEANUP(wa_packer, wa_packer_free)
+
+/* ---- manifest ---- */
+typedef struct wa_manifest_check wa_manifest_check;
+wa_status wa_manifest_check_new(wa_repo *repo, const char *label, const wa_fingerprints *expected,
+                                int level, wa_manifest_check **ret, wa_error *err) WA_MUST_CHECK;
+wa_status wa_manifest_check_write(wa_manifest_check *m, const void *data, size_t len,
+                                  wa_error *err) WA_MUST_CHECK;
+/* CORRUPT when a file differs, is missing or too many. */
+wa_status wa_manifest_check_finish(wa_manifest_check *m, wa_manifest_info *ret,
+                                   uint64_t *ret_stored, wa_error *err) WA_MUST_CHECK;
+void wa_manifest_check_free(wa_manifest_check *m);
+WA_DEFINE_CLEANUP(wa_manifest_check, wa_manifest_check_free)
+
+/* ---- source ---- */
+/* Fills info's LSNs, timelines, tablespaces, times. */
+wa_status wa_backup_copy_remote(const wa_backup_options *options, wa_pg_conn *repl, wa_pool *pool,
+                                wa_backup_info *info, wa_error *err) WA_MUST_CHECK;
+
+/* ---- claim: one backup of a cluster at a time ---- */
+/* Holds a session's advisory lock on the server while open. *ret_busy: another one runs. */
+wa_status wa_backup_claim(const wa_backup_options *options, wa_pg_conn **ret_conn, bool *ret_busy,
+                          wa_error *err) WA_MUST_CHECK;
+
+/* ---- WAL ---- */
+/* The branch on which a timeline of this server is archived. */
+wa_status wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *err) WA_MUST_CHECK;
+/* Until the archive holds [start, end) on the branch; UNAVAILABLE after timeout_ms with what is
+ * missing. */
+wa_status wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
+                             wa_error *err) WA_MUST_CHECK;
+
+/* Say something for the log. */
+void wa_backup_say(const wa_backup_options *options, int level, const char *hint, const char *fmt,
+                   ...) WA_PRINTF(4, 5);
+
+/* A sink that writes into a container writer (borrowed); finish does nothing. */
+wa_sink *wa_sink_to_container(wa_container_writer *w);
+
+#endif

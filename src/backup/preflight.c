@@ -1,0 +1,135 @@
+/*
+ * preflight.c - broken archiving is found before the copy starts, not after; and one backup of a
+ * cluster runs at a time.
+ */
+#include "backup_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUERY_TIMEOUT_MS 10000
+/* The advisory lock of a running backup: ASCII "walagent" as a 64-bit number. */
+#define CLAIM_KEY "8602275928856686196"
+
+static wa_status
+check_identity(const wa_backup_options *options, wa_pg_conn *repl, wa_error *err)
+{
+    wa_pg_system system;
+    WA_TRY(wa_pg_identify(repl, &system, err));
+    const wa_cluster *c = wa_repo_cluster(options->repo);
+    if (system.system_identifier != c->system_identifier) {
+        wa_error_set(err, WA_CONFLICT,
+                     "the server's system identifier is %" PRIu64
+                     ", the repository's cluster \"%s\" has %" PRIu64,
+                     system.system_identifier, wa_repo_cluster_name(options->repo),
+                     c->system_identifier);
+        return wa_error_hint(err, "Check conninfo and name in [cluster]; after pg_upgrade run "
+                                  "\"walagent init --accept-new-cluster\".");
+    }
+    if (system.major != c->major) {
+        wa_error_set(err, WA_CONFLICT,
+                     "the server is PostgreSQL %d, the repository's cluster \"%s\" is %d",
+                     system.major, wa_repo_cluster_name(options->repo), c->major);
+        return wa_error_hint(err, "Run \"walagent init --accept-new-cluster\" after an upgrade.");
+    }
+    return WA_OK;
+}
+
+static const char *
+field(const PGresult *result, int column)
+{
+    return PQgetisnull(result, 0, column) ? "" : PQgetvalue(result, 0, column);
+}
+
+/* Somebody must be carrying WAL into an archive: our slot in use, or an archiver whose last word
+ * was not a failure. */
+static wa_status
+check_archiving(const wa_backup_options *options, wa_pg_conn *conn, wa_error *err)
+{
+    WA_CLEANUP(wa_pg_clearp) PGresult *result = NULL;
+    WA_TRY(wa_pg_query(conn,
+                       "SELECT (SELECT count(*) FROM pg_stat_replication WHERE application_name = "
+                       "'walagent'), current_setting('archive_mode'),"
+                       " a.last_failed_wal, (a.last_failed_time > coalesce(a.last_archived_time, "
+                       "'-infinity'))::text,"
+                       " pg_is_in_recovery()::text FROM pg_stat_archiver a",
+                       QUERY_TIMEOUT_MS, &result, err));
+    bool streams = strcmp(field(result, 0), "0") != 0;
+    bool archives = strcmp(field(result, 1), "off") != 0;
+    bool failing = strcmp(field(result, 3), "true") == 0;
+    if (streams || (archives && !failing) || strcmp(field(result, 4), "true") == 0)
+        return WA_OK;
+    if (archives) {
+        wa_error_set(err, WA_UNREACHABLE,
+                     "archiving is broken: the server could not archive WAL segment \"%s\"",
+                     field(result, 2));
+        return wa_error_hint(
+            err, "Look for archive_command in the server's log; \"walagent check\" tries it.");
+    }
+    (void)options;
+    wa_error_set(
+        err, WA_UNREACHABLE,
+        "nobody archives this server's WAL: no agent streams from it and archive_mode is off");
+    return wa_error_hint(err, "Start \"walagent run\", or set archive_mode = on and "
+                              "archive_command = 'walagent archive-push %%p'.");
+}
+
+static wa_status
+check_incremental(const wa_backup_options *options, wa_pg_conn *conn, wa_error *err)
+{
+    if (!options->incremental)
+        return WA_OK;
+    if (wa_pg_major(conn) < 17) {
+        wa_error_set(err, WA_UNSUPPORTED,
+                     "incremental backups need PostgreSQL 17 or later, the server is %d",
+                     wa_pg_major(conn));
+        return wa_error_hint(err, "Take a full backup.");
+    }
+    WA_CLEANUP(wa_freep) char *summarize = NULL;
+    WA_TRY(wa_pg_show(conn, "summarize_wal", &summarize, err));
+    if (strcmp(summarize, "on") == 0)
+        return WA_OK;
+    wa_error_set(err, WA_INVALID, "incremental backups need summarize_wal = on");
+    return wa_error_hint(
+        err, "Set summarize_wal = on, reload the server, and take a full backup first.");
+}
+
+wa_status
+wa_backup_preflight(const wa_backup_options *options, wa_error *err)
+{
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *repl = NULL;
+    WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
+                                                  .replication = true,
+                                                  .application_name = "walagent backup check",
+                                                  .cancel = options->cancel},
+                         &repl, err));
+    bool known = false;
+    WA_TRY(wa_pg_check_major(repl, &known, err));
+    WA_TRY(check_identity(options, repl, err));
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
+    WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
+                                                  .application_name = "backup check",
+                                                  .cancel = options->cancel},
+                         &conn, err));
+    WA_TRY(check_archiving(options, conn, err));
+    return check_incremental(options, conn, err);
+}
+
+wa_status
+wa_backup_claim(const wa_backup_options *options, wa_pg_conn **ret_conn, bool *ret_busy,
+                wa_error *err)
+{
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
+    WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
+                                                  .dbname = "postgres",
+                                                  .application_name = "backup claim",
+                                                  .cancel = options->cancel},
+                         &conn, err));
+    WA_CLEANUP(wa_pg_clearp) PGresult *result = NULL;
+    WA_TRY(wa_pg_query(conn, "SELECT pg_try_advisory_lock(" CLAIM_KEY ")::text", QUERY_TIMEOUT_MS,
+                       &result, err));
+    *ret_busy = strcmp(field(result, 0), "true") != 0;
+    *ret_conn = WA_TAKE(conn);
+    return WA_OK;
+}
