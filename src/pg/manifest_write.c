@@ -116,6 +116,8 @@ wa_manifest_write_file(wa_manifest_writer *w, const wa_manifest_file *file, wa_b
     if (strlen(file->path) > LINE_MAX_BYTES / 8)
         return wa_error_set(err, WA_INVALID, "path of %zu bytes is too long for a manifest",
                             strlen(file->path));
+    if (file->mtime[strcspn(file->mtime, "\"\\\r\n")] != '\0')
+        return wa_error_set(err, WA_INVALID, "\"%s\" is no time for a manifest", file->mtime);
     WA_ASSERT(file->checksum_len == wa_manifest_checksum_size(file->algorithm));
     WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(LINE_MAX_BYTES);
     if (!w->begun)
