@@ -251,6 +251,80 @@ any_flipped_bit_or_byte_is_found(void **state)
     assert_ok(wa_container_unpack(object.data, object.len, "o", &raw, NULL, &err), &err);
 }
 
+/* A frame that is longer than its window says how large the window is; a larger one changes
+ * nothing. */
+static void
+a_change_that_zstd_does_not_notice_is_found(void **state)
+{
+    (void)state;
+    const size_t len = 3 * MIB;
+    WA_CLEANUP(wa_freep) uint8_t *data = make_content(len);
+    WA_CLEANUP(wa_freep) uint8_t *out = wa_malloc(len);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(8 * MIB);
+    WA_CLEANUP(wa_buf_done) wa_buf raw = WA_BUF_INIT(8 * MIB);
+    WA_CLEANUP(wa_decoder_freep) wa_decoder *d = wa_decoder_new();
+    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&raw);
+    wa_error err = WA_ERROR_INIT;
+
+    assert_ok(write_object(data, len, NULL, WA_FRAME_PACK, NULL, &object, &err), &err);
+    object.data[5] ^= 1;
+    WA_CLEANUP(wa_ranges_freep)
+    wa_ranges *from = wa_ranges_of_memory(object.data, object.len, "o");
+    assert_ok(wa_container_open(from, &c, &err), &err);
+    assert_ok(wa_container_read(c, d, 0, out, len, &err), &err);
+    assert_memory_equal(out, data, len);
+    assert_int_equal(wa_container_read_all(c, NULL, sink, &err), WA_CORRUPT);
+    wa_buf_reset(&raw);
+    assert_int_equal(wa_container_unpack(object.data, object.len, "o", &raw, NULL, &err),
+                     WA_CORRUPT);
+}
+
+/* Other frames than those that the facts are about, all of them valid: only xxh3 tells. */
+static void
+frames_of_another_content_are_found(void **state)
+{
+    (void)state;
+    WA_CLEANUP(wa_json_freep) json_t *facts = make_facts();
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(MIB);
+    WA_CLEANUP(wa_buf_done) wa_buf raw = WA_BUF_INIT(MIB);
+    char hex[WA_CRC_HEX];
+    wa_error err = WA_ERROR_INIT;
+
+    assert_ok(wa_container_pack("abc", 3, 3, facts, NULL, &object, &err), &err);
+    size_t at = 0;
+    while (memcmp(object.data + at, "{\"v\":1", 6) != 0)
+        at++;
+    char *digit = strstr(object.data + at, "\"xxh3\":\"") + 8;
+    char *crc = strstr(object.data + at, ",\"crc\":\"");
+    *digit = *digit == '0' ? '1' : '0';
+    wa_container_crc_text(wa_crc32c(0, object.data + at, (size_t)(crc - object.data) - at), hex);
+    memcpy(crc + 8, hex, 8);
+    assert_int_equal(wa_container_unpack(object.data, object.len, "o", &raw, NULL, &err),
+                     WA_CORRUPT);
+    assert_non_null(strstr(err.message, "its content is not the one"));
+}
+
+static void
+a_frame_header_that_the_writer_does_not_make_is_refused(void **state)
+{
+    (void)state;
+    WA_CLEANUP(wa_freep) uint8_t *data = make_content(900);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(MIB);
+    WA_CLEANUP(wa_decoder_freep) wa_decoder *d = wa_decoder_new();
+    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+    wa_error err = WA_ERROR_INIT;
+    uint8_t out[900];
+
+    make_small_object(&object, data, 900);
+    object.data[4] ^= 0x10; /* the descriptor's unused bit, which zstd ignores */
+    WA_CLEANUP(wa_ranges_freep)
+    wa_ranges *from = wa_ranges_of_memory(object.data, object.len, "o");
+    assert_ok(wa_container_open(from, &c, &err), &err);
+    assert_int_equal(wa_container_read(c, d, 0, out, 300, &err), WA_CORRUPT);
+    assert_ok(wa_container_read(c, d, 300, out, 600, &err), &err);
+}
+
 static void
 truncation_at_any_length_is_found(void **state)
 {
@@ -518,6 +592,9 @@ main(void)
         cmocka_unit_test(space_and_advance_write_what_write_writes),
         cmocka_unit_test(ranges_give_the_same_bytes),
         cmocka_unit_test(any_flipped_bit_or_byte_is_found),
+        cmocka_unit_test(a_change_that_zstd_does_not_notice_is_found),
+        cmocka_unit_test(frames_of_another_content_are_found),
+        cmocka_unit_test(a_frame_header_that_the_writer_does_not_make_is_refused),
         cmocka_unit_test(truncation_at_any_length_is_found),
         cmocka_unit_test(a_damaged_frame_does_not_spoil_the_others),
         cmocka_unit_test(facts_keep_their_order_and_kind_comes_first),
