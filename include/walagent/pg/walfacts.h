@@ -18,7 +18,7 @@
 #include "walagent/pg/walreader.h"
 
 typedef struct wa_restore_point {
-    wa_lsn lsn, end;
+    wa_lsn lsn, end; /* end as PostgreSQL has it, aligned to 8 */
     wa_time time;
     char name[64];
 } wa_restore_point;
@@ -37,10 +37,10 @@ typedef struct wa_checkpoint_fact {
 typedef struct wa_wal_facts {
     wa_lsn first_record,
         last_record; /* starts of the first and last record that end in the piece; 0: none */
-    wa_lsn last_end;
+    wa_lsn last_end; /* aligned to 8 */
     uint64_t records, commits, aborts;
     wa_time min_time, max_time, last_time; /* WA_TIME_NONE: none */
-    uint32_t min_xid, max_xid;             /* 0: none */
+    uint32_t min_xid, max_xid;             /* in the order of xids, which wraps around; 0: none */
     size_t restore_point_count, checkpoint_count;
     wa_restore_point restore_points[WA_FACTS_POINTS];
     wa_checkpoint_fact checkpoints[WA_FACTS_POINTS];
@@ -52,8 +52,10 @@ void wa_wal_facts_init(wa_wal_facts *f);
 void wa_wal_facts_add(wa_wal_facts *f, const wa_record *record);
 /* `later` follows f without a gap. */
 void wa_wal_facts_merge(wa_wal_facts *f, const wa_wal_facts *later);
-json_t *wa_wal_facts_to_json(const wa_wal_facts *f); /* owned by the caller; at most 16 KiB of text:
-                                                        points over the room become `overflow` */
+/* Owned by the caller; at most 12 KiB of text, so that the container's and the caller's members fit
+ * beside it: points over the room become `overflow`. A restore point's name that is not UTF-8 is
+ * escaped. */
+json_t *wa_wal_facts_to_json(const wa_wal_facts *f);
 wa_status wa_wal_facts_from_json(const json_t *json, const char *what, wa_wal_facts *ret,
                                  wa_error *err) WA_MUST_CHECK;
 
@@ -61,7 +63,8 @@ wa_status wa_wal_facts_from_json(const json_t *json, const char *what, wa_wal_fa
 typedef struct wa_xact_end {
     bool commit; /* else abort */
     bool prepared;
-    uint32_t xid; /* for prepared forms from the body */
+    uint32_t xid; /* for prepared forms from the body; 0 when it lies behind what is kept of it
+                     (thousands of subtransactions, relations or invalidations) */
     wa_time time;
     uint32_t dropped_count; /* relations that were dropped or truncated with it */
     struct {
