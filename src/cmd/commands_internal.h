@@ -7,6 +7,7 @@
 #include "cmd_internal.h"
 
 extern const wa_command wa_command_init;
+extern const wa_command wa_command_run;
 extern const wa_command wa_command_backup;
 extern const wa_command wa_command_list;
 extern const wa_command wa_command_restore;

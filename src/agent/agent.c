@@ -1,0 +1,222 @@
+/*
+ * agent.c - the supervisor: signals, watchdog, reload, and an end in order.
+ */
+#include "agent_internal.h"
+
+#include "walagent/base/log.h"
+#include "walagent/base/str.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define STOP_MS 8000 /* of the 10 s that an orderly end may take */
+
+static void
+setup_log(const wa_config *config)
+{
+    static const struct {
+        const char *name;
+        int value;
+    } levels[] = {{"debug", WA_LOG_DEBUG},
+                  {"info", WA_LOG_INFO},
+                  {"notice", WA_LOG_NOTICE},
+                  {"warning", WA_LOG_WARNING},
+                  {"error", WA_LOG_ERROR}},
+      formats[] = {{"text", WA_LOG_TEXT}, {"logfmt", WA_LOG_LOGFMT}, {"json", WA_LOG_JSON}};
+    int level = WA_LOG_INFO, format = WA_LOG_TEXT;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(levels); i++)
+        if (wa_str_eq(levels[i].name, wa_config_string(config, "agent", "log_level")))
+            level = levels[i].value;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(formats); i++)
+        if (wa_str_eq(formats[i].name, wa_config_string(config, "agent", "log_format")))
+            format = formats[i].value;
+    wa_log_setup((wa_log_level)level, (wa_log_format)format);
+}
+
+static wa_status
+open_signals(int *ret_fd, wa_error *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+        return wa_error_set(err, WA_FAILED, "could not block signals");
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return wa_error_errno(err, errno, "could not open a signalfd: %m");
+    *ret_fd = fd;
+    return WA_OK;
+}
+
+/* A key that differs between two configurations: reloadable ones make the streamer start again,
+ * others need a restart of the agent. */
+static bool
+compare_configs(const wa_config *old, const wa_config *new)
+{
+    bool restart_stream = false;
+    for (const wa_option *o = wa_options; o->section != NULL; o++) {
+        if (wa_str_eq(wa_config_string(old, o->section, o->key),
+                      wa_config_string(new, o->section, o->key)))
+            continue;
+        if (!o->reloadable)
+            wa_log(WA_LOG_WARNING,
+                   "[%s] %s was changed; the change takes effect when the agent is restarted",
+                   o->section, o->key);
+        else if (strcmp(o->section, "archive") == 0 || strcmp(o->section, "cluster") == 0)
+            restart_stream = true;
+    }
+    return restart_stream;
+}
+
+static bool
+reload(wa_agent *agent)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_config *config = NULL;
+    wa_notify("RELOADING=1");
+    if (wa_config_load(agent->options->config_path, &config, &err) != WA_OK) {
+        wa_log_error(WA_LOG_ERROR, &err, "the configuration was not reloaded");
+        wa_notify("READY=1");
+        return false;
+    }
+    bool restart_stream = compare_configs(agent->config, config);
+    wa_lock(&agent->mutex);
+    wa_config *old = agent->config;
+    agent->config = config;
+    /* A running stream thread borrows strings of the configuration it was started with. */
+    agent->retired =
+        wa_reallocarray(agent->retired, agent->retired_count + 1, sizeof *agent->retired);
+    agent->retired[agent->retired_count++] = old;
+    wa_unlock(&agent->mutex);
+    setup_log(config);
+    wa_log(WA_LOG_INFO, "configuration reloaded");
+    wa_notify("READY=1");
+    return restart_stream;
+}
+
+static wa_status
+start_stream(wa_agent *agent, pthread_t *ret, wa_error *err)
+{
+    wa_error_clear(&agent->stream_error);
+    return wa_thread_start(ret, "stream", wa_agent_stream_main, agent, err);
+}
+
+/* One round of waiting: signals, the end of the stream thread, the watchdog. */
+typedef enum next_step { STEP_AGAIN, STEP_STOP, STEP_RELOAD, STEP_STREAM_ENDED } next_step;
+
+static next_step
+wait_step(wa_agent *agent, int signals, int timeout_ms)
+{
+    struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
+                           {.fd = agent->stream_ended, .events = POLLIN}};
+    int n = poll(fds, WA_ARRAY_SIZE(fds), timeout_ms);
+    if (n <= 0)
+        return STEP_AGAIN;
+    struct signalfd_siginfo info;
+    if (fds[0].revents != 0 && read(signals, &info, sizeof info) == (ssize_t)sizeof info)
+        return info.ssi_signo == SIGHUP ? STEP_RELOAD : STEP_STOP;
+    uint64_t count;
+    if (fds[1].revents != 0 &&
+        read(agent->stream_ended, &count, sizeof count) == (ssize_t)sizeof count)
+        return STEP_STREAM_ENDED;
+    return STEP_AGAIN;
+}
+
+/* In order: the streamer ships what it has while the store answers, then everything that still
+ * waits is cancelled. */
+static void
+end_stream(wa_agent *agent, pthread_t stream)
+{
+    wa_notify("STOPPING=1");
+    wa_log(WA_LOG_INFO, "stopping");
+    wa_cancel_trigger(&agent->stop_stream);
+    struct pollfd ended = {.fd = agent->stream_ended, .events = POLLIN};
+    wa_mono deadline = wa_mono_now() + STOP_MS;
+    while (poll(&ended, 1, wa_mono_left(deadline)) < 0 && errno == EINTR)
+        continue;
+    wa_cancel_trigger(&agent->stop);
+    wa_thread_join(stream);
+}
+
+static wa_status
+supervise(wa_agent *agent, int signals, wa_error *err)
+{
+    pthread_t stream;
+    WA_TRY(start_stream(agent, &stream, err));
+    uint64_t watchdog = wa_notify_watchdog_ms();
+    wa_notify("READY=1");
+    bool restarting = false;
+    for (;;) {
+        switch (wait_step(agent, signals, watchdog > 0 ? (int)watchdog : 60000)) {
+        case STEP_AGAIN:
+            if (watchdog > 0)
+                wa_notify("WATCHDOG=1");
+            break;
+        case STEP_RELOAD:
+            restarting = reload(agent) || restarting;
+            if (restarting)
+                wa_cancel_trigger(&agent->stop_stream);
+            break;
+        case STEP_STOP:
+            end_stream(agent, stream);
+            return WA_OK;
+        case STEP_STREAM_ENDED:
+            wa_thread_join(stream);
+            if (!restarting) {
+                *err = agent->stream_error;
+                return agent->stream_status;
+            }
+            restarting = false;
+            wa_cancel_done(&agent->stop_stream);
+            WA_TRY(wa_cancel_init(&agent->stop_stream, err));
+            WA_TRY(start_stream(agent, &stream, err));
+            break;
+        }
+    }
+}
+
+static wa_status
+run_parts(wa_agent *agent, wa_error *err)
+{
+    WA_CLEANUP(wa_closep) int signals = -1;
+    WA_TRY(open_signals(&signals, err));
+    wa_http_server *http = NULL;
+    WA_TRY(wa_http_server_start(agent, wa_config_string(agent->config, "agent", "listen"), &http,
+                                err));
+    wa_status status = supervise(agent, signals, err);
+    wa_http_server_stop(http);
+    return status;
+}
+
+wa_status
+wa_agent_run(const wa_agent_options *options, wa_config *config, wa_error *err)
+{
+    wa_agent agent = {
+        .options = options, .config = config, .started = wa_time_now(), .stream_ended = -1};
+    setup_log(config);
+    wa_mutex_init(&agent.mutex);
+    wa_status status = wa_cancel_init(&agent.stop, err);
+    if (status == WA_OK)
+        status = wa_cancel_init(&agent.stop_stream, err);
+    if (status == WA_OK && (agent.stream_ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        status = wa_error_errno(err, errno, "could not open an eventfd: %m");
+    if (status == WA_OK)
+        status = run_parts(&agent, err);
+    wa_repo_free(agent.repo);
+    wa_config_free(agent.config);
+    for (size_t i = 0; i < agent.retired_count; i++)
+        wa_config_free(agent.retired[i]);
+    wa_freep(&agent.retired);
+    wa_closep(&agent.stream_ended);
+    wa_cancel_done(&agent.stop_stream);
+    wa_cancel_done(&agent.stop);
+    wa_mutex_done(&agent.mutex);
+    return status;
+}
