@@ -75,7 +75,7 @@ check_store(check *c)
     wa_error err = WA_ERROR_INIT;
     bool conditional = false;
     WA_CLEANUP(wa_freep)
-    char *prefix = wa_format("%s/probe", wa_repo_cluster_name(c->options->repo));
+    char *prefix = wa_format("%s/probe/", wa_repo_cluster_name(c->options->repo));
     if (wa_store_probe(wa_repo_store(c->options->repo), prefix, &conditional, &err) != WA_OK)
         wa_check_add_error(c, WA_VERDICT_FAILED, "store", &err);
     else if (conditional)

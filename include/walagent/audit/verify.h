@@ -1,0 +1,53 @@
+/*
+ * walagent/audit/verify.h - read the archive back and check it: objects, manifests, record chains,
+ * coverage.
+ *
+ * WAL: every segment is fetched, its checksums are verified, and every record is checked in one
+ * chain across segments; chunks of the unfinished segment likewise. Backups: every pack, the list
+ * of files and the manifest are read back; each file's bytes must have the manifest's checksum.
+ * Then coverage: the WAL from each backup on, and the holes. With since_verified, WAL segments
+ * below the recorded mark are taken as verified; a clean run records a new mark
+ * (verified/<branch>/<N8>.json, created once each). Threads: `jobs` workers of its own. Memory:
+ * jobs x (a segment, raw and compressed). Errors: damage is a finding, not an error; what can't be
+ * found out (store away, cancelled) is an error.
+ */
+#ifndef WALAGENT_AUDIT_VERIFY_H
+#define WALAGENT_AUDIT_VERIFY_H
+
+#include "walagent/base/cancel.h"
+#include "walagent/base/progress.h"
+#include "walagent/codec/json.h"
+#include "walagent/repo/repo.h"
+
+typedef struct wa_damage {
+    char kind[16]; /* "segment", "chunk", "chain", "backup", "file", "hole", "unchecked" */
+    char *object;  /* key, or what it is */
+    char *message;
+    char *cost; /* what can't be restored because of it */
+} wa_damage;
+
+typedef struct wa_verify_options {
+    wa_repo *repo; /* loaded */
+    bool wal;
+    const char *backup; /* a label, "all", or NULL: none */
+    bool since_verified;
+    size_t jobs;
+    wa_progress *progress;
+    wa_cancel *cancel;
+} wa_verify_options;
+
+typedef struct wa_verify_result {
+    uint64_t segments, chunks, records, skipped_segments;
+    uint64_t backups, files;
+    uint64_t wal_bytes, backup_bytes; /* raw */
+    size_t damage_count;
+    wa_damage *damage;
+    size_t warning_count; /* entries of kind "unchecked" */
+} wa_verify_result;
+
+wa_status wa_verify_run(const wa_verify_options *options, wa_verify_result *ret,
+                        wa_error *err) WA_MUST_CHECK;
+void wa_verify_result_done(wa_verify_result *r);
+json_t *wa_verify_to_json(const wa_verify_result *r);
+
+#endif

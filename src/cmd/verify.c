@@ -1,0 +1,93 @@
+/*
+ * verify.c - walagent verify: read the archive back and check it.
+ */
+#include "commands_internal.h"
+
+#include "walagent/audit/verify.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void
+print_result(const wa_context *ctx, const wa_verify_result *r)
+{
+    char wal[WA_SIZE_TEXT], backup[WA_SIZE_TEXT];
+    for (size_t i = 0; i < r->damage_count; i++) {
+        const wa_damage *d = &r->damage[i];
+        printf("%s: %s\n", strcmp(d->kind, "unchecked") == 0 ? "WARNING" : "DAMAGE", d->message);
+        printf("         object: %s\n", d->object);
+        if (d->cost != NULL)
+            printf("         cost:   %s\n", d->cost);
+    }
+    if (ctx->quiet)
+        return;
+    printf("verified %" PRIu64 " segments (%s, %" PRIu64 " records), %" PRIu64
+           " unfinished segments, %" PRIu64 " backups (%" PRIu64 " files, %s)\n",
+           r->segments, wa_format_size(r->wal_bytes, wal), r->records, r->chunks, r->backups,
+           r->files, wa_format_size(r->backup_bytes, backup));
+    puts(r->damage_count == r->warning_count ? "no damage and no hole" : "the archive is damaged");
+}
+
+static wa_status
+run(wa_context *ctx, wa_error *err)
+{
+    wa_progress progress = {.phase = "reading"};
+    bool wal = wa_arg_flag(ctx, "wal");
+    const char *backup = wa_arg_value(ctx, "backup"), *since = wa_arg_value(ctx, "since");
+    if (since != NULL && strcmp(since, "verified") != 0 && strcmp(since, "all") != 0) {
+        wa_error_set(err, WA_INVALID, "invalid value \"%s\" for --since", since);
+        return wa_error_hint(err, "Say \"verified\" or \"all\".");
+    }
+    wa_verify_options options = {.wal = wal || backup == NULL,
+                                 .backup = backup,
+                                 .progress = &progress,
+                                 .cancel = ctx->cancel};
+    if (!wal && backup == NULL)
+        options.backup = "all";
+    options.since_verified = since != NULL && strcmp(since, "verified") == 0;
+    WA_TRY(wa_context_jobs(ctx, &options.jobs, err));
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    options.repo = repo;
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result result = {0};
+    wa_progress_view *view = wa_progress_show(ctx, &progress, "verify");
+    wa_status status = wa_verify_run(&options, &result, err);
+    wa_progress_hide(view);
+    WA_TRY(status);
+    if (ctx->json) {
+        WA_CLEANUP(wa_json_freep) json_t *json = wa_verify_to_json(&result);
+        wa_print_json(json);
+    } else {
+        print_result(ctx, &result);
+    }
+    ctx->exit_code = result.damage_count > result.warning_count ? 3 : 0;
+    return WA_OK;
+}
+
+static const wa_command_option options[] = {
+    {"backup", 0, WA_ARG_VALUE, "LABEL|all", "Verify a backup, or all of them."},
+    {"wal", 0, WA_ARG_FLAG, NULL,
+     "Verify the WAL. (Without --backup and --wal both are verified.)"},
+    {"since", 0, WA_ARG_VALUE, "verified|all",
+     "Leave out WAL that an earlier run verified (default: all)."},
+    {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
+    {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    {NULL, 0, WA_ARG_FLAG, NULL, NULL},
+};
+
+const wa_command wa_command_verify = {
+    .name = "verify",
+    .summary = "read the archive back: checksums, record chains, coverage",
+    .options = options,
+    .description = "Fetches objects and checks everything that can be checked: the containers' "
+                   "checksums, every WAL record in one chain across segments, every file of a "
+                   "backup against PostgreSQL's manifest, "
+                   "and that the WAL from each backup on is there without a hole.\n\n"
+                   "Each damage names the object and what it costs. A run without damage records "
+                   "how far the WAL was verified.",
+    .exit_codes = "  0   no damage and no hole\n  3   damage or a hole\n  4   the repository was "
+                  "not reached in time",
+    .example = "  walagent verify\n  walagent verify --wal --since verified\n  walagent verify "
+               "--backup 20261123T020000Z-F-1a2b",
+    .run = run,
+};
