@@ -37,6 +37,7 @@ typedef struct exchange {
     bool failed;       /* err is set */
     bool told_headers; /* on_headers was called */
     uint64_t sent;     /* bytes of the body handed to libcurl */
+    wa_mono moved;     /* when the answer last brought something */
     char detail[CURL_ERROR_SIZE];
 } exchange;
 
@@ -163,6 +164,7 @@ static size_t
 on_header(char *line, size_t size, size_t count, void *arg)
 {
     exchange *x = arg;
+    x->moved = wa_mono_now();
     size_t len = size * count;
     size_t end = len;
     while (end > 0 && isspace((unsigned char)line[end - 1]))
@@ -206,6 +208,7 @@ on_body(char *data, size_t size, size_t count, void *arg)
 {
     exchange *x = arg;
     size_t len = size * count;
+    x->moved = wa_mono_now();
     wa_status status = tell_headers(x);
     if (status == WA_OK && successful(x) && x->request->on_body != NULL)
         status = x->request->on_body(x->request->on_body_arg, data, len, x->err);
@@ -280,7 +283,8 @@ set_request(const wa_http *http, const wa_http_request *request, struct curl_sli
             exchange *x)
 {
     CURL *easy = http->easy;
-    long stall = (long)(request->stall_seconds > 0 ? request->stall_seconds : STALL_SECONDS);
+    long stall =
+        request->stall_seconds > STALL_SECONDS ? (long)request->stall_seconds : STALL_SECONDS;
     bool ok = true;
     SET(easy, CURLOPT_URL, request->url);
     SET(easy, CURLOPT_PATH_AS_IS, 1L); /* what is sent is what was signed */
@@ -310,12 +314,16 @@ set_request(const wa_http *http, const wa_http_request *request, struct curl_sli
     return ok;
 }
 
-/* Until the nearest deadline, at most one slice; 0 when one has passed. */
+/* Until the nearest deadline, at most one slice; 0 when one has passed. libcurl's low-speed limit
+ * looks at an average and notices silence late: an answer that stops half-way is noticed here. */
 static int
 time_left(const exchange *x)
 {
-    wa_mono until[] = {x->request->deadline,
-                       x->response.status == 0 ? x->request->answer_deadline : 0};
+    const wa_http_request *request = x->request;
+    bool answering = x->response.status != 0;
+    unsigned stall = request->stall_seconds > 0 ? request->stall_seconds : STALL_SECONDS;
+    wa_mono until[] = {request->deadline, answering ? 0 : request->answer_deadline,
+                       answering ? x->moved + stall * UINT64_C(1000) : 0};
     int wait = POLL_SLICE_MS;
     for (size_t i = 0; i < WA_ARRAY_SIZE(until); i++) {
         int left = until[i] != 0 ? wa_mono_left(until[i]) : wait;
@@ -344,7 +352,9 @@ drive(const wa_http *http, const exchange *x, wa_error *err)
             return -1;
         int wait = time_left(x);
         if (wait == 0) {
-            (void)wa_error_set(err, WA_UNAVAILABLE, "no answer in time");
+            (void)wa_error_set(err, WA_UNAVAILABLE, "%s",
+                               x->response.status != 0 ? "the answer stopped half-way"
+                                                       : "no answer in time");
             return -1;
         }
         struct curl_waitfd extra = {.events = CURL_WAIT_POLLIN};

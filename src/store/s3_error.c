@@ -24,9 +24,9 @@ static const meaning meanings[] = {
     {"InvalidAccessKeyId", WA_DENIED, "the server does not know the access key ID",
      "Check s3_access_key_id (now %s) and that s3_endpoint is the server it belongs to."},
     {"AccessDenied", WA_DENIED, "access denied",
-     "Access key ID %s may not do this: its policy needs s3:ListBucket, s3:GetObject, "
-     "s3:PutObject, "
-     "s3:AbortMultipartUpload, and s3:DeleteObject for expire; object lock refuses deletions too."},
+     "Check access key ID %s, its secret, and its policy: it needs s3:ListBucket, s3:GetObject, "
+     "s3:PutObject, s3:AbortMultipartUpload, and s3:DeleteObject for expire; object lock refuses "
+     "deletions too."},
     {"ExpiredToken", WA_DENIED, "the session token has expired",
      "Renew the temporary credentials of access key ID %s."},
     {"InvalidToken", WA_DENIED, "the session token is not valid",

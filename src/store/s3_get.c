@@ -25,8 +25,7 @@ typedef struct download {
     char *etag;
     char *crc; /* of the whole object, as the server has it; or NULL */
     char *meta;
-    uint64_t skip;  /* of the present answer */
-    uint64_t fresh; /* delivered since the last attempt began */
+    uint64_t skip; /* of the present answer */
     uint32_t running_crc;
     wa_mono until;
 } download;
@@ -44,11 +43,6 @@ static void
 prepare(void *arg, wa_strv *headers)
 {
     download *d = arg;
-    if (d->fresh > 0) { /* it moves: a new budget for the rest */
-        d->call->retry.attempts = 0;
-        d->call->retry.deadline = wa_mono_now() + d->s3->budget_ms;
-        d->fresh = 0;
-    }
     if (d->known && d->delivered > 0) {
         wa_strv_take(headers, wa_format("Range: bytes=%llu-%llu",
                                         (unsigned long long)(d->begin + d->delivered),
@@ -152,7 +146,8 @@ on_body(void *arg, const void *data, size_t len, wa_error *err)
     }
     d->running_crc = wa_crc32c(d->running_crc, bytes, n);
     d->delivered += n;
-    d->fresh += n;
+    d->call->retry.attempts = 0; /* it moves: a new budget for the rest, within d->until */
+    d->call->retry.deadline = wa_mono_now() + d->s3->budget_ms;
     return WA_OK;
 }
 

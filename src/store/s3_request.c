@@ -173,7 +173,7 @@ request_path(const wa_s3 *s3, const char *key)
 static unsigned
 stall_seconds(const wa_s3 *s3)
 {
-    uint64_t seconds = s3->budget_ms / 1000;
+    uint64_t seconds = (s3->budget_ms + 1000) / 2000; /* leave time for another attempt */
     return seconds < 1 ? 1 : seconds < STALL_SECONDS ? (unsigned)seconds : STALL_SECONDS;
 }
 
@@ -247,11 +247,9 @@ explain_head(wa_s3 *s3, wa_s3_call *call, const wa_credentials *keys, const wa_s
     wa_strv_add(&ranged, "Range: bytes=0-0");
     WA_CLEANUP(wa_http_response_done) wa_http_response answer = {0};
     WA_TRY(send_signed(s3, call, "GET", keys, &ranged, &answer, err));
-    if (answer.status < 300 || answer.status == 416) {
-        if (response->status == 404)
-            return wa_error_set(err, WA_UNAVAILABLE, "the object appeared just now");
-        return WA_OK; /* HEAD is refused, GET is not: HEAD's own status stands */
-    }
+    if (answer.status < 300 || answer.status == 416)
+        return wa_error_set(err, WA_UNAVAILABLE, "the server answered %d to HEAD but not to GET",
+                            response->status);
     wa_http_response_done(response);
     *response = answer;
     memset(&answer, 0, sizeof answer);
