@@ -34,7 +34,7 @@ static void
 set_waiting(wa_agent *agent, const char *text)
 {
     WA_LOCK(&agent->mutex);
-    snprintf(agent->waiting_for, sizeof agent->waiting_for, "%s", text);
+    snprintf(agent->waiting_for, sizeof agent->waiting_for, "%.511s", text);
 }
 
 static bool

@@ -172,7 +172,7 @@ verify_pack(wa_verify *v, const wa_backup_info *info, size_t index, expectations
             wa_error *err)
 {
     static const wa_sink_ops ops = {.write = pack_sink_write};
-    char name[32];
+    char name[48];
     snprintf(name, sizeof name, "pack-%05zu.tar.zst", index + 1);
     WA_CLEANUP(wa_freep) char *key = wa_backup_key(v->options->repo, info->label, name);
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
