@@ -19,6 +19,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
               (label.start_tli > 0 && strlen(label.start_segment) == WA_SEGMENT_NAME - 1));
     WA_CLEANUP(wa_freep) char *word = wa_strndup((const char *)data, len);
     WA_CLEANUP(wa_freep) char *quoted = wa_shell_quote(word);
+    WA_ASSERT(quoted[0] != '\0');
     WA_CLEANUP(wa_freep) char *line = NULL;
     status = wa_setting_line(word, word, &line, &err);
     WA_ASSERT(status == WA_OK || status == WA_INVALID);
