@@ -37,7 +37,7 @@ typedef struct wa_push_result {
 wa_status wa_push_file(const wa_push_options *options, const char *path, wa_push_result *ret,
                        wa_error *err) WA_MUST_CHECK;
 
-/* Look-ahead: files that archive_status says are ready, in order, after `name`; at most max. */
+/* Look-ahead: segments that archive_status says are ready, in order, after `name`; at most max. */
 wa_status wa_push_ready_after(const char *wal_dir, const char *name, size_t max, wa_strv *ret,
                               wa_error *err) WA_MUST_CHECK;
 

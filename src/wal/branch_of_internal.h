@@ -1,0 +1,50 @@
+/*
+ * branch_of_internal.h - which branch of its timeline does a file of pg_wal belong to?
+ *
+ * Timeline 1 has one branch. For the others the history comes from the local pg_wal, or from the
+ * archive (branches, then histories that wait for their first record), and the first record that
+ * begins at or after the fork from the segment that holds the fork: the bytes given, or the local
+ * file. Where neither is there any more, the archive's branches with this history are the
+ * candidates: the only one, or the one whose previous segment ends in the record that the given
+ * bytes link back to, or the accepted one. No candidate: named by the history alone.
+ */
+#ifndef WALAGENT_BRANCH_OF_INTERNAL_H
+#define WALAGENT_BRANCH_OF_INTERNAL_H
+
+#include "walagent/base/buf.h"
+#include "walagent/pg/walreader.h"
+#include "walagent/repo/branch.h"
+
+#define WA_HISTORY_MAX (1u << 20)
+
+typedef struct wa_branch_question {
+    wa_repo *repo;
+    const char *wal_dir; /* the local pg_wal; NULL: none */
+    wa_tli tli;
+    wa_segno segno;
+    const void *data; /* the segment's bytes (a whole segment, padded); NULL: not at hand */
+} wa_branch_question;
+
+typedef struct wa_branch_answer {
+    wa_branch branch;
+    wa_buf history;  /* its exact bytes; empty for timeline 1, or when only the archive's branch is
+                        known */
+    bool in_archive; /* the branch has its history there */
+} wa_branch_answer;
+void wa_branch_answer_done(wa_branch_answer *a);
+
+/* NOT_FOUND: no history of the timeline anywhere. */
+wa_status wa_branch_find(const wa_branch_question *q, wa_branch_answer *ret,
+                         wa_error *err) WA_MUST_CHECK;
+/* Make the branch visible: its history, create-only; then the one that waited as pending is removed
+ * (best effort). Nothing to do when it is in the archive. */
+wa_status wa_branch_settle(wa_repo *repo, const wa_branch_answer *a, wa_error *err) WA_MUST_CHECK;
+/* The record's bytes without page headers: what names a branch (its body must be kept whole). */
+void wa_branch_record_bytes(const wa_record *record, wa_buf *ret);
+/* Which branch would a history make with what pg_wal holds now? *ret_known false: the segment with
+ * the fork, or its first record, is not there yet. */
+wa_status wa_branch_of_local_history(wa_repo *repo, const char *wal_dir, wa_tli tli,
+                                     const void *history, size_t len, bool *ret_known,
+                                     wa_branch *ret, wa_error *err) WA_MUST_CHECK;
+
+#endif

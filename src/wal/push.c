@@ -1,0 +1,209 @@
+/*
+ * push.c - archive_command: segments, unfinished segments, histories and backup history files.
+ */
+#include "push_internal.h"
+
+#include "walagent/base/file.h"
+#include "walagent/repo/event.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BACKUP_FILE_MAX (1u << 20)
+
+/* The streamer archived a segment of this name: with these bytes? Then nothing is left to do. */
+static bool
+streamed_already(const wa_push_job *job, wa_push_result *ret)
+{
+    char known[WA_XXH_HEX], mine[WA_XXH_HEX];
+    wa_branch branch;
+    if (job->options->streamer == NULL ||
+        !wa_streamer_knows(job->options->streamer, job->name, known, &branch) ||
+        strcmp(wa_xxh_of(job->data, job->size, mine), known) != 0)
+        return false;
+    *ret = (wa_push_result){.outcome = WA_PUT_SAME, .branch = branch, .checked = true};
+    return true;
+}
+
+/* Losing the event never stops WAL: the object itself says "checked": false. */
+static void
+report_damage(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    char text[WA_BRANCH_TEXT];
+    snprintf(ret->warning, sizeof ret->warning,
+             "WAL segment \"%s\" contradicts itself and was archived as it is: %.400s", job->name,
+             job->damage);
+    WA_CLEANUP(wa_json_freep) json_t *details = json_object();
+    wa_json_set_string(details, "name", job->name);
+    wa_json_set_string(details, "branch", wa_branch_format(branch, text));
+    wa_json_set_string(details, "reason", job->damage);
+    if (wa_event_put(job->repo, "damage", ret->warning, details, &ignored) != WA_OK)
+        wa_error_clear(&ignored);
+}
+
+static wa_status
+find_branch(const wa_push_job *job, wa_branch_answer *ret, wa_error *err)
+{
+    wa_branch_question q = {.repo = job->repo,
+                            .wal_dir = job->wal_dir,
+                            .tli = job->tli,
+                            .segno = job->segno,
+                            .data = job->data};
+    wa_status status = wa_branch_find(&q, ret, err);
+    if (status == WA_NOT_FOUND)
+        status = err->status = WA_FAILED; /* "not found" is said of the archive's WAL only */
+    return status;
+}
+
+static wa_status
+store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+{
+    const wa_push_options *o = job->options;
+    bool parsed = job->check.parsed;
+    ret->checked = parsed && !job->damaged;
+    WA_TRY(wa_wal_put(job->repo, branch, job->segno, job->data, o->pool, 0,
+                      parsed ? job->facts : NULL, ret->checked, &ret->outcome, err));
+    if (job->damaged)
+        report_damage(job, branch, ret);
+    else if (!parsed)
+        snprintf(ret->warning, sizeof ret->warning,
+                 "WAL segment \"%s\" is of a PostgreSQL version that is not known here: it was "
+                 "archived without looking at its records",
+                 job->name);
+    return WA_OK;
+}
+
+static wa_status
+push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
+{
+    WA_TRY(wa_push_read(job, partial, err));
+    if (!partial && streamed_already(job, ret))
+        return WA_OK;
+    WA_TRY(wa_push_check(job, err));
+    WA_CLEANUP(wa_branch_answer_done)
+    wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
+    WA_TRY(find_branch(job, &answer, err));
+    WA_TRY(wa_branch_settle(job->repo, &answer, err));
+    wa_push_result result = {.branch = answer.branch, .checked = true};
+    bool whole = job->check.complete || !job->check.parsed;
+    if (partial && (job->damaged || !job->check.parsed)) {
+        WA_TRY(wa_wal_put_other(job->repo, &answer.branch, job->name, job->data, job->size, err));
+        snprintf(result.warning, sizeof result.warning,
+                 "WAL file \"%s\" was archived without checking it", job->name);
+        result.checked = false;
+    } else if (whole && !partial) {
+        WA_TRY(store_segment(job, &answer.branch, &result, err));
+    } else {
+        WA_TRY(wa_push_prefix(job, &answer.branch, &result, err));
+        if (partial)
+            result.warning[0] = '\0'; /* what a .partial is for */
+    }
+    *ret = result;
+    return WA_OK;
+}
+
+/* Does a branch of the timeline with this history exist? */
+static wa_status
+history_is_known(const wa_push_job *job, const wa_buf *text, wa_branch *ret, bool *ret_known,
+                 wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
+    size_t count = 0;
+    WA_TRY(wa_branches_of(job->repo, job->tli, &branches, &count, err));
+    *ret_known = false;
+    for (size_t i = 0; i < count && !*ret_known; i++) {
+        WA_CLEANUP(wa_buf_done) wa_buf there = WA_BUF_INIT(WA_HISTORY_MAX);
+        wa_status status = wa_history_get(job->repo, &branches[i], &there, err);
+        if (status != WA_OK && status != WA_NOT_FOUND)
+            return status;
+        *ret_known = status == WA_OK && there.len == text->len &&
+                     memcmp(there.data, text->data, text->len) == 0;
+        if (*ret_known)
+            *ret = branches[i];
+    }
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+static wa_status
+push_history(wa_push_job *job, wa_push_result *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(WA_HISTORY_MAX);
+    WA_CLEANUP(wa_history_freep) wa_history *parsed = NULL;
+    if (!wa_history_name_parse(job->name, &job->tli) || job->tli == 1)
+        return wa_error_set(err, WA_INVALID, "\"%s\" is no name of a history file", job->name);
+    if (wa_file_read(job->path, WA_HISTORY_MAX, &text, err) != WA_OK) {
+        err->status = WA_FAILED;
+        return err->status;
+    }
+    if (wa_history_parse(job->tli, wa_buf_str(&text), text.len, &parsed, err) != WA_OK)
+        return wa_error_wrap(err, "history file \"%s\"", job->path);
+    wa_branch_answer answer = {.branch = {.tli = job->tli}, .history = text};
+    bool known = false;
+    WA_TRY(wa_branch_of_local_history(job->repo, job->wal_dir, job->tli, text.data, text.len,
+                                      &known, &answer.branch, err));
+    if (known) {
+        WA_TRY(wa_branch_settle(job->repo, &answer, err));
+    } else {
+        WA_TRY(history_is_known(job, &text, &answer.branch, &known, err));
+        if (!known)
+            WA_TRY(wa_history_put_pending(job->repo, job->tli, text.data, text.len, err));
+    }
+    *ret = (wa_push_result){.outcome = WA_PUT_CREATED, .branch = answer.branch, .checked = true};
+    return WA_OK;
+}
+
+static wa_status
+push_backup_file(wa_push_job *job, wa_push_result *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(BACKUP_FILE_MAX);
+    if (wa_file_read(job->path, BACKUP_FILE_MAX, &text, err) != WA_OK) {
+        err->status = WA_FAILED;
+        return err->status;
+    }
+    WA_CLEANUP(wa_branch_answer_done)
+    wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
+    WA_TRY(find_branch(job, &answer, err));
+    WA_TRY(wa_wal_put_other(job->repo, &answer.branch, job->name, text.data, text.len, err));
+    *ret = (wa_push_result){.outcome = WA_PUT_CREATED, .branch = answer.branch, .checked = true};
+    return WA_OK;
+}
+
+static wa_status
+push_kind(wa_push_job *job, wa_wal_file_kind kind, wa_push_result *ret, wa_error *err)
+{
+    char segment[WA_SEGMENT_NAME];
+    if (kind == WA_WAL_HISTORY)
+        return push_history(job, ret, err);
+    snprintf(segment, sizeof segment, "%s", job->name);
+    if (!wa_segment_parse(segment, job->size, &job->tli, &job->segno)) {
+        wa_error_set(err, WA_CONFLICT,
+                     "\"%s\" is no WAL file name of a cluster with segments of %llu bytes",
+                     job->name, (unsigned long long)job->size);
+        return wa_error_hint(err, "archive_command should be 'walagent archive-push %%p'.");
+    }
+    job->start = wa_segment_start(job->segno, job->size);
+    if (kind == WA_WAL_BACKUP)
+        return push_backup_file(job, ret, err);
+    return push_segment(job, kind == WA_WAL_PARTIAL, ret, err);
+}
+
+wa_status
+wa_push_file(const wa_push_options *options, const char *path, wa_push_result *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_push_job_done)
+    wa_push_job job = {.options = options,
+                       .repo = options->repo,
+                       .path = path,
+                       .name = wa_path_base(path),
+                       .wal_dir = wa_path_dir(path),
+                       .size = wa_repo_cluster(options->repo)->segment_size};
+    wa_wal_file_kind kind = wa_wal_file_kind_of(job.name);
+    if (kind == WA_WAL_OTHER) {
+        wa_error_set(err, WA_INVALID, "\"%s\" is no name of a WAL file", job.name);
+        return wa_error_hint(err, "archive_command should be 'walagent archive-push %%p'.");
+    }
+    WA_TRY(wa_cancel_check(options->cancel, err));
+    return push_kind(&job, kind, ret, err);
+}

@@ -1,0 +1,39 @@
+/*
+ * push_internal.h - one file on its way from pg_wal into the archive.
+ */
+#ifndef WALAGENT_PUSH_INTERNAL_H
+#define WALAGENT_PUSH_INTERNAL_H
+
+#include "branch_of_internal.h"
+
+#include "walagent/wal/push.h"
+
+typedef struct wa_push_job {
+    const wa_push_options *options;
+    wa_repo *repo;
+    const char *path;
+    const char *name; /* of the file */
+    char *wal_dir;
+    uint64_t size; /* of segments */
+    wa_tli tli;
+    wa_segno segno;
+    wa_lsn start;
+    uint8_t *data; /* one segment */
+    wa_wal_facts *facts;
+    wa_segment_check check;
+    bool damaged;
+    char damage[WA_ERROR_MESSAGE_SIZE];
+} wa_push_job;
+void wa_push_job_done(wa_push_job *job);
+
+/* push_check.c: read the file (exactly one segment; a .partial may be shorter and is padded), tell
+ * whether it is what its name says (CONFLICT), walk its records, read it again when they
+ * contradict. */
+wa_status wa_push_read(wa_push_job *job, bool may_be_short, wa_error *err) WA_MUST_CHECK;
+wa_status wa_push_check(wa_push_job *job, wa_error *err) WA_MUST_CHECK;
+
+/* push_tail.c: the valid prefix of an unfinished segment as a cumulative chunk. */
+wa_status wa_push_prefix(wa_push_job *job, const wa_branch *branch, wa_push_result *ret,
+                         wa_error *err) WA_MUST_CHECK;
+
+#endif
