@@ -1,28 +1,36 @@
 /*
- * walagent/wal/streamer.h - WAL from the server into the archive: receiver, spool, shipper as one
- * subsystem.
+ * walagent/wal/streamer.h - WAL from the server into the archive: receiver, spool, shipper.
  *
- *   server --COPY BOTH--> receiver --checks--> spool (fdatasync) --> shipper --> chunks and
- * segments in the repositories ^                                        |
- *                            +-------- durable position --------------+--> flush reported
+ *   server --COPY BOTH--> receiver --checks--> spool --> tail thread ------> chunks    --+
+ *     ^                      |                   `-----> segments thread --> segments  --+
+ *     |                      `-- catch-up: straight into a segment's writer --^          |
+ *     `---- flush <-------------------- durable position <-------------------------------'
  *
- * Guarantees (asserted):
- *   (1) flush is reported only for bytes that are contiguous and durable in every required
- * repository (or the spool, with acknowledge = spool); write only for bytes fsynced in the spool or
- * durable in the repositories; apply never. (2) reported positions never go backwards on one
- * timeline, and a server must first show the acknowledged bytes again (after a reconnect the stream
- * begins at or before the durable position's segment and is compared with what is known) before
- * anything more is acknowledged. (3) bytes of one timeline are archived in order without holes, or
- * the hole is declared: an event, status, and a base backup asked for. (4) kill -9 at any
- * instruction loses nothing acknowledged and leaves nothing half-written under a final name. (5)
- * the disk used by the spool stays within spool_max: then reading stops and status messages go on.
- * States: STARTING (repository and server not both seen yet), RECONCILING, STREAMING, SWITCHING
- * (timeline), WAITING (another writer), FENCED, RETRYING (with backoff), STOPPED. Ownership:
- * borrows repo, conninfo strings, events callback; owns connections, spool, threads. Threads: run()
- * blocks in one thread until cancelled; status() from any. Errors:    run() returns only when
- * cancelled (OK after an orderly end) or on what retrying can't cure: CONFLICT (another cluster),
- * UNSUPPORTED, INVALID (configuration), IO/NO_SPACE that a person must look at is retried and shown
- * in status. Source: PostgreSQL documentation, "Streaming Replication Protocol".
+ * Guarantees (asserted where they can be):
+ *   (1) flush is reported only for bytes that were checked, are contiguous, and durable in the
+ *       repository (or the spool, with acknowledge = spool); write only for bytes fsynced in the
+ *       spool or durable in the repository; apply never.
+ *   (2) reported positions never go backwards on one timeline, and a server must first show the
+ *       acknowledged bytes again: every connection streams from the start of the segment that
+ *       holds the end of what is known, and is compared with it, before more is acknowledged.
+ *   (3) bytes of one timeline are archived in order without holes, or the hole is declared: an
+ *       event, status, and a base backup asked for.
+ *   (4) kill -9 at any instruction loses nothing acknowledged and leaves nothing half-written
+ *       under a final name.
+ *   (5) the spool stays within spool_max: then reading stops and status messages go on.
+ * States:    STARTING (repository and server not both seen yet), RECONCILING, STREAMING, SWITCHING
+ *            (timeline), WAITING (another writer), FENCED, RETRYING (with backoff), STOPPED.
+ * Ownership: borrows repo; copies the option strings; owns connections, spool, threads.
+ * Threads:   run() blocks in one thread until cancelled and is the receiver; it starts the tail,
+ *            segments and watch threads and joins them. status() and wait_durable() from any.
+ * Errors:    run() returns only when cancelled (OK after an orderly end) or on what retrying can't
+ *            cure: CONFLICT (another cluster's server), UNSUPPORTED, INVALID (configuration). All
+ *            else is retried and shown in status.
+ * Crash points, in the order of a byte's way: stream-received, spool-written, spool-synced,
+ *            chunk-before-put, chunk-after-put, segment-before-put, segment-after-put,
+ *            spool-before-remove, before-acknowledge, after-acknowledge; at a switch
+ *            history-before-put, seal-before-put, lineage-before-put, lineage-after-put.
+ * Source:    PostgreSQL documentation, "Streaming Replication Protocol".
  */
 #ifndef WALAGENT_WAL_STREAMER_H
 #define WALAGENT_WAL_STREAMER_H

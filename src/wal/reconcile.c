@@ -1,0 +1,285 @@
+/*
+ * reconcile.c - at start, and after anything that leaves doubt: spool, archive tip and slot become
+ * one flow.
+ *
+ *   archive     |--- whole segments ---|- chunks -|tip = durable
+ *   spool                     |--- whole ---|--- whole ---|- valid -|torn
+ *                              (removed)      job           received, checked
+ *
+ * What the spool holds behind the tip is shipped from it, whether or not a server can be reached.
+ */
+#include "streamer_internal.h"
+
+#include "walagent/codec/hash.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The chain of chunks may reach over a segment's end before the whole segment was written. */
+static wa_status
+follow_tail(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    for (;;) {
+        wa_lsn end = 0;
+        wa_time modified;
+        wa_segno segno = wa_segno_of(*tip, size);
+        wa_status status = wa_tail_end(repo, branch, segno, &end, &modified, err);
+        if (status == WA_NOT_FOUND)
+            return WA_OK;
+        WA_TRY(status);
+        if (end > *tip)
+            *tip = end;
+        if (end < (segno + 1) * size)
+            return WA_OK;
+    }
+}
+
+/* Only chunks, no whole segment: the newest run of segments that have some. */
+static wa_status
+first_of_tail_run(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
+    size_t count = 0;
+    WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
+    if (count == 0)
+        return WA_OK;
+    size_t first = count - 1;
+    while (first > 0 && segments[first - 1] + 1 == segments[first])
+        first--;
+    *tip = segments[first] * wa_repo_cluster(repo)->segment_size;
+    return WA_OK;
+}
+
+wa_status
+wa_reconcile_tip(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
+{
+    const wa_lineage_step *head = wa_lineage_head(l);
+    wa_segno last = 0;
+    WA_ASSERT(head != NULL);
+    wa_lsn tip = head->begin;
+    wa_status status = wa_wal_last(repo, &head->branch, &last, err);
+    if (status != WA_OK && status != WA_NOT_FOUND)
+        return status;
+    if (status == WA_OK && (last + 1) * wa_repo_cluster(repo)->segment_size > tip)
+        tip = (last + 1) * wa_repo_cluster(repo)->segment_size;
+    else if (tip == 0)
+        WA_TRY(first_of_tail_run(repo, &head->branch, &tip, err));
+    if (tip != 0)
+        WA_TRY(follow_tail(repo, &head->branch, &tip, err));
+    wa_error_clear(err);
+    *ret = tip;
+    return WA_OK;
+}
+
+/* Files that the archive has, that belong to a timeline which was left, or that never got a name.
+ */
+static wa_status
+clean_spool(wa_streamer *s, const wa_branch *head, wa_lsn *tip, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_spool_file *files = NULL;
+    size_t count = 0;
+    WA_TRY(wa_spool_list(s->spool, &files, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        const wa_spool_file *file = &files[i];
+        bool ours = wa_branch_eq(&file->branch, head);
+        if (ours && *tip == 0)
+            *tip = file->segno * s->cluster.segment_size;
+        bool archived = ours && file->segno < wa_segno_of(*tip, s->cluster.segment_size);
+        bool left =
+            !ours && (file->branch.id[0] == '\0' || wa_lineage_has(s->lineage, &file->branch));
+        if (archived || left)
+            WA_TRY(wa_spool_remove(s->spool, &file->branch, file->segno, err));
+    }
+    return WA_OK;
+}
+
+wa_status
+wa_reconcile_prefix(wa_streamer *s, const wa_branch *from, const wa_branch *into, wa_lsn upto,
+                    wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    wa_segno segno = wa_segno_of(upto, size);
+    wa_lsn end = 0;
+    if (upto % size == 0)
+        return WA_OK;
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_calloc(1, size);
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_status status = wa_tail_assemble(s->repo, from, segno, bytes, &end, facts, err);
+    if (status == WA_NOT_FOUND) {
+        end = (segno + 1) * size;
+        status = wa_wal_get(s->repo, from, segno, s->pool, bytes, facts, NULL, err);
+    }
+    WA_TRY(status);
+    if (end < upto) {
+        char at[WA_LSN_TEXT];
+        return wa_error_set(err, WA_CORRUPT, "the archive's tail ends before %s",
+                            wa_lsn_format(upto, at));
+    }
+    return wa_spool_put(s->spool, into, segno, bytes, (size_t)(upto % size), err);
+}
+
+typedef struct found {
+    wa_streamer *s;
+    wa_flow *flow;
+} found;
+
+static wa_status
+found_segment(void *arg, wa_segno segno, const wa_wal_facts *facts, const wa_wal_facts *rest,
+              const char *xxh3, wa_error *err)
+{
+    found *f = arg;
+    wa_segment_job *job = wa_calloc(1, sizeof *job);
+    (void)err;
+    job->segno = segno;
+    job->facts = *facts;
+    job->rest = *rest;
+    job->checked = true;
+    job->parsed = true;
+    *f->flow->jobs_end = job;
+    f->flow->jobs_end = &job->next;
+    f->flow->job_count++;
+    f->s->last_segno = segno;
+    memcpy(f->s->last_xxh3, xxh3, WA_XXH_HEX);
+    return WA_OK;
+}
+
+/* The spool's bytes behind the tip. Afterwards the spool holds the tip's segment up to the tip. */
+static wa_status
+walk_spool(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flow, wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    wa_segno segno = wa_segno_of(tip, size);
+    WA_CLEANUP(wa_freep) wa_spool_end_info *info = wa_calloc(1, sizeof *info);
+    found f = {s, flow};
+    WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier,
+                         found_segment, &f, info, err));
+    if (info->end < tip) {
+        const wa_branch *from = &head->branch;
+        if (tip == head->begin && s->lineage->count > 1)
+            from = &s->lineage->steps[s->lineage->count - 2].branch;
+        WA_TRY(wa_reconcile_prefix(s, from, &head->branch, tip, err));
+        WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier,
+                             NULL, NULL, info, err));
+        info->end = tip;
+    }
+    if (info->end % size != 0)
+        WA_TRY(wa_spool_truncate(s->spool, &head->branch, wa_segno_of(info->end, size),
+                                 info->end % size, err));
+    else
+        WA_TRY(wa_spool_remove(s->spool, &head->branch, wa_segno_of(info->end, size), err));
+    flow->received = flow->checked = info->end;
+    flow->handed = info->end - info->end % size;
+    flow->segment = info->segment;
+    flow->rest = info->rest;
+    flow->parsed = info->parsed;
+    flow->tail_in_spool = true;
+    return WA_OK;
+}
+
+/* Segments with chunks below the tip: their whole objects exist, or they are the proof of a hole.
+ */
+static wa_status
+plan_removals(wa_streamer *s, const wa_branch *branch, wa_lsn tip, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
+    size_t count = 0;
+    WA_TRY(wa_tail_segments(s->repo, branch, &segments, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        wa_wal_info info;
+        if ((segments[i] + 1) * s->cluster.segment_size > tip)
+            continue;
+        wa_status status = wa_wal_head(s->repo, branch, segments[i], &info, err);
+        if (status == WA_OK)
+            wa_segments_schedule_removal(s, segments[i]);
+        else if (status != WA_NOT_FOUND)
+            return status;
+    }
+    return WA_OK;
+}
+
+/* At a segment's start there is nothing in this segment to compare: the one before is shown again.
+ */
+static wa_status
+remember_last(wa_streamer *s, const wa_branch *branch, wa_lsn tip, wa_error *err)
+{
+    wa_wal_info info;
+    s->last_xxh3[0] = '\0';
+    if (tip % s->cluster.segment_size != 0 || tip == 0)
+        return WA_OK;
+    s->last_segno = wa_segno_of(tip, s->cluster.segment_size) - 1;
+    wa_status status = wa_wal_head(s->repo, branch, s->last_segno, &info, err);
+    if (status == WA_OK)
+        memcpy(s->last_xxh3, info.xxh3, sizeof s->last_xxh3);
+    return status == WA_NOT_FOUND ? WA_OK : status;
+}
+
+static void
+free_flowp(wa_flow **flow)
+{
+    wa_flow_done(*flow);
+    free(*flow);
+}
+
+wa_status
+wa_reconcile(wa_streamer *s, wa_lsn fallback, wa_error *err)
+{
+    const wa_lineage_step *head = wa_lineage_head(s->lineage);
+    uint64_t size = s->cluster.segment_size;
+    wa_lsn tip = 0;
+    wa_streamer_set_state(s, WA_STREAM_RECONCILING);
+    WA_CLEANUP(free_flowp) wa_flow *flow = wa_malloc(sizeof *flow);
+    wa_flow_init(flow);
+    wa_spool_end(s->spool);
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(clean_spool(s, &head->branch, &tip, err));
+    if (tip == 0)
+        tip = fallback - fallback % size;
+    if (tip == 0)
+        return wa_error_set(err, WA_NOT_FOUND, "neither archive nor spool holds WAL yet");
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    WA_TRY(wa_tail_list(s->repo, &head->branch, wa_segno_of(tip, size), &chunks, err));
+    WA_TRY(remember_last(s, &head->branch, tip, err));
+    flow->branch = head->branch;
+    flow->epoch = s->lineage->epoch;
+    flow->durable = tip;
+    flow->small = (unsigned)(chunks.count < 31 ? chunks.count : 31);
+    WA_TRY(walk_spool(s, head, tip, flow, err));
+    wa_flow_install(s, flow);
+    return plan_removals(s, &head->branch, tip, err);
+}
+
+wa_status
+wa_reconcile_hole(wa_streamer *s, wa_lsn available, wa_error *err)
+{
+    wa_lsn tip = 0, begin;
+    uint64_t size = s->cluster.segment_size;
+    WA_TRY(wa_flow_drain(s, s->cancel, err));
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    begin = wa_flow_durable(s) > tip ? wa_flow_durable(s) : tip;
+    available -= available % size;
+    if (available > begin) {
+        char from[WA_LSN_TEXT], to[WA_LSN_TEXT];
+        wa_streamer_event(s, "hole", WA_LOG_ERROR,
+                          "Take a base backup: no point in time behind the hole can be reached "
+                          "from an older one.",
+                          "WAL from %s to %s is gone from the server and is not in the archive",
+                          wa_lsn_format(begin, from), wa_lsn_format(available, to));
+        WA_LOCK(&s->mutex);
+        s->status.hole_begin = begin;
+        s->status.hole_end = available;
+    } else {
+        return wa_reconcile(s, begin, err);
+    }
+    WA_CLEANUP(free_flowp) wa_flow *flow = wa_malloc(sizeof *flow);
+    wa_flow_init(flow);
+    wa_spool_end(s->spool);
+    WA_TRY(wa_spool_remove(s->spool, &s->flow.branch, wa_segno_of(begin, size), err));
+    flow->branch = s->flow.branch;
+    flow->epoch = s->flow.epoch;
+    flow->received = flow->checked = flow->durable = flow->handed = available;
+    flow->tail_in_spool = true;
+    s->last_xxh3[0] = '\0';
+    wa_flow_install(s, flow);
+    return WA_OK;
+}

@@ -1,0 +1,187 @@
+/*
+ * role.c - which agent writes: lineage, epochs, seals, and waiting beside another writer.
+ *
+ * An installation is named by a text in its spool directory ("writer"), so that a restarted agent
+ * goes on in its own epoch. Any other agent that wants to write creates the next lineage with the
+ * next epoch, then seals the chain of the old one.
+ */
+#include "streamer_internal.h"
+
+#include "walagent/base/crash.h"
+#include "walagent/base/file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_EVERY_MS 1000
+#define STALL_MIN_MS 10000
+
+wa_status
+wa_role_identity(wa_streamer *s, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(wa_spool_dir(s->spool), "writer");
+    WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(sizeof s->identity - 1);
+    wa_status status = wa_file_read(path, sizeof s->identity - 1, &text, err);
+    if (status == WA_NOT_FOUND) {
+        wa_buf_puts(&text, wa_repo_writer(s->repo));
+        status = wa_file_write(path, text.data, text.len, 0600, WA_WRITE_CREATE, err);
+    }
+    WA_TRY(status);
+    snprintf(s->identity, sizeof s->identity, "%s", wa_buf_str(&text));
+    return WA_OK;
+}
+
+wa_status
+wa_role_load(wa_streamer *s, wa_role *ret, bool *ret_fresh, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    WA_TRY(wa_lineage_load(s->repo, &l, err));
+    *ret_fresh = l->number == 0;
+    *ret = strcmp(l->writer, s->identity) == 0 ? WA_ROLE_WRITER : WA_ROLE_WAITING;
+    wa_lineage_free(s->lineage);
+    s->lineage = WA_TAKE(l);
+    return WA_OK;
+}
+
+wa_status
+wa_role_store(wa_streamer *s, wa_lineage *l, const char *reason, wa_error *err)
+{
+    snprintf(l->writer, sizeof l->writer, "%s", s->identity);
+    snprintf(l->reason, sizeof l->reason, "%s", reason);
+    l->since = wa_time_now();
+    WA_CRASH_POINT("lineage-before-put");
+    wa_status status = wa_lineage_store(s->repo, l, err);
+    WA_CRASH_POINT("lineage-after-put");
+    if (status == WA_EXISTS)
+        return wa_error_set(err, WA_UNAVAILABLE,
+                            "another writer changed the lineage at the same time");
+    return status;
+}
+
+/* The archive's first writer: the server's timeline is the head. */
+wa_status
+wa_role_first(wa_streamer *s, wa_pg_conn *repl, const wa_pg_system *sys, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf history = WA_BUF_INIT(1024 * 1024);
+    if (sys->tli > 1)
+        WA_TRY(wa_pg_timeline_history(repl, sys->tli, &history, err));
+    /* The first record of an older timeline may be gone: named by its history alone. */
+    wa_branch branch =
+        wa_branch_of(s->cluster.system_identifier, sys->tli, history.data, history.len, NULL, 0);
+    if (sys->tli > 1)
+        WA_TRY(wa_history_put(s->repo, &branch, history.data, history.len, err));
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &branch, 0);
+    l->epoch = 1;
+    WA_TRY(wa_role_store(s, l, "first writer", err));
+    wa_lineage_free(s->lineage);
+    s->lineage = WA_TAKE(l);
+    return WA_OK;
+}
+
+wa_status
+wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
+             wa_error *err)
+{
+    wa_lsn at = from;
+    for (;;) {
+        wa_lsn end = 0;
+        wa_time modified;
+        WA_CRASH_POINT("seal-before-put");
+        wa_status status = wa_tail_put_seal(s->repo, branch, epoch, at, err);
+        if (status != WA_EXISTS) {
+            *ret_lsn = at;
+            return status;
+        }
+        WA_TRY(wa_tail_end(s->repo, branch, wa_segno_of(at, s->cluster.segment_size), &end,
+                           &modified, err));
+        if (end <= at) { /* it was sealed there before */
+            *ret_lsn = at;
+            return WA_OK;
+        }
+        at = end;
+    }
+}
+
+static wa_status
+take_over(wa_streamer *s, const char *reason, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_copy(s->lineage);
+    const wa_branch head = wa_lineage_head(l)->branch;
+    uint32_t old = l->epoch;
+    wa_lsn tip = 0;
+    l->epoch = old + 1;
+    WA_TRY(wa_role_store(s, l, reason, err));
+    wa_streamer_event(s, "took-over", WA_LOG_NOTICE, "",
+                      "this agent writes the archive now, epoch %u after %u (%s)", old + 1, old,
+                      reason);
+    wa_lineage_free(s->lineage);
+    s->lineage = WA_TAKE(l);
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    return tip == 0 ? WA_OK : wa_role_seal(s, &head, old, tip, &tip, err);
+}
+
+static uint64_t
+stall_limit(const wa_streamer *s)
+{
+    uint64_t three = 3 * s->options.tail_interval_ms;
+    return three > STALL_MIN_MS ? three : STALL_MIN_MS;
+}
+
+typedef struct watch_other {
+    wa_lsn tip;
+    wa_mono since;       /* the tip has stood still behind the server since; 0: it does not */
+    unsigned free_looks; /* how often in a row the slot was free */
+} watch_other;
+
+/* *ret_reason is set when this agent may take over. */
+static wa_status
+look_at_other(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w,
+              const char **ret_reason, wa_error *err)
+{
+    wa_pg_slot slot;
+    wa_pg_system sys;
+    wa_lsn tip = 0;
+    WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
+    w->free_looks = slot.exists && slot.active ? 0 : w->free_looks + 1;
+    if (w->free_looks >= 2) {
+        *ret_reason = "the slot was free";
+        return WA_OK;
+    }
+    WA_TRY(wa_pg_identify(repl, &sys, err));
+    if (sys.flush <= w->tip) {
+        w->since = 0;
+        return WA_OK;
+    }
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    if (tip != w->tip || sys.flush <= tip)
+        w->since = 0;
+    else if (w->since == 0)
+        w->since = wa_mono_now();
+    w->tip = tip;
+    if (w->since != 0 && wa_mono_now() - w->since >= stall_limit(s))
+        *ret_reason = "the archive's tip stood still behind the server";
+    return WA_OK;
+}
+
+wa_status
+wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *err)
+{
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
+    wa_pg_connect_options options = {.conninfo = conninfo, .timeout_ms = 5000, .cancel = &s->stop};
+    WA_TRY(wa_pg_connect(&options, &conn, err));
+    watch_other w = {0};
+    wa_streamer_set_state(s, s->fenced ? WA_STREAM_FENCED : WA_STREAM_WAITING);
+    for (;;) {
+        const char *reason = NULL;
+        wa_role role;
+        bool fresh;
+        WA_TRY(wa_role_load(s, &role, &fresh, err));
+        if (role == WA_ROLE_WRITER || fresh)
+            return WA_OK;
+        WA_TRY(look_at_other(s, repl, conn, &w, &reason, err));
+        if (reason != NULL)
+            return take_over(s, reason, err);
+        WA_TRY(wa_cancel_sleep(s->cancel, LOOK_EVERY_MS, err));
+    }
+}

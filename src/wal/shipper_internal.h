@@ -1,0 +1,17 @@
+/*
+ * shipper_internal.h - what the tail and the segments thread have in common.
+ */
+#ifndef WALAGENT_SHIPPER_INTERNAL_H
+#define WALAGENT_SHIPPER_INTERNAL_H
+
+#include "streamer_internal.h"
+
+/* After a failure: shows it, waits (the backoff doubles), and says whether to try again. False
+ * when the threads are to end. */
+bool wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *backoff_ms);
+/* Are these the bytes of the archive's whole segment? CORRUPT when they differ. */
+wa_status wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno,
+                                   const void *data, uint64_t offset, size_t len,
+                                   wa_error *err) WA_MUST_CHECK;
+
+#endif

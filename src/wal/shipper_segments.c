@@ -1,0 +1,237 @@
+/*
+ * shipper_segments.c - the segments thread: whole segments, in order, from the spool or from a
+ * writer that the receiver has filled; and the removal of chunks that they replace.
+ */
+#include "shipper_internal.h"
+
+#include "walagent/base/crash.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool
+wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *backoff_ms)
+{
+    wa_streamer_note_error_locked(s, err);
+    wa_mono until = wa_mono_now() + *backoff_ms;
+    *backoff_ms = *backoff_ms * 2 > WA_BACKOFF_MAX_MS ? WA_BACKOFF_MAX_MS : *backoff_ms * 2;
+    while (!wa_cancelled(&s->stop) && wa_mono_left(until) > 0)
+        wa_cond_wait_until(&s->cond, &s->mutex, until);
+    return !wa_cancelled(&s->stop);
+}
+
+wa_status
+wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno, const void *data,
+                         uint64_t offset, size_t len, wa_error *err)
+{
+    char name[WA_SEGMENT_NAME];
+    WA_CLEANUP(wa_freep) uint8_t *whole = wa_malloc(s->cluster.segment_size);
+    WA_TRY(wa_wal_get(s->repo, branch, segno, NULL, whole, NULL, NULL, err));
+    if (memcmp(whole + offset, data, len) != 0)
+        return wa_error_set(err, WA_CORRUPT, "the archive's segment %s-%s holds other WAL",
+                            wa_segment_name(branch->tli, segno, s->cluster.segment_size, name),
+                            branch->id);
+    return WA_OK;
+}
+
+/* A seal of our epoch in this segment: another writer has taken over. Looked for before every
+ * whole segment, which would not collide with a seal's name. */
+static wa_status
+check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
+                 wa_error *err)
+{
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    WA_TRY(wa_tail_list(s->repo, branch, segno, &chunks, err));
+    for (size_t i = 0; i < chunks.count; i++)
+        if (chunks.items[i].epoch > epoch)
+            return wa_error_set(err, WA_CONFLICT, "fenced: epoch %u extends branch %08X-%s",
+                                chunks.items[i].epoch, branch->tli, branch->id);
+    const wa_chunk *last = NULL;
+    for (size_t i = 0; i < chunks.count; i++)
+        if (chunks.items[i].epoch == epoch)
+            last = &chunks.items[i];
+    if (last == NULL)
+        return WA_OK;
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(s->cluster.segment_size);
+    wa_wal_info info;
+    WA_TRY(wa_tail_get(s->repo, branch, segno, last, &bytes, &info, NULL, err));
+    if (info.base == info.end)
+        return wa_error_set(err, WA_CONFLICT, "fenced: epoch %u of branch %08X-%s was sealed",
+                            epoch, branch->tli, branch->id);
+    return WA_OK;
+}
+
+static wa_status
+fill_from_spool(wa_streamer *s, const wa_branch *branch, wa_segno segno, wa_container_writer *to,
+                wa_error *err)
+{
+    uint64_t offset = 0;
+    while (offset < s->cluster.segment_size) {
+        void *room = NULL;
+        size_t len = 0;
+        WA_TRY(wa_container_space(to, &room, &len, err));
+        if (len > s->cluster.segment_size - offset)
+            len = (size_t)(s->cluster.segment_size - offset);
+        WA_TRY(wa_spool_read(s->spool, branch, segno, offset, room, len, err));
+        WA_TRY(wa_container_advance(to, len, err));
+        offset += len;
+    }
+    return WA_OK;
+}
+
+static wa_status
+put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32_t epoch,
+            wa_error *err)
+{
+    WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *writer = WA_TAKE(job->writer);
+    wa_put_outcome outcome;
+    char xxh3[WA_XXH_HEX];
+    WA_TRY(check_not_sealed(s, branch, epoch, job->segno, err));
+    if (writer == NULL) {
+        WA_TRY(wa_wal_writer_begin(s->repo, branch, job->segno, s->pool, &writer, err));
+        WA_TRY(fill_from_spool(s, branch, job->segno, wa_wal_writer_container(writer), err));
+    }
+    wa_container_writer *container = wa_wal_writer_container(writer);
+    WA_ASSERT(wa_container_raw_size(container) == s->cluster.segment_size);
+    wa_container_hash(container, xxh3);
+    WA_CRASH_POINT("segment-before-put");
+    WA_TRY(wa_wal_writer_commit(writer, epoch, job->parsed ? &job->facts : NULL, job->checked,
+                                &outcome, err));
+    WA_CRASH_POINT("segment-after-put");
+    wa_streamer_remember(s, branch, job->segno, xxh3);
+    return WA_OK;
+}
+
+static void
+segment_done(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, bool spooled)
+{
+    wa_error err = WA_ERROR_INIT;
+    uint64_t size = s->cluster.segment_size;
+    {
+        WA_LOCK(&s->mutex);
+        wa_flow *flow = &s->flow;
+        WA_ASSERT(flow->jobs == job && flow->durable >= job->segno * size);
+        flow->jobs = job->next;
+        if (flow->jobs == NULL)
+            flow->jobs_end = &flow->jobs;
+        flow->job_count--;
+        flow->commits_durable += job->rest.commits;
+        s->status.segments_archived++;
+        wa_flow_advance_locked(s, (job->segno + 1) * size);
+        flow->pending_since = flow->checked > flow->durable ? wa_mono_now() : 0;
+        wa_cond_broadcast(&s->cond);
+    }
+    wa_segments_schedule_removal(s, job->segno);
+    if (spooled && wa_spool_remove(s->spool, branch, job->segno, &err) != WA_OK)
+        wa_streamer_note_error(s, &err);
+    wa_segment_job_free(job);
+}
+
+/* One segment, tried until it is archived. A writer's bytes are gone after a failure: then the
+ * session begins again from the durable position. */
+static void
+ship_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32_t epoch,
+             uint64_t generation)
+{
+    uint64_t backoff = WA_BACKOFF_MIN_MS;
+    bool direct = job->direct;
+    for (;;) {
+        wa_error err = WA_ERROR_INIT;
+        wa_status status = put_segment(s, job, branch, epoch, &err);
+        if (status == WA_OK) {
+            segment_done(s, job, branch, !direct);
+            return;
+        }
+        bool fenced = status == WA_CONFLICT && strstr(err.message, "fenced") != NULL;
+        if (status == WA_CONFLICT || status == WA_CORRUPT || direct) {
+            wa_streamer_fault(s, &err, fenced);
+            return;
+        }
+        WA_LOCK(&s->mutex);
+        if (!wa_shipper_pause_locked(s, &err, &backoff) || s->generation != generation)
+            return;
+    }
+}
+
+void
+wa_segments_schedule_removal(wa_streamer *s, wa_segno segno)
+{
+    WA_LOCK(&s->mutex);
+    if (s->removable_count == s->removable_capacity) {
+        s->removable_capacity = s->removable_capacity == 0 ? 16 : s->removable_capacity * 2;
+        s->removable = wa_reallocarray(s->removable, s->removable_capacity, sizeof s->removable[0]);
+    }
+    s->removable[s->removable_count++] = (wa_removable){
+        .branch = s->flow.branch, .segno = segno, .at = wa_mono_now() + WA_CHUNK_GRACE_MS};
+}
+
+/* The next segment whose chunks may go: its grace is over, and newer bytes are durable behind it
+ * (the newest chunk of a timeline stays). */
+static bool
+next_removable_locked(wa_streamer *s, wa_removable *ret, wa_mono *ret_at)
+{
+    if (s->removable_count == 0)
+        return false;
+    wa_removable first = s->removable[0];
+    bool behind = !wa_branch_eq(&first.branch, &s->flow.branch) ||
+                  s->flow.durable > (first.segno + 1) * s->cluster.segment_size;
+    if (behind)
+        *ret_at = first.at;
+    if (!behind || wa_mono_left(first.at) > 0)
+        return false;
+    memmove(s->removable, s->removable + 1, --s->removable_count * sizeof first);
+    *ret = first;
+    return true;
+}
+
+static void
+remove_chunks(wa_streamer *s, const wa_removable *segment)
+{
+    wa_error err = WA_ERROR_INIT;
+    if (wa_tail_remove(s->repo, &segment->branch, segment->segno, &err) != WA_OK)
+        wa_streamer_note_error(s, &err);
+}
+
+void *
+wa_segments_thread(void *arg)
+{
+    wa_streamer *s = arg;
+    for (;;) {
+        wa_segment_job *job = NULL;
+        wa_removable old;
+        bool remove = false;
+        wa_branch branch;
+        uint32_t epoch;
+        uint64_t generation;
+        {
+            WA_LOCK(&s->mutex);
+            for (;;) {
+                wa_mono at = UINT64_MAX;
+                if (wa_cancelled(&s->stop))
+                    return NULL;
+                if (s->flow.ready && s->flow.branch.id[0] != '\0' && s->flow.jobs != NULL) {
+                    job = s->flow.jobs;
+                    s->job_running = true;
+                    break;
+                }
+                if ((remove = next_removable_locked(s, &old, &at)))
+                    break;
+                if (at == UINT64_MAX)
+                    wa_cond_wait(&s->cond, &s->mutex);
+                else
+                    wa_cond_wait_until(&s->cond, &s->mutex, at);
+            }
+            branch = s->flow.branch;
+            epoch = s->flow.epoch;
+            generation = s->generation;
+        }
+        if (remove) {
+            remove_chunks(s, &old);
+            continue;
+        }
+        ship_segment(s, job, &branch, epoch, generation);
+        WA_LOCK(&s->mutex);
+        s->job_running = false;
+        wa_cond_broadcast(&s->cond);
+    }
+}

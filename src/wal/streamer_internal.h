@@ -1,0 +1,210 @@
+/*
+ * streamer_internal.h - what the threads of the streamer share.
+ *
+ * Positions of the branch that is streamed (all in wa_flow, guarded by the streamer's mutex):
+ *
+ *   durable <= shippable <= received           spooled <= received
+ *
+ *   received   behind the last byte taken from the server (in the spool file or a writer)
+ *   checked    end of the last record whose CRC was right (or received, where WAL is unparsed)
+ *   spooled    behind the last byte that fdatasync has put on the local disk
+ *   durable    behind the last byte that is, without a gap, in the repository
+ *   acknowledged = min(checked, durable), or min(checked, spooled) with acknowledge = spool,
+ *              and only after the server has shown again what was acknowledged before
+ *
+ * Who moves what: the receiver moves received, checked, spooled and hands each finished segment
+ * over as a job. The segments thread archives jobs in order. The tail thread extends the chain of
+ * chunks in the one segment that holds `durable`, and never touches the next before durable has
+ * reached it. So durable is one number which both may only advance, and the archive has no hole
+ * whatever the interleaving. A switch of timeline waits until everything was shipped.
+ */
+#ifndef WALAGENT_STREAMER_INTERNAL_H
+#define WALAGENT_STREAMER_INTERNAL_H
+
+#include "spool_internal.h"
+#include "walagent/base/thread.h"
+#include "walagent/pg/replication.h"
+#include "walagent/repo/tail.h"
+#include "walagent/wal/streamer.h"
+
+#define WA_KNOWN_SEGMENTS 4096
+#define WA_CHUNK_GRACE_MS 60000 /* chunks outlive their segment, for readers that are half-way */
+#define WA_BACKOFF_MIN_MS 100
+#define WA_BACKOFF_MAX_MS 5000
+#define WA_SHUTDOWN_MS 8000 /* to make the rest durable when cancelled */
+#define WA_WATCH_MS 10000
+
+/* A segment whose last byte has come; archived in order. */
+typedef struct wa_segment_job {
+    struct wa_segment_job *next;
+    wa_segno segno;
+    wa_wal_writer *writer; /* owned; its bytes, when direct */
+    bool direct;           /* else its bytes are in the spool */
+    wa_wal_facts facts;    /* of all records that end in it */
+    wa_wal_facts rest;     /* of those that no chunk holds yet */
+    bool checked;          /* every record was verified */
+    bool parsed;
+} wa_segment_job;
+
+typedef struct wa_flow {
+    bool ready;       /* reconciled; the threads may ship */
+    wa_branch branch; /* id "" until the first record of a new timeline was seen: nothing ships */
+    uint32_t epoch;
+    wa_lsn received, checked, spooled, durable;
+    wa_lsn handed;         /* start of the first segment that is not handed over yet */
+    wa_mono pending_since; /* when the oldest byte that can be shipped came; 0: none waits */
+    bool tail_in_spool;    /* the segment being received is in the spool (else in a writer) */
+    bool damaged;          /* it holds a record that contradicts its CRC */
+    bool parsed;
+    bool drain;           /* ship what there is at once, records complete or not */
+    wa_wal_facts segment; /* of the segment being received, up to checked */
+    wa_wal_facts rest;    /* those of them that no chunk holds yet */
+    wa_segment_job *jobs, **jobs_end;
+    size_t job_count;
+    unsigned small;      /* chunks since the last cumulative one in durable's segment */
+    uint64_t size_limit; /* a chunk is cut at this size */
+    wa_segno looked_at;  /* segment for which the whole object was looked for before a chunk */
+    wa_mono last_put;
+    uint64_t commits_received, commits_durable;
+} wa_flow;
+
+typedef struct wa_known_segment {
+    wa_branch branch;
+    wa_segno segno;
+    char xxh3[WA_XXH_HEX];
+} wa_known_segment;
+
+typedef struct wa_removable {
+    wa_branch branch;
+    wa_segno segno;
+    wa_mono at;
+} wa_removable;
+
+typedef struct wa_pending_event {
+    struct wa_pending_event *next;
+    char kind[24];
+    char message[512];
+} wa_pending_event;
+
+struct wa_streamer {
+    wa_repo *repo;
+    wa_streamer_options options; /* strings owned */
+    wa_cluster cluster;
+    wa_spool *spool;
+    wa_pool *pool;
+    int wake_fd;       /* eventfd: durable moved, or a thread wants the receiver's attention */
+    wa_cancel *cancel; /* run's, while it runs */
+    wa_cancel stop;    /* ends threads and connections, after the drain */
+    char identity[96]; /* names this installation as a writer; kept in the spool directory */
+
+    wa_mutex mutex; /* guards what follows */
+    wa_cond cond;
+    wa_flow flow;
+    uint64_t generation; /* counts flows; what was cut from an older one is void */
+    wa_streamer_status status;
+    wa_error fault; /* a thread's verdict that ends the session: fenced, conflict */
+    bool fenced;
+    bool stopping;    /* cancelled: what was received is made durable, nothing more is read */
+    bool job_running; /* the segments thread uses the first job outside the mutex */
+    bool full_said;
+    char *host_conninfo;     /* of the server streamed from; NULL: none */
+    wa_known_segment *known; /* ring */
+    size_t known_next;
+    wa_tli reported_tli;
+    wa_lsn reported; /* highest flush told to the server on reported_tli */
+    wa_pending_event *events, **events_end;
+    char last_event[512]; /* not told again for a while */
+    wa_mono last_event_at;
+    int backend_pid;         /* of the replication connection; 0: none */
+    wa_removable *removable; /* segments whose chunks may go */
+    size_t removable_count, removable_capacity;
+
+    /* Receiver only. */
+    wa_lineage *lineage;
+    wa_segno last_segno; /* the last whole segment received, to prove it at a reconnect */
+    char last_xxh3[WA_XXH_HEX];
+    struct wa_damage *damage;
+    wa_buf history;    /* of the timeline that begins, until its branch is known */
+    wa_lsn parent_end; /* where its parent's chain is sealed */
+    bool major_said;
+};
+
+/* streamer_flow.c: positions; the mutex is taken inside unless named _locked. */
+void wa_flow_init(wa_flow *flow);
+/* Replaces the flow (its jobs are taken) and clears a fault, when no thread uses the old one. */
+void wa_flow_install(wa_streamer *s, wa_flow *flow);
+void wa_flow_done(wa_flow *flow);
+void wa_flow_advance_locked(wa_streamer *s, wa_lsn durable);
+void wa_flow_add_job_locked(wa_streamer *s, wa_segment_job *job); /* takes */
+wa_segment_job *wa_flow_job_locked(wa_streamer *s, wa_segno segno);
+void wa_segment_job_free(wa_segment_job *job);
+/* What may be told to the server. */
+wa_lsn wa_flow_acknowledgeable_locked(const wa_streamer *s);
+wa_lsn wa_flow_durable(wa_streamer *s);
+/* Wait until everything received is durable; a fault or a cancel ends it. */
+wa_status wa_flow_drain(wa_streamer *s, wa_cancel *cancel, wa_error *err) WA_MUST_CHECK;
+void wa_streamer_wake(wa_streamer *s);
+void wa_streamer_fault(wa_streamer *s, const wa_error *err, bool fenced);
+wa_status wa_streamer_check_fault(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
+
+/* streamer.c */
+void wa_streamer_set_state(wa_streamer *s, wa_stream_state state);
+void wa_streamer_note_error_locked(wa_streamer *s, const wa_error *err);
+void wa_streamer_note_error(wa_streamer *s, const wa_error *err);
+void wa_streamer_say(wa_streamer *s, wa_log_level level, const char *hint, const char *fmt, ...)
+    WA_PRINTF(4, 5);
+/* Said, and kept in the archive (by the watch thread, best effort). */
+void wa_streamer_event(wa_streamer *s, const char *kind, wa_log_level level, const char *hint,
+                       const char *fmt, ...) WA_PRINTF(5, 6);
+void wa_streamer_remember(wa_streamer *s, const wa_branch *branch, wa_segno segno,
+                          const char *xxh3);
+
+/* shipper_tail.c, shipper_segments.c, watch.c: thread bodies; arg is the streamer. */
+void *wa_tail_thread(void *arg);
+void *wa_segments_thread(void *arg);
+void *wa_watch_thread(void *arg);
+void wa_segments_schedule_removal(wa_streamer *s, wa_segno segno);
+
+/* role.c: who writes. */
+typedef enum wa_role { WA_ROLE_WRITER, WA_ROLE_WAITING } wa_role;
+wa_status wa_role_identity(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
+/* Loads the lineage; WRITER when it names us. Needs no server. */
+wa_status wa_role_load(wa_streamer *s, wa_role *ret, bool *ret_fresh, wa_error *err) WA_MUST_CHECK;
+wa_status wa_role_first(wa_streamer *s, wa_pg_conn *repl, const wa_pg_system *sys,
+                        wa_error *err) WA_MUST_CHECK;
+/* The next lineage, written by us. UNAVAILABLE when another was faster. */
+wa_status wa_role_store(wa_streamer *s, wa_lineage *l, const char *reason,
+                        wa_error *err) WA_MUST_CHECK;
+/* Waits beside another writer until it may take over; then does. */
+wa_status wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo,
+                       wa_error *err) WA_MUST_CHECK;
+/* An empty chunk at the chain's end, `from` or behind it. */
+wa_status wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from,
+                       wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
+
+/* reconcile.c: spool, archive and slot into a flow. */
+wa_status wa_reconcile_tip(wa_repo *repo, const wa_lineage *l, wa_lsn *ret,
+                           wa_error *err) WA_MUST_CHECK;
+/* fallback: where to begin when neither archive nor spool has anything; 0: not known yet (then
+ * NOT_FOUND in that case). */
+wa_status wa_reconcile(wa_streamer *s, wa_lsn fallback, wa_error *err) WA_MUST_CHECK;
+/* Bytes [segment start, upto) of branch from the archive into the spool, as `into`'s. */
+wa_status wa_reconcile_prefix(wa_streamer *s, const wa_branch *from, const wa_branch *into,
+                              wa_lsn upto, wa_error *err) WA_MUST_CHECK;
+/* The server has no WAL before `available` any more: declare what is missing. */
+wa_status wa_reconcile_hole(wa_streamer *s, wa_lsn available, wa_error *err) WA_MUST_CHECK;
+
+/* switch.c: from one timeline to the next. */
+wa_status wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork,
+                       wa_error *err) WA_MUST_CHECK;
+/* The first record of a new timeline names its branch: adopt it. */
+wa_status wa_switch_resolve(wa_streamer *s, const wa_buf *record, wa_lsn fork,
+                            wa_error *err) WA_MUST_CHECK;
+
+/* receive_check.c */
+void wa_damage_free(struct wa_damage *damage);
+
+/* session.c: one connection's life. */
+wa_status wa_session_run(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
+
+#endif

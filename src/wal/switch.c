@@ -1,0 +1,137 @@
+/*
+ * switch.c - from one timeline to the next.
+ *
+ *   parent  ...--------|fork              everything up to the fork is shipped first, then
+ *   child       [same  |first record ...  streamed from the start of the fork's segment
+ *
+ * The child's branch id needs its first record, so nothing of the child ships before that came.
+ * Then, in this order: history, seal of the parent's chain, lineage with the child as its head and
+ * the next epoch. A crash between any two repeats them with the same result.
+ */
+#include "streamer_internal.h"
+
+#include "walagent/base/crash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The server sent more of the old timeline than belongs to the new one's history. */
+static wa_status
+cut_surplus(wa_streamer *s, wa_lsn fork, wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    wa_flow *flow = &s->flow;
+    if (flow->received <= fork || wa_segno_of(flow->received, size) != wa_segno_of(fork, size))
+        return WA_OK;
+    size_t len = (size_t)(flow->received - fork);
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(len);
+    WA_CLEANUP(wa_freep) char *key = NULL;
+    char name[WA_SEGMENT_NAME], at[WA_LSN_TEXT];
+    wa_segno segno = wa_segno_of(fork, size);
+    WA_TRY(wa_spool_read(s->spool, &flow->branch, segno, fork % size, bytes, len, err));
+    wa_segment_name(flow->branch.tli, segno, size, name);
+    WA_TRY(wa_wal_quarantine(s->repo, &flow->branch, name, bytes, len,
+                             "received behind the point where the timeline ends", &key, err));
+    wa_streamer_event(s, "past-fork", WA_LOG_WARNING, "",
+                      "%zu bytes of WAL behind the end of timeline %u at %s were put into "
+                      "quarantine",
+                      len, flow->branch.tli, wa_lsn_format(fork, at));
+    WA_LOCK(&s->mutex);
+    if (flow->durable < flow->received) {
+        flow->received = flow->durable > fork ? flow->durable : fork;
+        if (flow->checked > flow->received)
+            flow->checked = flow->received;
+    }
+    return WA_OK;
+}
+
+/* The child's first segment begins with the parent's bytes. */
+static wa_status
+seed_child(wa_streamer *s, const wa_branch *parent, const wa_branch *child, wa_lsn fork,
+           wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size, len = fork % size;
+    wa_segno segno = wa_segno_of(fork, size);
+    if (len == 0)
+        return WA_OK;
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(len);
+    wa_status status = wa_spool_read(s->spool, parent, segno, 0, bytes, len, err);
+    if (status == WA_OK)
+        return wa_spool_put(s->spool, child, segno, bytes, len, err);
+    if (status != WA_NOT_FOUND && status != WA_CORRUPT)
+        return status;
+    return wa_reconcile_prefix(s, parent, child, fork, err);
+}
+
+wa_status
+wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork, wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    wa_branch parent = s->flow.branch, child = {.tli = next};
+    char at[WA_LSN_TEXT];
+    wa_streamer_set_state(s, WA_STREAM_SWITCHING);
+    wa_streamer_say(s, WA_LOG_NOTICE, "", "timeline %u ends at %s, going on with timeline %u",
+                    parent.tli, wa_lsn_format(fork, at), next);
+    wa_spool_end(s->spool);
+    WA_TRY(cut_surplus(s, fork, err));
+    WA_TRY(wa_flow_drain(s, s->cancel, err));
+    wa_buf_done(&s->history);
+    wa_buf_init(&s->history, 1024 * 1024);
+    WA_TRY(wa_pg_timeline_history(repl, next, &s->history, err));
+    WA_CRASH_POINT("history-before-put");
+    WA_TRY(wa_history_put_pending(s->repo, next, s->history.data, s->history.len, err));
+    WA_TRY(seed_child(s, &parent, &child, fork, err));
+    s->parent_end = wa_flow_durable(s);
+    s->last_xxh3[0] = '\0';
+    wa_flow *flow = wa_malloc(sizeof *flow);
+    wa_flow_init(flow);
+    flow->branch = child;
+    flow->received = flow->checked = flow->durable = fork;
+    flow->handed = fork - fork % size;
+    flow->tail_in_spool = true;
+    wa_flow_install(s, flow);
+    free(flow);
+    return wa_spool_remove(s->spool, &parent, wa_segno_of(fork, size), err);
+}
+
+static wa_status
+adopt(wa_streamer *s, const wa_branch *child, wa_lsn fork, wa_error *err)
+{
+    const wa_branch parent = wa_lineage_head(s->lineage)->branch;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_copy(s->lineage);
+    char reason[96], text[WA_BRANCH_TEXT];
+    wa_lsn sealed = 0;
+    if (wa_lineage_is_rejected(l, child))
+        return wa_error_set(err, WA_DENIED, "branch %s was rejected",
+                            wa_branch_format(child, text));
+    WA_TRY(wa_role_seal(s, &parent, l->epoch, s->parent_end, &sealed, err));
+    wa_lineage_append(l, child, fork);
+    wa_lineage_add_seal(l, l->epoch, &parent, sealed);
+    l->epoch++;
+    snprintf(reason, sizeof reason, "adopted %s", wa_branch_format(child, text));
+    WA_TRY(wa_role_store(s, l, reason, err));
+    wa_lineage_free(s->lineage);
+    s->lineage = WA_TAKE(l);
+    return WA_OK;
+}
+
+wa_status
+wa_switch_resolve(wa_streamer *s, const wa_buf *record, wa_lsn fork, wa_error *err)
+{
+    char text[WA_BRANCH_TEXT], at[WA_LSN_TEXT];
+    wa_branch child = wa_branch_of(s->cluster.system_identifier, s->flow.branch.tli,
+                                   s->history.data, s->history.len, record->data, record->len);
+    WA_TRY(wa_history_put(s->repo, &child, s->history.data, s->history.len, err));
+    WA_TRY(adopt(s, &child, fork, err));
+    WA_TRY(wa_spool_name_branch(s->spool, &child, err));
+    {
+        WA_LOCK(&s->mutex);
+        s->flow.branch = child;
+        s->flow.epoch = s->lineage->epoch;
+        wa_cond_broadcast(&s->cond);
+    }
+    wa_streamer_event(s, "adopted", WA_LOG_NOTICE, "", "branch %s begins at %s",
+                      wa_branch_format(&child, text), wa_lsn_format(fork, at));
+    return WA_OK;
+}
