@@ -1,0 +1,58 @@
+/*
+ * walagent/repo/index.h - facts of runs of segments, so that questions need no listing of them all.
+ *
+ *   index/<TLI8>-<id8>/<LEVEL>/<FIRST24>-<N4>.zst
+ *
+ * An object of level L is about the 16^(L+1) segments from FIRST on (aligned). Its facts frame has
+ * a summary of each of its 16 parts (level 0: of each segment) and its holes; up to level 2 its
+ * content is one line of facts a segment. A level above 0 is written again, with the next N, each
+ * time one of its parts becomes complete: a reader needs about one object a level.
+ *
+ * A cache. Objects may be missing, damaged or deleted at any time: then lower levels are used, at
+ * last the segments themselves. What an object says about holes is verified before it is believed
+ * (a hole may have been filled since), and so is the branch's first segment (older ones expire).
+ * Threads: any. Errors: the store's.
+ */
+#ifndef WALAGENT_REPO_INDEX_H
+#define WALAGENT_REPO_INDEX_H
+
+#include "walagent/repo/wal_object.h"
+
+#define WA_INDEX_FANOUT 16u
+#define WA_INDEX_LEVELS 8
+
+/* Sums over a run of segments. */
+typedef struct wa_wal_summary {
+    uint64_t segments; /* present ones */
+    uint64_t records, commits, aborts;
+    uint64_t restore_points, checkpoints;
+    wa_time min_time, max_time, last_time; /* WA_TIME_NONE: no transaction ended here */
+    uint32_t min_xid, max_xid;             /* 0: none */
+    bool checked;                          /* every segment was */
+    bool overflow; /* some facts are incomplete: a segment must be read to know more */
+} wa_wal_summary;
+void wa_wal_summary_init(wa_wal_summary *s);
+void wa_wal_summary_add_facts(wa_wal_summary *s, const wa_wal_facts *facts, bool checked);
+void wa_wal_summary_add(wa_wal_summary *s, const wa_wal_summary *later);
+
+/* Write what is missing or out of date for whole blocks of 16 up to and with upto_segno.
+ * Idempotent; two at once do no harm. Called after every 16th segment and by repair. */
+wa_status wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno,
+                          wa_error *err) WA_MUST_CHECK;
+
+/* `facts` is borrowed. WA_CANCELLED with an untouched err: enough. */
+typedef wa_status (*wa_index_fn)(void *arg, wa_segno segno, const wa_wal_facts *facts, bool checked,
+                                 wa_error *err);
+/* Every segment of [from, to] that is there, in order. */
+wa_status wa_index_scan(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
+                        wa_index_fn fn, void *arg, wa_error *err) WA_MUST_CHECK;
+/* The first segment of [from, to] in which a transaction ended later than t (at or after t, if
+ * inclusive). NOT_FOUND: none. A segment without complete facts counts as a candidate when no
+ * earlier one is certain: look into it. */
+wa_status wa_index_find_time(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
+                             wa_time t, bool inclusive, wa_segno *ret, wa_error *err) WA_MUST_CHECK;
+/* Sums over [from, to]; parts that lie wholly inside are not opened. */
+wa_status wa_index_sum(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
+                       wa_wal_summary *ret, wa_error *err) WA_MUST_CHECK;
+
+#endif
