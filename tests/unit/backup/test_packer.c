@@ -1,0 +1,224 @@
+/*
+ * test_packer.c - files into packs and back, over the store in memory.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "backup_internal.h"
+
+#include "walagent/store/drivers.h"
+
+#include <string.h>
+
+typedef struct fixture {
+    wa_repo *repo;
+    wa_backup_info *info;
+    wa_error err;
+} fixture;
+
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        wa_status s_ = (call);                                                                     \
+        if (s_ != WA_OK)                                                                           \
+            fail_msg("%s", f->err.message);                                                        \
+    } while (0)
+
+static int
+setup(void **state)
+{
+    fixture *f = wa_calloc(1, sizeof *f);
+    wa_cluster identity = {.system_identifier = 7412345678901234567u,
+                           .major = 15,
+                           .segment_size = 16 * 1024 * 1024,
+                           .since = wa_time_now()};
+    bool created = false;
+    OK(wa_repo_of_store(wa_store_mem_new(), "main", 1, &f->repo, &f->err));
+    OK(wa_repo_init(f->repo, &identity, false, &created, &f->err));
+    f->info = wa_backup_info_new();
+    wa_backup_new_label(false, wa_time_now(), f->info->label);
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture *f = *state;
+    wa_backup_info_free(f->info);
+    wa_repo_free(f->repo);
+    wa_freep(&f);
+    return 0;
+}
+
+static void
+add_file(fixture *f, wa_packer *p, const char *path, const void *data, size_t len)
+{
+    wa_tar_entry entry = {
+        .path = path, .type = WA_TAR_FILE, .size = len, .mode = 0600, .mtime = 1700000000};
+    OK(wa_packer_begin_file(p, &entry, path, &f->err));
+    for (size_t at = 0; at < len; at += 1000)
+        OK(wa_packer_write(p, (const char *)data + at, len - at < 1000 ? len - at : 1000, &f->err));
+    OK(wa_packer_end_file(p, &f->err));
+}
+
+typedef struct seen {
+    fixture *f;
+    size_t count;
+    wa_container *pack;
+    const char *const *contents;
+} seen;
+
+static wa_status
+compare_file(void *arg, const wa_backup_file *file, wa_error *err)
+{
+    seen *s = arg;
+    if (file->type != 'f')
+        return WA_OK;
+    const char *expected = s->contents[s->count++];
+    assert_int_equal(file->size, strlen(expected));
+    WA_CLEANUP(wa_decoder_freep) wa_decoder *decoder = wa_decoder_new();
+    char got[8192];
+    WA_TRY(wa_container_read(s->pack, decoder, file->offset, got, file->size, err));
+    assert_memory_equal(got, expected, file->size);
+    return WA_OK;
+}
+
+static void
+a_file_is_found_by_its_offset_in_the_pack(void **state)
+{
+    fixture *f = *state;
+    char big[5001];
+    memset(big, 'x', 5000);
+    big[5000] = '\0';
+    const char *const contents[] = {"hello", "", big};
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+    add_file(f, p, "PG_VERSION", contents[0], 5);
+    wa_tar_entry directory = {.path = "base", .type = WA_TAR_DIRECTORY, .mode = 0700};
+    OK(wa_packer_add_other(p, &directory, "base", &f->err));
+    add_file(f, p, "base/empty", contents[1], 0);
+    add_file(f, p, "base/1/16384", contents[2], 5000);
+    OK(wa_packer_finish(p, &f->err));
+    assert_int_equal(f->info->pack_count, 1);
+    assert_int_equal(f->info->raw_bytes, 5005);
+    WA_CLEANUP(wa_freep) char *key = wa_backup_key(f->repo, f->info->label, "pack-00001.tar.zst");
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
+    WA_CLEANUP(wa_container_freep) wa_container *pack = NULL;
+    OK(wa_store_ranges(wa_repo_store(f->repo), key, UINT64_MAX, &ranges, &f->err));
+    OK(wa_container_open(ranges, &pack, &f->err));
+    seen s = {.f = f, .pack = pack, .contents = contents};
+    OK(wa_backup_files(f->repo, f->info->label, compare_file, &s, &f->err));
+    assert_int_equal(s.count, 3);
+}
+
+static void
+a_file_that_ends_early_is_corrupt(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+    wa_tar_entry entry = {.path = "a", .type = WA_TAR_FILE, .size = 10, .mode = 0600};
+    OK(wa_packer_begin_file(p, &entry, "a", &f->err));
+    OK(wa_packer_write(p, "12345", 5, &f->err));
+    assert_int_equal(wa_packer_end_file(p, &f->err), WA_CORRUPT);
+}
+
+/* A manifest in PostgreSQL's format for files with CRC-32C checksums. */
+static void
+make_manifest(fixture *f, const char *const *paths, const char *const *contents, size_t count,
+              wa_buf *out)
+{
+    wa_manifest_writer *w = wa_manifest_writer_new(1, 0);
+    WA_CLEANUP(wa_checksummer_freep) wa_checksummer *sum = wa_checksummer_new(WA_MANIFEST_CRC32C);
+    for (size_t i = 0; i < count; i++) {
+        wa_manifest_file file = {.path = paths[i],
+                                 .size = strlen(contents[i]),
+                                 .mtime = "2026-11-23 02:14:00 GMT",
+                                 .algorithm = WA_MANIFEST_CRC32C};
+        wa_checksummer_reset(sum);
+        wa_checksummer_update(sum, contents[i], strlen(contents[i]));
+        file.checksum_len = wa_checksummer_final(sum, file.checksum);
+        OK(wa_manifest_write_file(w, &file, out, &f->err));
+    }
+    wa_manifest_range range = {.tli = 1, .start = 0x2000028, .end = 0x2000100};
+    OK(wa_manifest_write_end(w, &range, 1, out, &f->err));
+    wa_manifest_writer_free(w);
+}
+
+static wa_status
+check_against(fixture *f, const char *const *paths, const char *const *contents, size_t count)
+{
+    static const char *const sent_paths[] = {"PG_VERSION", "base/1/1"}, *const sent[] = {"15\n",
+                                                                                         "data"};
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+    for (size_t i = 0; i < 2; i++)
+        add_file(f, p, sent_paths[i], sent[i], strlen(sent[i]));
+    OK(wa_packer_finish(p, &f->err));
+    WA_CLEANUP(wa_buf_done) wa_buf manifest = WA_BUF_INIT(65536);
+    make_manifest(f, paths, contents, count, &manifest);
+    WA_CLEANUP(wa_manifest_check_freep) wa_manifest_check *check = NULL;
+    OK(wa_manifest_check_new(f->repo, f->info->label, wa_packer_fingerprints(p), 1, &check,
+                             &f->err));
+    WA_TRY(wa_manifest_check_write(check, manifest.data, manifest.len, &f->err));
+    wa_manifest_info info;
+    uint64_t stored = 0;
+    return wa_manifest_check_finish(check, &info, &stored, &f->err);
+}
+
+static void
+what_was_sent_agrees_with_its_manifest(void **state)
+{
+    fixture *f = *state;
+    OK(check_against(f, (const char *const[]){"PG_VERSION", "base/1/1"},
+                     (const char *const[]){"15\n", "data"}, 2));
+}
+
+static void
+another_byte_in_a_file_is_noticed(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(check_against(f, (const char *const[]){"PG_VERSION", "base/1/1"},
+                                   (const char *const[]){"15\n", "dat4"}, 2),
+                     WA_CORRUPT);
+    assert_non_null(strstr(f->err.message, "base/1/1"));
+}
+
+static void
+a_file_that_was_not_sent_is_noticed(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(check_against(f, (const char *const[]){"PG_VERSION", "base/1/1", "base/1/2"},
+                                   (const char *const[]){"15\n", "data", "x"}, 3),
+                     WA_CORRUPT);
+    assert_non_null(strstr(f->err.message, "base/1/2"));
+}
+
+static void
+a_file_that_the_manifest_does_not_name_is_noticed(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(
+        check_against(f, (const char *const[]){"PG_VERSION"}, (const char *const[]){"15\n"}, 1),
+        WA_CORRUPT);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_file_is_found_by_its_offset_in_the_pack, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_ends_early_is_corrupt, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_sent_agrees_with_its_manifest, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_byte_in_a_file_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_was_not_sent_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_the_manifest_does_not_name_is_noticed, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
