@@ -54,7 +54,7 @@ prepare(void *arg, wa_strv *headers)
     unsigned long long first = d->offset;
     if (d->tail)
         wa_strv_take(headers, wa_format("Range: bytes=-%llu", (unsigned long long)d->len));
-    else if (d->len > UINT64_MAX - d->offset)
+    else if (d->len >= UINT64_MAX - d->offset)
         wa_strv_take(headers, first > 0 ? wa_format("Range: bytes=%llu-", first)
                                         : wa_strdup("x-amz-checksum-mode: ENABLED"));
     else
