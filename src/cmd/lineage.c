@@ -1,0 +1,266 @@
+/*
+ * lineage.c - walagent lineage: the accepted chain of timelines, other branches, and a person's
+ * word on them.
+ */
+#include "commands_internal.h"
+
+#include "walagent/repo/event.h"
+#include "walagent/repo/lineage.h"
+#include "walagent/repo/tail.h"
+
+#include <string.h>
+
+#define CAS_TRIES 5
+
+static const char *
+standing(const wa_lineage *l, const wa_branch *b)
+{
+    return wa_lineage_has(l, b)           ? "accepted"
+           : wa_lineage_is_rejected(l, b) ? "rejected"
+                                          : "not accepted";
+}
+
+/* The end of what the archive holds of a branch: tail, else the last whole segment; 0: nothing. */
+static wa_status
+branch_end(wa_repo *repo, const wa_branch *branch, wa_lsn *ret, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    wa_segno last = 0;
+    wa_lsn end = 0, tail = 0;
+    wa_status status = wa_wal_last(repo, branch, &last, err);
+    if (status == WA_OK)
+        end = wa_segment_start(last, size) + size;
+    else if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
+    size_t count = 0;
+    WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
+    if (count > 0) {
+        status = wa_tail_end(repo, branch, segments[count - 1], &tail, NULL, err);
+        if (status != WA_OK && status != WA_NOT_FOUND)
+            return status;
+        wa_error_clear(err);
+    }
+    *ret = tail > end ? tail : end;
+    return WA_OK;
+}
+
+static json_t *
+branch_json(const wa_lineage *l, const wa_branch *b, wa_lsn end)
+{
+    char text[WA_BRANCH_TEXT], lsn[WA_LSN_TEXT];
+    json_t *one = json_object();
+    wa_json_set_string(one, "branch", wa_branch_format(b, text));
+    wa_json_set_i64(one, "timeline", b->tli);
+    wa_json_set_string(one, "standing", standing(l, b));
+    wa_json_set_string(one, "end_lsn", end == 0 ? NULL : wa_lsn_format(end, lsn));
+    for (size_t i = 0; i < l->count; i++)
+        if (wa_branch_eq(&l->steps[i].branch, b))
+            wa_json_set_string(one, "begin_lsn", wa_lsn_format(l->steps[i].begin, lsn));
+    return one;
+}
+
+static void
+print_lineage(const wa_lineage *l)
+{
+    char time[WA_TIME_TEXT];
+    if (l->number == 0)
+        puts("no lineage is recorded yet: timeline 1 is taken as accepted");
+    else
+        printf("lineage %llu, epoch %u, writer %s, since %s (%s)\n", (unsigned long long)l->number,
+               l->epoch, l->writer[0] ? l->writer : "-", wa_time_format(l->since, time), l->reason);
+}
+
+static wa_status
+show(wa_context *ctx, wa_repo *repo, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
+    size_t count = 0;
+    WA_TRY(wa_lineage_load(repo, &l, err));
+    WA_TRY(wa_branches_all(repo, &branches, &count, err));
+    WA_CLEANUP(wa_json_freep) json_t *list = json_array();
+    WA_CLEANUP(wa_table_freep) wa_table *t = wa_table_new(4);
+    static const char *const head[] = {"BRANCH", "FROM LSN", "ARCHIVED TO", "STANDING"};
+    for (size_t i = 0; i < WA_ARRAY_SIZE(head); i++)
+        wa_table_cell(t, head[i]);
+    for (size_t i = 0; i < count; i++) {
+        wa_lsn end = 0;
+        WA_TRY(branch_end(repo, &branches[i], &end, err));
+        json_t *one = branch_json(l, &branches[i], end);
+        wa_table_cell(t, wa_json_string_or(one, "branch", ""));
+        wa_table_cell(t, wa_json_string_or(one, "begin_lsn", "-"));
+        wa_table_cell(t, wa_json_string_or(one, "end_lsn", "-"));
+        wa_table_cell(t, wa_json_string_or(one, "standing", ""));
+        json_array_append_new(list, one);
+    }
+    if (!ctx->json) {
+        print_lineage(l);
+        wa_table_print(t, stdout);
+        return WA_OK;
+    }
+    char time[WA_TIME_TEXT];
+    WA_CLEANUP(wa_json_freep) json_t *json = json_object();
+    wa_json_set_u64(json, "number", l->number);
+    wa_json_set_u64(json, "epoch", l->epoch);
+    wa_json_set_string(json, "writer", l->writer[0] ? l->writer : NULL);
+    wa_json_set_string(json, "since",
+                       l->number == 0 ? NULL : wa_time_format_rfc3339(l->since, time));
+    wa_json_set_string(json, "reason", l->reason);
+    wa_json_set(json, "branches", WA_TAKE(list));
+    wa_print_json(json);
+    return WA_OK;
+}
+
+/* Builds the next lineage from the newest one; NULL in *ret_next: nothing to change. */
+typedef wa_status (*change_fn)(wa_repo *repo, const wa_lineage *now, const wa_branch *branch,
+                               wa_lineage **ret_next, wa_error *err);
+
+static wa_status
+adopt(wa_repo *repo, const wa_lineage *now, const wa_branch *branch, wa_lineage **ret_next,
+      wa_error *err)
+{
+    const wa_lineage_step *head = wa_lineage_head(now);
+    *ret_next = NULL;
+    if (head != NULL && wa_branch_eq(&head->branch, branch))
+        return WA_OK;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *chain = NULL;
+    WA_TRY(wa_lineage_to_branch(repo, now, branch, &chain, err));
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *next = wa_lineage_copy(now);
+    wa_lineage_cut_after(next, 0);
+    for (size_t i = 0; i < chain->count; i++)
+        wa_lineage_append(next, &chain->steps[i].branch, chain->steps[i].begin);
+    size_t kept = 0;
+    for (size_t i = 0; i < next->rejected_count; i++)
+        if (!wa_branch_eq(&next->rejected[i], branch))
+            next->rejected[kept++] = next->rejected[i];
+    next->rejected_count = kept;
+    next->epoch++; /* a writer of the head before is fenced by it */
+    *ret_next = WA_TAKE(next);
+    return WA_OK;
+}
+
+static wa_status
+reject(wa_repo *repo, const wa_lineage *now, const wa_branch *branch, wa_lineage **ret_next,
+       wa_error *err)
+{
+    (void)repo;
+    *ret_next = NULL;
+    if (wa_lineage_has(now, branch)) {
+        char text[WA_BRANCH_TEXT];
+        wa_error_set(err, WA_INVALID, "branch %s is accepted and can't be rejected",
+                     wa_branch_format(branch, text));
+        return wa_error_hint(
+            err, "Adopt the branch that is to take its place: \"walagent lineage adopt BRANCH\".");
+    }
+    if (wa_lineage_is_rejected(now, branch))
+        return WA_OK;
+    *ret_next = wa_lineage_copy(now);
+    wa_lineage_reject(*ret_next, branch);
+    return WA_OK;
+}
+
+static wa_status
+find_branch(wa_repo *repo, const char *text, wa_branch *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
+    size_t count = 0;
+    wa_branch wanted;
+    if (!wa_branch_parse(text, &wanted)) {
+        wa_error_set(err, WA_INVALID, "\"%s\" is no branch", text);
+        return wa_error_hint(
+            err, "A branch looks like 00000002-1a2b3c4d; \"walagent lineage\" lists them.");
+    }
+    WA_TRY(wa_branches_all(repo, &branches, &count, err));
+    for (size_t i = 0; i < count; i++)
+        if (wa_branch_eq(&branches[i], &wanted)) {
+            *ret = wanted;
+            return WA_OK;
+        }
+    wa_error_set(err, WA_NOT_FOUND, "branch %s is not in the archive", text);
+    return wa_error_hint(err, "\"walagent lineage\" lists the branches.");
+}
+
+static wa_status
+change(wa_context *ctx, wa_repo *repo, const char *verb, change_fn fn, wa_error *err)
+{
+    wa_branch branch;
+    WA_TRY(find_branch(repo, ctx->operands[1], &branch, err));
+    for (int i = 0; i < CAS_TRIES; i++) {
+        WA_CLEANUP(wa_lineage_freep) wa_lineage *now = NULL;
+        WA_CLEANUP(wa_lineage_freep) wa_lineage *next = NULL;
+        WA_TRY(wa_lineage_load(repo, &now, err));
+        WA_TRY(fn(repo, now, &branch, &next, err));
+        if (next == NULL) {
+            if (!ctx->quiet)
+                printf("branch %s is %s already\n", ctx->operands[1], standing(now, &branch));
+            return WA_OK;
+        }
+        snprintf(next->reason, sizeof next->reason, "%s %s", verb, ctx->operands[1]);
+        next->since = wa_time_now();
+        wa_status status = wa_lineage_store(repo, next, err);
+        if (status == WA_EXISTS) { /* somebody else changed it meanwhile: look again */
+            wa_error_clear(err);
+            continue;
+        }
+        WA_TRY(status);
+        wa_error lost = WA_ERROR_INIT;
+        if (wa_event_put(repo, verb, next->reason, NULL, &lost) != WA_OK)
+            wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
+        if (!ctx->quiet)
+            printf("branch %s %s; lineage %llu\n", ctx->operands[1], verb,
+                   (unsigned long long)next->number);
+        return WA_OK;
+    }
+    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
+                        CAS_TRIES);
+}
+
+static wa_status
+run(wa_context *ctx, wa_error *err)
+{
+    const char *verb = ctx->operand_count > 0 ? ctx->operands[0] : "show";
+    bool adopts = strcmp(verb, "adopt") == 0, rejects = strcmp(verb, "reject") == 0;
+    if (!adopts && !rejects && strcmp(verb, "show") != 0) {
+        wa_error_set(err, WA_INVALID, "unknown verb \"%s\" for \"walagent lineage\"", verb);
+        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\" or \"reject BRANCH\".");
+    }
+    if ((adopts || rejects) != (ctx->operand_count == 2))
+        return wa_error_set(err, WA_INVALID,
+                            adopts || rejects ? "\"walagent lineage %s\" needs a branch"
+                                              : "\"walagent lineage %s\" takes no branch",
+                            verb);
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    if (adopts)
+        return change(ctx, repo, "adopted", adopt, err);
+    if (rejects)
+        return change(ctx, repo, "rejected", reject, err);
+    return show(ctx, repo, err);
+}
+
+static const wa_command_option options[] = {
+    {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    {NULL, 0, WA_ARG_FLAG, NULL, NULL},
+};
+
+const wa_command wa_command_lineage = {
+    .name = "lineage",
+    .summary = "the accepted chain of timelines; adopt or reject a branch",
+    .operands = "[show | adopt BRANCH | reject BRANCH]",
+    .min_operands = 0,
+    .max_operands = 2,
+    .options = options,
+    .description =
+        "Two servers can both promote to timeline 2; both archive side by side, each on its own "
+        "branch. The lineage says which branch is accepted: restores to \"latest\", archive-get "
+        "and backups follow "
+        "it. The agent that streams from the cluster's primary adopts its timeline by itself.\n\n"
+        "show lists the branches with their standing. adopt makes a branch the head; the writer of "
+        "the head before is fenced. reject says that a branch is not to be asked about again. "
+        "Nothing is ever removed.",
+    .exit_codes = "  0   done\n  1   no such branch\n  2   wrong usage",
+    .example = "  walagent lineage\n  walagent lineage adopt 00000002-1a2b3c4d",
+    .run = run,
+};
