@@ -10,7 +10,8 @@
  *   id 255     u8 id, u8 length of the main data; the last header
  *   id 254     u8 id, u32 length of the main data; the last header
  *
- * Then images and data of the blocks, and at the record's end the main data.
+ * Then images and data of the blocks, and at the record's end the main data. A record without main
+ * data has no last header: the headers end where the rest is what they have announced.
  */
 #include "walreader_internal.h"
 
@@ -40,7 +41,8 @@ typedef struct headers {
     bool have_rel;
     wa_block_ref *out;
     size_t count, max;
-    bool found_main;
+    uint64_t left;      /* of the whole record behind `at` */
+    uint64_t announced; /* images and data that follow the headers */
     uint32_t main_len;
 } headers;
 
@@ -49,9 +51,10 @@ take(headers *h, size_t n)
 {
     const uint8_t *p = h->at;
 
-    if ((size_t)(h->end - p) < n)
+    if ((size_t)(h->end - p) < n || h->left < n)
         return NULL;
     h->at += n;
+    h->left -= n;
     return p;
 }
 
@@ -62,6 +65,7 @@ take_image(headers *h)
 
     if (image == NULL)
         return false;
+    h->announced += wa_get_u16le(image);
     if ((image[4] & IMAGE_HAS_HOLE) && (image[4] & h->compressed))
         return take(h, 2) != NULL;
     return true;
@@ -76,6 +80,7 @@ take_block(headers *h, uint8_t id)
     if (head == NULL)
         return false;
     uint8_t flags = head[0];
+    h->announced += wa_get_u16le(head + 1);
     if ((flags & FORK_HAS_IMAGE) && !take_image(h))
         return false;
     if (!(flags & FORK_SAME_REL)) {
@@ -114,13 +119,10 @@ take_one(headers *h)
         return take(h, 2) != NULL;
     if (*id == ID_TOP_XID)
         return take(h, 4) != NULL;
-    if (*id == ID_SHORT && (len = take(h, 1)) != NULL) {
+    if (*id == ID_SHORT && (len = take(h, 1)) != NULL)
         h->main_len = *len;
-        h->found_main = true;
-    } else if (*id == ID_LONG && (len = take(h, 4)) != NULL) {
+    else if (*id == ID_LONG && (len = take(h, 4)) != NULL)
         h->main_len = wa_get_u32le(len);
-        h->found_main = true;
-    }
     return false;
 }
 
@@ -132,9 +134,10 @@ read_headers(const wa_record *record, wa_block_ref *out, size_t max)
                  .compressed = wa_wal_magic_major(record->magic) <= 14 ? IMAGE_COMPRESSED_TO_14
                                                                        : IMAGE_COMPRESSED_FROM_15,
                  .out = out,
-                 .max = max};
+                 .max = max,
+                 .left = record->tot_len - WAL_RECORD_HEADER};
 
-    while (take_one(&h))
+    while (h.left > h.announced && take_one(&h))
         ;
     return h;
 }
@@ -152,7 +155,7 @@ wa_record_main(const wa_record *record, uint32_t *ret_len)
     uint32_t whole = record->tot_len - WAL_RECORD_HEADER;
 
     *ret_len = 0;
-    if (!h.found_main || h.main_len == 0 || h.main_len > whole)
+    if (h.main_len == 0 || h.main_len > whole)
         return NULL;
     uint32_t at = whole - h.main_len;
     if (at >= record->body_len || record->body + at < h.at)
