@@ -86,11 +86,11 @@ wa_segment_check_all(const void *data, size_t len, wa_lsn start, wa_record_fn fn
     wa_status status = wa_walreader_feed(r, data, len, collect, &c, &end, err);
 
     if (status == WA_CORRUPT && start + used_bytes(data, len) < r->fail_at) {
-        wa_error_clear(err);
+        wa_error_clear(err); /* cut inside its last record */
         end = WA_WAL_END;
-    } else if (status != WA_OK)
+    } else if (status != WA_OK) {
         return status;
-    if (end == WA_WAL_END && r->magic != 0) {
+    } else if (end == WA_WAL_END && r->magic != 0) {
         wa_lsn page = find_later_page(r, data, len, start, r->end);
         if (page != 0)
             return wa_error_set(err, WA_CORRUPT, "WAL ends at %s, but goes on at %s",
