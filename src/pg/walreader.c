@@ -275,6 +275,7 @@ take_header(wa_walreader *r, const uint8_t *p, size_t n, size_t *ret_used, wa_er
         return check_header(r, r->record_lsn, r->header, err);
     r->tot_len = wa_get_u32le(r->header);
     if (r->tot_len == 0) {
+        r->fail_at = r->pos;
         r->state = WAL_ENDED;
         return WA_OK;
     }

@@ -49,7 +49,7 @@ struct wa_walreader {
 
     wal_state state;
     wa_error failure; /* why BROKEN */
-    wa_lsn fail_at;   /* behind the bytes that did not fit */
+    wa_lsn fail_at;   /* ENDED, BROKEN: behind the bytes that did not fit */
     bool first_page;  /* no page since the start */
 
     wa_lsn pos;          /* behind the last byte looked at */

@@ -70,6 +70,7 @@ end_or_reject(wa_walreader *r, const page *pg, const char *what, wa_error *err)
     char at[WA_LSN_TEXT], says[WA_LSN_TEXT];
 
     if (r->state == WAL_AT_RECORD) {
+        r->fail_at = pg->addr + wal_page_header_size(r, pg->addr);
         r->state = WAL_ENDED;
         return WA_OK;
     }

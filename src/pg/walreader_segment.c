@@ -91,7 +91,7 @@ wa_segment_check_all(const void *data, size_t len, wa_lsn start, wa_record_fn fn
     } else if (status != WA_OK) {
         return status;
     } else if (end == WA_WAL_END && r->magic != 0) {
-        wa_lsn page = find_later_page(r, data, len, start, r->end);
+        wa_lsn page = find_later_page(r, data, len, start, r->fail_at);
         if (page != 0)
             return wa_error_set(err, WA_CORRUPT, "WAL ends at %s, but goes on at %s",
                                 wa_lsn_format(r->end, at), wa_lsn_format(page, later));

@@ -143,6 +143,19 @@ a_segment_padded_anywhere_is_incomplete(void **state)
 }
 
 static void
+a_page_with_nothing_but_its_header_is_the_end(void **state)
+{
+    (void)state;
+    BUILDER b = wal_builder_new(NULL);
+    wal_add_noise(b, 1, WA_WAL_PAGE - 40);
+    wal_add_commit(b, 1, T0);
+    wal_pad_segment(b);
+    memset(wal_bytes_mutable(b) + WA_WAL_PAGE + 24, 0, 40);
+    wa_segment_check check = check_fine(wal_bytes(b), MIB);
+    assert_true(!check.complete && check.valid_end == MIB + WA_WAL_PAGE);
+}
+
+static void
 a_recycled_rest_is_incomplete(void **state)
 {
     (void)state;
@@ -211,6 +224,7 @@ main(void)
         cmocka_unit_test(every_record_goes_to_the_callback),
         cmocka_unit_test(a_record_may_go_on_in_the_next_segment),
         cmocka_unit_test(a_segment_padded_anywhere_is_incomplete),
+        cmocka_unit_test(a_page_with_nothing_but_its_header_is_the_end),
         cmocka_unit_test(a_recycled_rest_is_incomplete),
         cmocka_unit_test(a_hole_is_corrupt),
         cmocka_unit_test(damage_is_corrupt),
