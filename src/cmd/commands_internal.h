@@ -15,6 +15,8 @@ extern const wa_command wa_command_verify;
 extern const wa_command wa_command_check;
 extern const wa_command wa_command_status;
 extern const wa_command wa_command_lineage;
+extern const wa_command wa_command_archive_push;
+extern const wa_command wa_command_archive_get;
 extern const wa_command wa_command_config;
 
 #endif

@@ -1,17 +1,40 @@
 /*
  * front.c - the `walagent` on the PATH: libc only, so that it starts in half a millisecond.
  *
- * Everything is passed on to the full program, walagent-main: beside this binary in a build tree,
- * in ../libexec/walagent, or where it was installed.
+ * It serves the hooks where no more is needed than a rename or a question to the agent: a
+ * prefetched segment, a look-up that failed a moment ago, a running agent. Everything else is
+ * passed on to the full program, walagent-main: beside this binary in a build tree, in
+ * ../libexec/walagent, or where it was installed.
+ *
+ * In point-in-time recovery an exit code from 1 to 125 ends recovery and opens the server: there
+ * the full program runs as a child, and whatever becomes of it but 0 and 1 is 254.
  */
-#include "walagent/base/mem.h"
+#include "walagent/base/file.h"
+#include "walagent/base/hook.h"
+#include "walagent/base/socket.h"
+#include "walagent/base/time.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#define PUSH_TIMEOUT_MS (10 * 60 * 1000) /* pushing a segment to a slow store */
+#define RAW_TIMEOUT_MS (10 * 60 * 1000)
+#define ANSWER_GRACE_MS 1000 /* beyond the time that the agent itself may take */
+
+typedef struct front {
+    char **argv;
+    const char *config_path; /* -c; NULL: default */
+    const char *operands[2];
+    size_t operand_count;
+    bool plain; /* nothing on the command line that only the full program understands */
+    char data_dir[PATH_MAX];
+    wa_get_mode mode;
+} front;
 
 /* Replaces this process by the full program; returns only on failure. */
 static void
@@ -37,10 +60,230 @@ exec_main(char **argv)
     fputs("HINT:  Install walagent again: the full program is missing.\n", stderr);
 }
 
+/* -c FILE and operands; anything else is for the full program. */
+static front
+parse(char **argv)
+{
+    front f = {.argv = argv, .plain = true, .mode = WA_GET_RAW};
+    for (size_t i = 2; argv[i] != NULL; i++) {
+        const char *arg = argv[i];
+        if (strcmp(arg, "-c") == 0 || strcmp(arg, "--config") == 0) {
+            f.plain = f.plain && argv[i + 1] != NULL;
+            if (argv[i + 1] != NULL)
+                f.config_path = argv[++i];
+        } else if (strncmp(arg, "--config=", 9) == 0) {
+            f.config_path = arg + 9;
+        } else if (arg[0] == '-' || f.operand_count == WA_ARRAY_SIZE(f.operands)) {
+            f.plain = false;
+        } else {
+            f.operands[f.operand_count++] = arg;
+        }
+    }
+    return f;
+}
+
+static void
+print_error(const wa_error *err)
+{
+    fprintf(stderr, "walagent: %s\n", err->message);
+    if (err->hint[0] != '\0')
+        fprintf(stderr, "HINT:  %s\n", err->hint);
+}
+
+/* The full program's verdict on archive-get in point-in-time recovery. */
+static int
+run_main_guarded(char **argv)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        exec_main(argv);
+        _exit(WA_EXIT_RECOVERY_FAILED);
+    }
+    int state = 0;
+    pid_t ended = -1;
+    if (child > 0)
+        do
+            ended = waitpid(child, &state, 0);
+        while (ended < 0 && errno == EINTR);
+    if (ended != child || !WIFEXITED(state) || WEXITSTATUS(state) > 1)
+        return WA_EXIT_RECOVERY_FAILED;
+    return WEXITSTATUS(state);
+}
+
+static int
+get_by_main(const front *f)
+{
+    if (f->mode == WA_GET_RECOVERY)
+        return run_main_guarded(f->argv);
+    exec_main(f->argv);
+    return 4; /* not 1, which says "not in the archive" */
+}
+
+/* The agent's socket, if the configuration can be read; else the full program says what is wrong.
+ */
+static char *
+agent_socket(const front *f, wa_config **ret_config)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    if (wa_config_load(f->config_path, ret_config, &ignored) != WA_OK)
+        return NULL;
+    return wa_hook_socket_path(*ret_config);
+}
+
+/* A leftover of an earlier recovery has nobody who answers for it. */
+static bool
+take_prefetched(const front *f)
+{
+    const char *name = f->operands[0];
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(f->data_dir, name);
+    WA_CLEANUP(wa_freep) char *socket_path = wa_hook_prefetch_socket(f->data_dir);
+    WA_CLEANUP(wa_closep) int fd = -1;
+    WA_CLEANUP(wa_strv_done) wa_strv message = {0};
+    wa_error ignored = WA_ERROR_INIT;
+    if (strlen(name) != 24 || access(path, F_OK) != 0 ||
+        wa_socket_connect(socket_path, 0, &fd, &ignored) != WA_OK ||
+        rename(path, f->operands[1]) != 0)
+        return false;
+    wa_strv_add(&message, "taken");
+    wa_strv_add(&message, name);
+    if (wa_socket_send(fd, &message, &ignored) != WA_OK)
+        wa_error_clear(&ignored); /* it has fetched; that it isn't told costs nothing */
+    return true;
+}
+
+static int
+agent_time_limit(const front *f, const wa_config *config)
+{
+    uint64_t ms = RAW_TIMEOUT_MS;
+    if (f->mode == WA_GET_STANDBY && !wa_hook_promoting(f->data_dir, &ms))
+        ms = wa_config_duration_ms(config, "archive", "get_timeout");
+    else if (f->mode == WA_GET_RECOVERY)
+        ms = wa_config_duration_ms(config, "archive", "pitr_timeout");
+    return ms > INT_MAX - ANSWER_GRACE_MS ? INT_MAX : (int)ms + ANSWER_GRACE_MS;
+}
+
+/* The agent writes beside the target, we rename: an agent that answers late must not put a segment
+ * where the server expects another one. PostgreSQL removes xlogtemp files at its next start. */
+static wa_status
+get_by_agent(const front *f, const char *socket_path, const wa_config *config, bool *ret_answered,
+             wa_error *err)
+{
+    WA_CLEANUP(wa_freep)
+    char *target = f->operands[1][0] == '/' ? wa_strdup(f->operands[1])
+                                            : wa_path_join(f->data_dir, f->operands[1]);
+    WA_CLEANUP(wa_freep) char *dir = wa_path_dir(target);
+    WA_CLEANUP(wa_freep)
+    char *tmp = wa_format("%s/xlogtemp.walagent-front-%d", dir, (int)getpid());
+    WA_CLEANUP(wa_strv_done) wa_strv request = {0};
+    WA_CLEANUP(wa_strv_done) wa_strv answer = {0};
+    wa_strv_add(&request, "archive-get");
+    wa_strv_add(&request, wa_get_mode_name(f->mode));
+    wa_strv_add(&request, f->data_dir);
+    wa_strv_add(&request, f->operands[0]);
+    wa_strv_add(&request, tmp);
+    wa_status status = wa_hook_call(socket_path, &request, agent_time_limit(f, config),
+                                    ret_answered, &answer, err);
+    if (status == WA_OK && rename(tmp, target) != 0)
+        status = wa_error_errno(err, errno, "could not rename file \"%s\": %m", tmp);
+    if (status != WA_OK)
+        (void)unlink(tmp);
+    return status;
+}
+
+static int
+end_of_get(const front *f, const wa_error *err, wa_status status)
+{
+    uint64_t left = 0;
+    if (status == WA_NOT_FOUND && f->mode != WA_GET_RAW)
+        return 1; /* asked for all the time: no line in the server's log */
+    if (status != WA_OK)
+        print_error(err);
+    if (f->mode != WA_GET_STANDBY || status == WA_OK || status == WA_NOT_FOUND)
+        return wa_get_exit_code(f->mode, status);
+    wa_hook_remember_failure(f->data_dir, err->message);
+    return wa_hook_promoting(f->data_dir, &left) ? WA_EXIT_RECOVERY_FAILED
+                                                 : wa_get_exit_code(f->mode, status);
+}
+
+static bool
+failed_lately(const front *f)
+{
+    char message[WA_ERROR_MESSAGE_SIZE];
+    uint64_t left = 0;
+    if (f->mode != WA_GET_STANDBY || wa_hook_promoting(f->data_dir, &left) ||
+        !wa_hook_failed_lately(f->data_dir, message, sizeof message))
+        return false;
+    fprintf(stderr, "walagent: a moment ago: %s\n", message);
+    return true;
+}
+
+static int
+archive_get(front *f)
+{
+    const char *target = f->operand_count > 0 ? f->operands[f->operand_count - 1] : "";
+    if (getcwd(f->data_dir, sizeof f->data_dir) == NULL)
+        f->data_dir[0] = '\0';
+    f->mode = wa_get_mode_of(f->data_dir[0] == '\0' ? "." : f->data_dir, target);
+    if (!f->plain || f->operand_count != 2 || f->data_dir[0] == '\0')
+        return get_by_main(f);
+    if (f->mode != WA_GET_RAW && take_prefetched(f))
+        return 0;
+    if (failed_lately(f))
+        return 4;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_config_freep) wa_config *config = NULL;
+    WA_CLEANUP(wa_freep) char *socket_path = agent_socket(f, &config);
+    if (socket_path == NULL)
+        return get_by_main(f);
+    bool answered = false;
+    wa_status status = get_by_agent(f, socket_path, config, &answered, &err);
+    if (status != WA_OK && (!answered || status == WA_DENIED || status == WA_IO))
+        return get_by_main(f); /* no agent, or one that may not write here */
+    return end_of_get(f, &err, status);
+}
+
+static int
+archive_push(const front *f)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_config_freep) wa_config *config = NULL;
+    WA_CLEANUP(wa_strv_done) wa_strv request = {0};
+    WA_CLEANUP(wa_strv_done) wa_strv answer = {0};
+    char path[PATH_MAX];
+    bool answered = false;
+    WA_CLEANUP(wa_freep) char *socket_path = NULL;
+    if (f->plain && f->operand_count == 1 && realpath(f->operands[0], path) != NULL)
+        socket_path = agent_socket(f, &config);
+    if (socket_path != NULL) {
+        wa_strv_add(&request, "archive-push");
+        wa_strv_add(&request, path);
+        wa_status status =
+            wa_hook_call(socket_path, &request, PUSH_TIMEOUT_MS, &answered, &answer, &err);
+        if (answered && status != WA_OK && status != WA_DENIED && status != WA_IO) {
+            print_error(&err);
+            return wa_exit_code(status);
+        }
+        if (status == WA_OK) {
+            if (answer.count > 0 && answer.items[0][0] != '\0')
+                fprintf(stderr, "walagent: WARNING:  %s\n", answer.items[0]);
+            return 0;
+        }
+    }
+    exec_main(f->argv);
+    return 1; /* above 125 the archiver would be restarted and nothing counted */
+}
+
 int
 main(int argc, char **argv)
 {
-    (void)argc;
+    if (argc > 2 && strcmp(argv[1], "archive-get") == 0) {
+        front f = parse(argv);
+        return archive_get(&f);
+    }
+    if (argc > 2 && strcmp(argv[1], "archive-push") == 0) {
+        front f = parse(argv);
+        return archive_push(&f);
+    }
     exec_main(argv);
     return 126;
 }

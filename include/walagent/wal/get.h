@@ -30,8 +30,14 @@ typedef struct wa_get_result {
     char note[256]; /* what a person would want to know; "" */
 } wa_get_result;
 
-/* NOT_FOUND: positively absent. One attempt: the caller (front, agent) repeats within get_timeout
- * or pitr_timeout. */
+/* NOT_FOUND: positively absent. One attempt. */
 wa_status wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name,
                       const char *target, wa_get_result *ret, wa_error *err) WA_MUST_CHECK;
+/* The same, repeated while the archive can't be reached, until the deadline; loads the repository
+ * first when it isn't (not initialised: INVALID). An attempt may pass the deadline by the store's
+ * budget, unless options->cancel ends it. */
+wa_status wa_get_file_until(const wa_get_options *options, wa_get_mode mode, const char *name,
+                            const char *target, wa_mono deadline, wa_get_result *ret,
+                            wa_error *err) WA_MUST_CHECK;
+
 #endif

@@ -1,0 +1,35 @@
+/*
+ * walagent/wal/prefetch.h - fetch the segments that a server in recovery will ask for next.
+ *
+ * One prefetcher per data directory: a thread of the agent, or a process that archive-get leaves
+ * behind. It listens on a socket below PGDATA (base/hook.h): what it has put there belongs to this
+ * recovery exactly as long as it answers. Files appear by rename, whole and verified; only whole
+ * segments of the chain, never the one that holds a fork, never an unfinished one. A segment that
+ * isn't there yet is no news. How many: two, and more when the server replays faster than one can
+ * be fetched, within max_bytes.
+ * It ends, and removes everything, when nothing was asked for in idle_ms, recovery is over (no
+ * signal file), the restore's pinned chain changed, or it is cancelled.
+ * Threads: run() blocks in one and has `workers` of its own.
+ */
+#ifndef WALAGENT_WAL_PREFETCH_H
+#define WALAGENT_WAL_PREFETCH_H
+
+#include "walagent/wal/get.h"
+
+#define WA_PREFETCH_IDLE_MS 60000
+
+typedef struct wa_prefetch_options {
+    wa_repo *repo; /* loaded */
+    const char *data_dir;
+    wa_get_mode mode;  /* not RAW */
+    const char *after; /* the segment served last */
+    uint64_t max_bytes;
+    uint64_t idle_ms;
+    size_t workers;
+    wa_cancel *cancel;
+} wa_prefetch_options;
+
+/* OK at its end, also when another prefetcher serves the directory. */
+wa_status wa_prefetch_run(const wa_prefetch_options *options, wa_error *err) WA_MUST_CHECK;
+
+#endif

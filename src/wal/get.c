@@ -1,0 +1,129 @@
+/*
+ * get.c - restore_command: one file of the archive to a path, and how long to ask for it.
+ */
+#include "get_internal.h"
+
+#include "walagent/base/file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HISTORY_MAX (1u << 20)
+#define PAUSE_FIRST_MS 200
+#define PAUSE_LAST_MS 5000
+
+static wa_status
+no_history(const char *name, wa_error *err)
+{
+    return wa_error_set(err, WA_NOT_FOUND, "history file \"%s\" is not in the archive", name);
+}
+
+/* Raw mode: the accepted branch's, else any branch's, else one that waits for its first record. */
+static wa_status
+history_raw(const wa_get_options *options, wa_tli tli, wa_buf *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *accepted = NULL;
+    WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
+    WA_CLEANUP(wa_strv_done) wa_strv pending = {0};
+    size_t count = 0;
+    WA_TRY(wa_lineage_load(options->repo, &accepted, err));
+    const wa_branch *branch = wa_lineage_branch_of_tli(accepted, tli);
+    if (branch != NULL)
+        return wa_history_get(options->repo, branch, ret, err);
+    WA_TRY(wa_branches_of(options->repo, tli, &branches, &count, err));
+    if (count > 0)
+        return wa_history_get(options->repo, &branches[0], ret, err);
+    WA_TRY(wa_history_pending(options->repo, tli, &pending, err));
+    if (pending.count == 0)
+        return wa_error_set(err, WA_NOT_FOUND, "no history");
+    return wa_buf_append(ret, pending.items[0], strlen(pending.items[0]), err);
+}
+
+static wa_status
+history_for_server(const wa_get_options *options, wa_get_mode mode, wa_tli tli, wa_buf *ret,
+                   wa_get_result *result, wa_error *err)
+{
+    WA_CLEANUP(wa_get_chain_done) wa_get_chain chain = {0};
+    WA_TRY(wa_get_chain_load(options, mode, &chain, err));
+    const wa_branch *branch = wa_lineage_branch_of_tli(chain.steps, tli);
+    if (branch != NULL)
+        return wa_history_get(options->repo, branch, ret, err);
+    snprintf(result->note, sizeof result->note, "timeline %u is not in the accepted lineage", tli);
+    return wa_error_set(err, WA_NOT_FOUND, "no history");
+}
+
+static wa_status
+get_history(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
+            wa_get_result *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(HISTORY_MAX);
+    wa_tli tli = 0;
+    if (!wa_history_name_parse(name, &tli) || tli == 1)
+        return no_history(name, err);
+    wa_status status = mode == WA_GET_RAW ? history_raw(options, tli, &text, err)
+                                          : history_for_server(options, mode, tli, &text, ret, err);
+    if (status == WA_NOT_FOUND)
+        return no_history(name, err);
+    WA_TRY(status);
+    return wa_get_write(target, text.data, text.len, text.len, mode == WA_GET_RAW, err);
+}
+
+wa_status
+wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
+            wa_get_result *ret, wa_error *err)
+{
+    wa_get_result result = {0};
+    wa_status status;
+    WA_TRY(wa_cancel_check(options->cancel, err));
+    switch (wa_wal_file_kind_of(name)) {
+    case WA_WAL_SEGMENT:
+        status = wa_get_segment(options, mode, name, target, false, &result, err);
+        break;
+    case WA_WAL_HISTORY:
+        status = get_history(options, mode, name, target, &result, err);
+        break;
+    case WA_WAL_PARTIAL:
+    case WA_WAL_BACKUP:
+        status =
+            wa_error_set(err, WA_NOT_FOUND, "\"%s\": files of this kind are not given out", name);
+        break;
+    case WA_WAL_OTHER:
+    default:
+        return wa_error_set(err, WA_INVALID, "\"%s\" is no name of a WAL file", name);
+    }
+    *ret = result;
+    return status;
+}
+
+static bool
+may_pass(wa_status status)
+{
+    return status == WA_UNAVAILABLE || status == WA_IO;
+}
+
+wa_status
+wa_get_file_until(const wa_get_options *options, wa_get_mode mode, const char *name,
+                  const char *target, wa_mono deadline, wa_get_result *ret, wa_error *err)
+{
+    uint64_t pause = PAUSE_FIRST_MS;
+    for (;;) {
+        wa_status status = WA_OK;
+        if (!wa_repo_loaded(options->repo)) {
+            status = wa_repo_load(options->repo, err);
+            if (status == WA_NOT_FOUND) /* no archive at all is no answer about a file */
+                status = err->status = WA_INVALID;
+        }
+        if (status == WA_OK)
+            status = wa_get_file(options, mode, name, target, ret, err);
+        if (!may_pass(status) || wa_mono_left(deadline) == 0)
+            return status;
+        wa_error failed = *err;
+        uint64_t left = (uint64_t)wa_mono_left(deadline);
+        if (wa_cancel_sleep(options->cancel, pause < left ? pause : left, err) != WA_OK) {
+            *err = failed; /* what was tried says more than that it was ended */
+            return err->status;
+        }
+        wa_error_clear(err);
+        pause = pause * 2 > PAUSE_LAST_MS ? PAUSE_LAST_MS : pause * 2;
+    }
+}

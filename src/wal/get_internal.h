@@ -1,0 +1,36 @@
+/*
+ * get_internal.h - one file on its way from the archive to a path.
+ */
+#ifndef WALAGENT_GET_INTERNAL_H
+#define WALAGENT_GET_INTERNAL_H
+
+#include "walagent/wal/get.h"
+
+/* The branches that a server in recovery may see. */
+typedef struct wa_get_chain {
+    wa_lineage *steps;
+    wa_lsn limit; /* of the last step: nothing at or behind it; 0: open */
+} wa_get_chain;
+void wa_get_chain_done(wa_get_chain *c);
+
+/* get_chain.c: the accepted lineage, or the chain that a restore wrote into the data directory,
+ * followed on along the accepted lineage unless that restore had a target of its own. */
+wa_status wa_get_chain_load(const wa_get_options *options, wa_get_mode mode, wa_get_chain *ret,
+                            wa_error *err) WA_MUST_CHECK;
+/* Where the branch's accepted WAL ends; 0: open. */
+wa_lsn wa_get_chain_end(const wa_get_chain *c, const wa_branch *branch);
+
+/* get_write.c: len bytes, then zeroes up to size, in a temporary file that becomes target. */
+wa_status wa_get_write(const char *target, const void *data, size_t len, size_t size, bool durable,
+                       wa_error *err) WA_MUST_CHECK;
+/* The highest end of this unfinished segment that was served in this data directory; 0: none. */
+wa_lsn wa_get_served(const char *data_dir, const char *name);
+wa_status wa_get_remember_served(const char *data_dir, const char *name, wa_lsn end,
+                                 wa_error *err) WA_MUST_CHECK;
+
+/* get_segment.c. whole_only: an unfinished segment is NOT_FOUND (prefetch). */
+wa_status wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name,
+                         const char *target, bool whole_only, wa_get_result *ret,
+                         wa_error *err) WA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,348 @@
+/*
+ * prefetch.c - fetch the segments that a server in recovery will ask for next.
+ *
+ * One thread listens and plans, the others fetch. A slot is one segment ahead:
+ *   WANTED -> RUNNING -> READY (its file is there) | ABSENT (looked for again a second later)
+ * A slot whose generation is past (another timeline) is dropped by its worker, file and all.
+ */
+#include "prefetch_internal.h"
+
+#include "walagent/base/file.h"
+#include "walagent/base/socket.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TICK_MS 500
+#define MESSAGE_TIMEOUT_MS 200
+#define ABSENT_MS 1000
+#define WORKERS_MAX 8
+
+static char *
+dir_of(const wa_prefetch *p)
+{
+    return wa_path_join(p->options->data_dir, WA_HOOK_DIR);
+}
+
+/* Segments and parts of segments; a failure here only leaves a file that nobody will take. */
+static void
+remove_files(const wa_prefetch *p)
+{
+    WA_CLEANUP(wa_freep) char *path = dir_of(p);
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        const char *name = entry->d_name;
+        uint64_t tli = 0;
+        WA_CLEANUP(wa_freep) char *file = wa_path_join(path, name);
+        if ((wa_str_starts(name, "pgsql_tmp_") && wa_parse_hex(name + 10, 8, &tli)) ||
+            wa_str_starts(name, "xlogtemp."))
+            (void)unlink(file);
+    }
+    closedir(dir);
+}
+
+static void
+file_name(const wa_prefetch *p, wa_tli tli, wa_segno segno, char out[static WA_SEGMENT_NAME])
+{
+    wa_segment_name(tli, segno, p->segment_size, out);
+}
+
+static void
+remove_segment(const wa_prefetch *p, wa_tli tli, wa_segno segno)
+{
+    char name[WA_SEGMENT_NAME];
+    file_name(p, tli, segno, name);
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->options->data_dir, name);
+    (void)unlink(path);
+}
+
+/* ---- workers ---- */
+
+static wa_prefetch_slot *
+next_wanted(wa_prefetch *p)
+{
+    wa_prefetch_slot *first = NULL;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        wa_prefetch_slot *s = &p->slots[i];
+        if (s->state == WA_SLOT_WANTED && (first == NULL || s->segno < first->segno))
+            first = s;
+    }
+    return first;
+}
+
+static wa_status
+fetch(wa_prefetch *p, wa_tli tli, wa_segno segno)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    char name[WA_SEGMENT_NAME];
+    file_name(p, tli, segno, name);
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->options->data_dir, name);
+    wa_get_options options = {
+        .repo = p->options->repo, .data_dir = p->options->data_dir, .cancel = p->options->cancel};
+    wa_get_result result = {0};
+    return wa_get_segment(&options, p->options->mode, name, path, true, &result, &ignored);
+}
+
+static void
+finish(wa_prefetch *p, wa_prefetch_slot *slot, uint64_t generation, wa_tli tli, wa_segno segno,
+       wa_status status, wa_mono took)
+{
+    bool wanted = generation == p->generation && segno > p->position;
+    if (status == WA_OK) {
+        p->fetch_ms = wa_prefetch_mean(p->fetch_ms, took);
+        if (!wanted)
+            remove_segment(p, tli, segno);
+    }
+    slot->state = !wanted ? WA_SLOT_FREE : status == WA_OK ? WA_SLOT_READY : WA_SLOT_ABSENT;
+    slot->again = wa_mono_now() + ABSENT_MS;
+}
+
+static void *
+worker_main(void *arg)
+{
+    wa_prefetch *p = arg;
+    wa_lock(&p->mutex);
+    while (!p->stop) {
+        wa_prefetch_slot *slot = next_wanted(p);
+        if (slot == NULL) {
+            wa_cond_wait(&p->cond, &p->mutex);
+            continue;
+        }
+        slot->state = WA_SLOT_RUNNING;
+        uint64_t generation = p->generation;
+        wa_tli tli = p->tli;
+        wa_segno segno = slot->segno;
+        wa_unlock(&p->mutex);
+        wa_mono began = wa_mono_now();
+        wa_status status = fetch(p, tli, segno);
+        wa_lock(&p->mutex);
+        finish(p, slot, generation, tli, segno, status, wa_mono_now() - began);
+    }
+    wa_unlock(&p->mutex);
+    return NULL;
+}
+
+/* ---- plan ---- */
+
+uint64_t
+wa_prefetch_mean(uint64_t mean, uint64_t value)
+{
+    return mean == 0 ? value + 1 : (mean * 3 + value) / 4;
+}
+
+size_t
+wa_prefetch_depth(uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes, uint64_t segment_size)
+{
+    uint64_t most = max_bytes / segment_size;
+    if (most > WA_PREFETCH_SLOTS)
+        most = WA_PREFETCH_SLOTS;
+    /* What is replayed while one is fetched, twice; two at least. */
+    uint64_t depth = 2 + 2 * fetch_ms / (replay_ms == 0 ? 1 : replay_ms);
+    return (size_t)(depth < most ? depth : most);
+}
+
+static wa_prefetch_slot *
+slot_for(wa_prefetch *p, wa_segno segno)
+{
+    wa_prefetch_slot *spare = NULL;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        wa_prefetch_slot *s = &p->slots[i];
+        if (s->state != WA_SLOT_FREE && s->segno == segno)
+            return s;
+        if (s->state == WA_SLOT_FREE && spare == NULL)
+            spare = s;
+    }
+    return spare;
+}
+
+/* Mutex held. What lies behind the position is dropped, what comes next is wanted. */
+static void
+plan(wa_prefetch *p)
+{
+    wa_mono now = wa_mono_now();
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        wa_prefetch_slot *s = &p->slots[i];
+        if (s->state == WA_SLOT_FREE || s->state == WA_SLOT_RUNNING || s->segno > p->position)
+            continue;
+        if (s->state == WA_SLOT_READY)
+            remove_segment(p, p->tli, s->segno);
+        s->state = WA_SLOT_FREE;
+    }
+    size_t depth =
+        wa_prefetch_depth(p->fetch_ms, p->replay_ms, p->options->max_bytes, p->segment_size);
+    for (wa_segno segno = p->position + 1; segno <= p->position + depth; segno++) {
+        wa_prefetch_slot *s = slot_for(p, segno);
+        if (s == NULL)
+            break;
+        if (s->state == WA_SLOT_ABSENT && now < s->again)
+            break; /* nothing behind it either */
+        if (s->state == WA_SLOT_FREE || s->state == WA_SLOT_ABSENT)
+            *s = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = segno};
+    }
+    wa_cond_broadcast(&p->cond);
+}
+
+static void
+taken(wa_prefetch *p, const char *name)
+{
+    wa_tli tli = 0;
+    wa_segno segno = 0;
+    if (!wa_segment_parse(name, p->segment_size, &tli, &segno))
+        return;
+    WA_LOCK(&p->mutex);
+    wa_mono now = wa_mono_now();
+    if (tli != p->tli) {
+        p->generation++;
+        for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+            if (p->slots[i].state == WA_SLOT_READY)
+                remove_segment(p, p->tli, p->slots[i].segno);
+            if (p->slots[i].state != WA_SLOT_RUNNING)
+                p->slots[i].state = WA_SLOT_FREE;
+        }
+    } else if (segno == p->position + 1) {
+        p->replay_ms = wa_prefetch_mean(p->replay_ms, now - p->asked);
+    }
+    p->tli = tli;
+    p->position = segno;
+    p->asked = now;
+    plan(p);
+}
+
+/* ---- the socket, and the end ---- */
+
+static void
+serve_one(wa_prefetch *p, int listener)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    unsigned uid = 0;
+    WA_CLEANUP(wa_strv_done) wa_strv message = {0};
+    WA_CLEANUP(wa_closep) int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0 || wa_socket_peer_uid(fd, &uid, &ignored) != WA_OK || (uid != geteuid() && uid != 0))
+        return;
+    if (wa_socket_receive(fd, NULL, MESSAGE_TIMEOUT_MS, &message, &ignored) == WA_OK &&
+        message.count == 2 && wa_str_eq(message.items[0], "taken"))
+        taken(p, message.items[1]);
+}
+
+/* What the restore pinned: a file that is replaced has another identity. */
+static struct stat
+pinned_chain(const wa_prefetch *p)
+{
+    struct stat st = {0};
+    WA_CLEANUP(wa_freep)
+    char *path = wa_path_join(p->options->data_dir, "walagent.restore.json");
+    if (stat(path, &st) != 0)
+        st = (struct stat){0};
+    return st;
+}
+
+static bool
+in_recovery(const wa_prefetch *p)
+{
+    WA_CLEANUP(wa_freep) char *standby = wa_path_join(p->options->data_dir, "standby.signal");
+    WA_CLEANUP(wa_freep) char *recovery = wa_path_join(p->options->data_dir, "recovery.signal");
+    return wa_path_exists(standby) || wa_path_exists(recovery);
+}
+
+static bool
+is_over(wa_prefetch *p)
+{
+    struct stat now = pinned_chain(p);
+    WA_LOCK(&p->mutex);
+    return wa_cancelled(p->options->cancel) || wa_mono_now() - p->asked > p->options->idle_ms ||
+           !in_recovery(p) || now.st_ino != p->pinned.st_ino ||
+           now.st_mtim.tv_sec != p->pinned.st_mtim.tv_sec ||
+           now.st_mtim.tv_nsec != p->pinned.st_mtim.tv_nsec;
+}
+
+static void
+listen_until_over(wa_prefetch *p, int listener)
+{
+    while (!is_over(p)) {
+        struct pollfd fd = {.fd = listener, .events = POLLIN};
+        int ready = poll(&fd, 1, TICK_MS);
+        if (ready > 0)
+            serve_one(p, listener);
+        else if (ready == 0) {
+            WA_LOCK(&p->mutex);
+            plan(p);
+        } else if (errno != EINTR)
+            return;
+    }
+}
+
+static wa_status
+start(wa_prefetch *p, int *ret_listener, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *dir = dir_of(p);
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(p->options->data_dir);
+    WA_TRY(wa_mkdir_p(dir, 0700, err));
+    WA_CLEANUP(wa_closep) int other = -1;
+    if (wa_socket_connect(path, 0, &other, err) == WA_OK)
+        return wa_error_set(err, WA_CONFLICT, "another prefetcher serves \"%s\"", dir);
+    wa_error_clear(err);
+    remove_files(p); /* of an earlier recovery: before anybody can take us for their owner */
+    return wa_socket_listen(path, ret_listener, err);
+}
+
+static void
+work(wa_prefetch *p, int listener)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    pthread_t threads[WORKERS_MAX];
+    size_t count = 0;
+    while (count < p->options->workers && count < WORKERS_MAX &&
+           wa_thread_start(&threads[count], "prefetch", worker_main, p, &ignored) == WA_OK)
+        count++;
+    if (count > 0) {
+        wa_lock(&p->mutex);
+        plan(p);
+        wa_unlock(&p->mutex);
+        listen_until_over(p, listener);
+    }
+    wa_lock(&p->mutex);
+    p->stop = true;
+    p->generation++;
+    wa_cond_broadcast(&p->cond);
+    wa_unlock(&p->mutex);
+    for (size_t i = 0; i < count; i++)
+        wa_thread_join(threads[i]);
+}
+
+wa_status
+wa_prefetch_run(const wa_prefetch_options *options, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_prefetch *p = wa_calloc(1, sizeof *p);
+    WA_CLEANUP(wa_closep) int listener = -1;
+    p->options = options;
+    p->segment_size = wa_repo_cluster(options->repo)->segment_size;
+    p->asked = wa_mono_now();
+    p->pinned = pinned_chain(p);
+    if (options->max_bytes < p->segment_size || options->mode == WA_GET_RAW)
+        return WA_OK;
+    if (!wa_segment_parse(options->after, p->segment_size, &p->tli, &p->position))
+        return wa_error_set(err, WA_INVALID, "\"%s\" is no WAL segment", options->after);
+    wa_status status = start(p, &listener, err);
+    if (status == WA_CONFLICT) {
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
+    wa_mutex_init(&p->mutex);
+    wa_cond_init(&p->cond);
+    work(p, listener);
+    /* First nobody can connect, then the files go: what was renamed meanwhile was still ours. */
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(options->data_dir);
+    (void)unlink(path);
+    remove_files(p);
+    wa_cond_done(&p->cond);
+    wa_mutex_done(&p->mutex);
+    return WA_OK;
+}

@@ -1,0 +1,52 @@
+/*
+ * prefetch_internal.h - state of a prefetcher; what its tests look at.
+ */
+#ifndef WALAGENT_PREFETCH_INTERNAL_H
+#define WALAGENT_PREFETCH_INTERNAL_H
+
+#include "get_internal.h"
+
+#include "walagent/base/thread.h"
+#include "walagent/wal/prefetch.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define WA_PREFETCH_SLOTS 64
+
+typedef enum wa_slot_state {
+    WA_SLOT_FREE,
+    WA_SLOT_WANTED,
+    WA_SLOT_RUNNING,
+    WA_SLOT_READY,
+    WA_SLOT_ABSENT
+} wa_slot_state;
+
+typedef struct wa_prefetch_slot {
+    wa_slot_state state;
+    wa_segno segno;
+    wa_mono again; /* ABSENT: when to look again */
+} wa_prefetch_slot;
+
+typedef struct wa_prefetch {
+    const wa_prefetch_options *options;
+    uint64_t segment_size;
+    struct stat pinned; /* of the restore's file, when this began */
+    wa_mutex mutex;     /* guards what follows */
+    wa_cond cond;
+    bool stop;
+    uint64_t generation; /* counts timelines */
+    wa_tli tli;
+    wa_segno position; /* the segment served last */
+    wa_mono asked;     /* when */
+    uint64_t fetch_ms, replay_ms;
+    wa_prefetch_slot slots[WA_PREFETCH_SLOTS];
+} wa_prefetch;
+
+/* A moving mean that begins with its first value; never 0 afterwards. */
+uint64_t wa_prefetch_mean(uint64_t mean, uint64_t value);
+/* How many segments ahead. */
+size_t wa_prefetch_depth(uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
+                         uint64_t segment_size);
+
+#endif
