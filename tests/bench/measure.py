@@ -1,0 +1,124 @@
+"""Wall time, processor time and peak memory of commands and of the servers that work for them.
+
+Processor time of a command is the operating system's own account of the finished process tree; a server's is
+the difference of its tree's account, live and reaped children included. Memory is the proportional set size
+(PSS) of the whole tree, sampled every 20 ms, so shared pages are counted once.
+"""
+import os
+import resource
+import subprocess
+import threading
+import time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def stat_fields(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def children(pid):
+    found = []
+    try:
+        tasks = os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return found
+    for task in tasks:
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, task), encoding="ascii") as f:
+                found += [int(p) for p in f.read().split()]
+        except OSError:
+            pass
+    return found
+
+
+def tree(pid):
+    """The process and everything below it."""
+    pids = [pid]
+    for child in children(pid):
+        pids += tree(child)
+    return pids
+
+
+def cpu_seconds(pid):
+    """User and system time of a live tree, including what it reaped already."""
+    total = 0
+    for p in tree(pid):
+        fields = stat_fields(p)
+        if fields:
+            total += sum(int(n) for n in fields[11:15])
+    return total / TICK
+
+
+def pss_bytes(pids):
+    total = 0
+    for pid in pids:
+        try:
+            with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:
+                for line in f:
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) * 1024
+                        break
+        except OSError:
+            pass
+    return total
+
+
+class Peak:
+    """Peak PSS of a tree while it runs; a thread that ends with stop()."""
+
+    def __init__(self, pid):
+        self.pid, self.peak, self.ended = pid, 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        while not self.ended.wait(0.02):
+            self.peak = max(self.peak, pss_bytes(tree(self.pid)))
+
+    def stop(self):
+        self.ended.set()
+        self.thread.join()
+        return self.peak
+
+
+class Figures(dict):
+    """wall, cpu (seconds), memory, stored (bytes): what one run took."""
+
+
+def measure(argv, server=None, env=None, timeout=1800, log=None):
+    """Run a command to its end. server: a pid whose tree's processor time is added."""
+    before_server = cpu_seconds(server) if server else 0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    with open(log or os.devnull, "ab") as out:
+        process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/")
+        peak = Peak(process.pid)
+        try:
+            code = process.wait(timeout)
+        finally:
+            memory = peak.stop()
+    wall = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if code != 0:
+        raise RuntimeError("%s ended with %d; see %s" % (" ".join(argv), code, log))
+    cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+    if server:
+        cpu += cpu_seconds(server) - before_server
+    return Figures(wall=wall, cpu=cpu, memory=memory)
+
+
+def disk_bytes(*paths):
+    total = 0
+    for path in paths:
+        for directory, _, files in os.walk(path):
+            for name in files:
+                try:
+                    total += os.lstat(os.path.join(directory, name)).st_size
+                except OSError:
+                    pass
+    return total
