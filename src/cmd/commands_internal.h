@@ -11,6 +11,7 @@ extern const wa_command wa_command_run;
 extern const wa_command wa_command_backup;
 extern const wa_command wa_command_list;
 extern const wa_command wa_command_restore;
+extern const wa_command wa_command_log;
 extern const wa_command wa_command_verify;
 extern const wa_command wa_command_check;
 extern const wa_command wa_command_status;
