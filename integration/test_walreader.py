@@ -17,77 +17,28 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = pathlib.Path(os.environ.get("WALAGENT_BUILD", ROOT / "build" / "dev"))
-MAJORS = os.environ.get("WALAGENT_MAJORS", "15").split()
-LAB = pathlib.Path(os.environ.get("LAB", "/tmp/walagent-lab"))
-PORT = int(os.environ.get("WALAGENT_PORT", "55100"))
+import lab
+
 SEGMENT = 1 << 20
 PAGE = 8192
-
-
-def bin_dir(major):
-    for path in (f"/usr/lib/postgresql/{major}/bin", LAB / "pg" / major / "bin"):
-        if os.path.exists(f"{path}/postgres"):
-            return pathlib.Path(path)
-    pytest.skip(f"PostgreSQL {major} is not here")
-
-
-class Server:
-    """A server of one major in a directory of its own, on a Unix socket."""
-
-    def __init__(self, major):
-        self.major = int(major)
-        self.bin = bin_dir(major)
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"walreader-{major}-", dir="/tmp"))
-        self.data = self.dir / "data"
-        self.user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if self.user:
-            shutil.chown(self.dir, "postgres", "postgres")
-        self.env = dict(os.environ, TZ="UTC", PGHOST=str(self.dir), PGPORT=str(PORT),
-                        PGUSER="postgres", PGDATABASE="postgres", LC_ALL="C")
-
-    def run(self, *command, check=True, **more):
-        program = [str(self.bin / command[0]), *map(str, command[1:])]
-        done = subprocess.run(self.user + program, env=self.env, cwd=self.dir, text=True,
-                              capture_output=True, timeout=300, **more)
-        if check and done.returncode != 0:
-            raise AssertionError(f"{program} failed: {done.stdout}{done.stderr}")
-        return done
-
-    def init(self):
-        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--wal-segsize=1",
-                 "--no-sync", "-E", "UTF8", "--locale=C")
-        settings = {
-            "listen_addresses": "", "unix_socket_directories": self.dir, "port": PORT,
-            "wal_level": "logical", "track_commit_timestamp": "on", "fsync": "off",
+SETTINGS = {"wal_level": "logical", "track_commit_timestamp": "on", "fsync": "off",
             "max_prepared_transactions": 10, "wal_keep_size": "4GB", "max_wal_size": "4GB",
-            "min_wal_size": "10MB", "log_timezone": "UTC", "timezone": "UTC",
-            "wal_compression": "on", "hot_standby": "on", "autovacuum": "off",
-        }
-        with open(self.data / "postgresql.conf", "a") as conf:
-            for name, value in settings.items():
-                conf.write(f"{name} = '{value}'\n")
+            "min_wal_size": "10MB", "wal_compression": "on", "autovacuum": "off"}
 
-    def start(self):
-        self.run("pg_ctl", "-D", self.data, "-l", self.dir / "log", "-w", "start")
 
-    def stop(self, mode="fast"):
-        if (self.data / "postmaster.pid").exists():
-            self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "stop")
+def sql(server, text):
+    """A script, statement by statement; what it returned."""
+    done = server.psql("-Atq", "-d", "postgres", "-f", "-", stdin_text=text, timeout=300)
+    return done.stdout.strip()
 
-    def sql(self, text, check=True):
-        return self.run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", "-", input=text,
-                        check=check).stdout.strip()
 
-    def copy_wal(self, tli, to):
-        """The segments of a timeline, in order."""
-        to.mkdir()
-        for path in sorted((self.data / "pg_wal").glob(f"{tli:08X}" + "[0-9A-F]" * 16)):
-            shutil.copy(path, to / path.name)
-            (to / path.name).chmod(0o644)
-        to.chmod(0o755)
-        return sorted(to.iterdir())
+def copy_wal(server, tli, to):
+    """The segments of a timeline, in order."""
+    to = pathlib.Path(lab.make_dir(str(to)))
+    for path in pathlib.Path(server.data, "pg_wal").glob(f"{tli:08X}" + "[0-9A-F]" * 16):
+        shutil.copy(path, to / path.name)
+        (to / path.name).chmod(0o644)
+    return sorted(to.iterdir())
 
 
 DDL = """
@@ -142,16 +93,16 @@ NOTIFY x, 'y';
 
 
 def load(server, n):
-    server.sql(DDL.format(n=n))
-    server.sql(f"CREATE DATABASE d{n}")
-    server.sql(f"DROP DATABASE d{n}")
-    server.run("pgbench", "-i", "-s", "1", "-q")
-    server.run("pgbench", "-t", "200", "-c", "4")
+    sql(server, DDL.format(n=n))
+    sql(server, f"CREATE DATABASE d{n}")
+    sql(server, f"DROP DATABASE d{n}")
+    server.pgbench("-i", "-s", "1", "-q")
+    server.pgbench("-t", "200", "-c", "4")
     if server.major >= 15:
         for method in ("lz4", "zstd", "pglz"):
-            server.sql(f"SET wal_compression = {method}; CHECKPOINT; "
+            sql(server, f"SET wal_compression = {method}; CHECKPOINT; "
                        "UPDATE pgbench_accounts SET abalance = 1 WHERE aid % 50 = 0;")
-    server.sql("SELECT pg_create_restore_point('after-" + str(n) + "') IS NOT NULL")
+    sql(server, "SELECT pg_create_restore_point('after-" + str(n) + "') IS NOT NULL")
 
 
 def to_lsn(text):
@@ -161,12 +112,12 @@ def to_lsn(text):
 
 def lose_the_end_of_a_record(server):
     """Crash, and tear the WAL inside a long record: what a lost page leaves. Returns its place."""
-    end = to_lsn(server.sql("CHECKPOINT; SELECT pg_logical_emit_message(false, 'torn', "
+    end = to_lsn(sql(server, "CHECKPOINT; SELECT pg_logical_emit_message(false, 'torn', "
                             "string_agg(md5(random()::text), '')) FROM generate_series(1, 9000)"))
-    server.sql("INSERT INTO t1 (a) VALUES (0)")  # flushes it
+    sql(server, "INSERT INTO t1 (a) VALUES (0)")  # flushes it
     server.stop("immediate")
     cut = (end - 100000) // PAGE * PAGE
-    wal = server.data / "pg_wal"
+    wal = pathlib.Path(server.data, "pg_wal")
     for path in wal.glob("0" * 7 + "1" + "[0-9A-F]" * 16):
         start = (int(path.name[8:16], 16) * 4096 + int(path.name[16:], 16)) * SEGMENT
         if start + SEGMENT <= cut:
@@ -182,48 +133,51 @@ class Made:
     """What a server made, and what it says about it."""
 
 
-@pytest.fixture(scope="module", params=MAJORS)
-def made(request):
-    server = Server(request.param)
+@pytest.fixture(scope="module")
+def made(major, session_dir):
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="walreader", dir=session_dir))
+    directory.chmod(0o755)
+    server = lab.Postgres(str(directory / "server"), major)
     result = Made()
     result.server = server
     try:
-        server.init()
+        server.init(wal_segsize=1).configure(**SETTINGS)
         server.start()
         load(server, 1)
         result.cut = lose_the_end_of_a_record(server)
         load(server, 2)
         server.stop()
-        result.old = server.copy_wal(1, server.dir / "old")
-        (server.data / "standby.signal").touch()
+        result.old = copy_wal(server, 1, directory / "old")
+        lab.write_file(os.path.join(server.data, "standby.signal"), "")
         server.start()
-        server.run("pg_ctl", "-D", server.data, "-w", "promote")
+        server.promote()
         load(server, 3)
-        result.commit_times = server.sql(
+        result.commit_times = sql(server, 
             "SELECT xid, extract(epoch FROM timestamp) * 1000000 FROM (SELECT i::text::xid AS xid,"
             " pg_xact_commit_timestamp(i::text::xid) AS timestamp FROM generate_series(1000,"
             " (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)) i) x"
             " WHERE timestamp IS NOT NULL")
-        result.system = server.sql("SELECT system_identifier FROM pg_control_system()")
+        result.system = sql(server, "SELECT system_identifier FROM pg_control_system()")
         server.stop()
-        result.new = server.copy_wal(2, server.dir / "new")
+        result.new = copy_wal(server, 2, directory / "new")
         yield result
     finally:
         server.stop("immediate")
-        shutil.rmtree(server.dir)
+        shutil.rmtree(directory)
 
 
 def wal_dump(*command):
-    done = subprocess.run([str(BUILD / "tests" / "wal-dump"), *map(str, command)], text=True,
-                          capture_output=True, timeout=600, env=dict(os.environ, TZ="UTC"))
+    program = os.path.join(lab.BUILD, "tests", "wal-dump")
+    done = subprocess.run([program, *map(str, command)], text=True, capture_output=True,
+                          timeout=600, env=dict(os.environ, TZ="UTC"))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 def pg_waldump(made, files):
     """Its lines; it ends with an error where the WAL ends, so that the status says nothing."""
-    done = made.server.run("pg_waldump", "-p", files[0].parent, files[0].name, files[-1].name,
-                           check=False)
+    done = made.server.tool("pg_waldump", "-p", files[0].parent, files[0].name, files[-1].name,
+                            check=None, timeout=300)
     lines = [line for line in done.stdout.splitlines() if line.startswith("rmgr:")]
     assert lines, done.stderr
     return lines
