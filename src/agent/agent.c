@@ -3,6 +3,8 @@
  */
 #include "agent_internal.h"
 
+#include "walagent/agent/hook_server.h"
+#include "walagent/base/hook.h"
 #include "walagent/base/log.h"
 #include "walagent/base/str.h"
 
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #define STOP_MS 8000 /* of the 10 s that an orderly end may take */
+#define HOOK_GRACE_MS 1000
 
 static void
 setup_log(const wa_config *config)
@@ -182,16 +185,74 @@ supervise(wa_agent *agent, int signals, wa_error *err)
     }
 }
 
+/* ---- what the hook server asks for, from its threads ---- */
+
+static wa_repo *
+hook_repo(void *arg, char *reason, size_t size)
+{
+    wa_agent *agent = arg;
+    WA_LOCK(&agent->mutex);
+    snprintf(reason, size, "%s", agent->waiting_for);
+    return agent->repo;
+}
+
+static bool
+hook_knows(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
+           wa_branch *ret_branch)
+{
+    wa_agent *agent = arg;
+    WA_LOCK(&agent->mutex);
+    return agent->streamer != NULL &&
+           wa_streamer_knows(agent->streamer, segment_name, ret_xxh3, ret_branch);
+}
+
+static void
+hook_limits(void *arg, wa_hook_limits *ret)
+{
+    wa_agent *agent = arg;
+    WA_LOCK(&agent->mutex);
+    const wa_config *c = agent->config;
+    *ret = (wa_hook_limits){.get_timeout_ms = wa_config_duration_ms(c, "archive", "get_timeout"),
+                            .pitr_timeout_ms = wa_config_duration_ms(c, "archive", "pitr_timeout"),
+                            .prefetch_max = wa_config_size(c, "archive", "prefetch_max"),
+                            .stop_on_damage =
+                                wa_str_eq(wa_config_string(c, "archive", "on_damage"), "stop")};
+}
+
+static char *
+hook_status(void *arg)
+{
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_agent_status(arg);
+    return wa_json_dump(json, 0);
+}
+
+static wa_status
+start_hooks(wa_agent *agent, wa_hook_server **ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *path = wa_hook_socket_path(agent->config);
+    wa_hook_server_options options = {.socket_path = path,
+                                      .arg = agent,
+                                      .repo = hook_repo,
+                                      .knows = hook_knows,
+                                      .limits = hook_limits,
+                                      .status = hook_status};
+    return wa_hook_server_start(&options, ret, err);
+}
+
 static wa_status
 run_parts(wa_agent *agent, wa_error *err)
 {
     WA_CLEANUP(wa_closep) int signals = -1;
     WA_TRY(open_signals(&signals, err));
     wa_http_server *http = NULL;
-    WA_TRY(wa_http_server_start(agent, wa_config_string(agent->config, "agent", "listen"), &http,
-                                err));
-    wa_status status = supervise(agent, signals, err);
+    wa_hook_server *hooks = NULL;
+    WA_TRY(start_hooks(agent, &hooks, err));
+    wa_status status =
+        wa_http_server_start(agent, wa_config_string(agent->config, "agent", "listen"), &http, err);
+    if (status == WA_OK)
+        status = supervise(agent, signals, err);
     wa_http_server_stop(http);
+    wa_hook_server_stop(hooks, HOOK_GRACE_MS);
     return status;
 }
 

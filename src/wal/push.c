@@ -17,8 +17,8 @@ streamed_already(const wa_push_job *job, wa_push_result *ret)
 {
     char known[WA_XXH_HEX], mine[WA_XXH_HEX];
     wa_branch branch;
-    if (job->options->streamer == NULL ||
-        !wa_streamer_knows(job->options->streamer, job->name, known, &branch) ||
+    const wa_push_options *o = job->options;
+    if (o->knows == NULL || !o->knows(o->knows_arg, job->name, known, &branch) ||
         strcmp(wa_xxh_of(job->data, job->size, mine), known) != 0)
         return false;
     *ret = (wa_push_result){.outcome = WA_PUT_SAME, .branch = branch, .checked = true};

@@ -14,12 +14,14 @@
 
 #include "walagent/base/cancel.h"
 #include "walagent/repo/wal_object.h"
-#include "walagent/wal/streamer.h"
 
 typedef struct wa_push_options {
     wa_repo *repo; /* loaded */
-    wa_streamer
-        *streamer; /* the agent's; NULL elsewhere: a streamed segment then costs a head request */
+    /* What the agent's streamer knows (as wa_streamer_knows): a streamed segment then costs one
+     * checksum. NULL elsewhere. */
+    bool (*knows)(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
+                  wa_branch *ret_branch);
+    void *knows_arg;
     wa_pool *pool; /* for compression; NULL: this thread */
     bool stop_on_damage;
     wa_cancel *cancel;

@@ -1,0 +1,42 @@
+/*
+ * walagent/agent/hook_server.h - the agent's local socket: serves archive-push and archive-get.
+ *
+ * One request a connection, a thread each, at most 32; requests and answers: base/hook.h. Peers are
+ * the agent's own user and root. A segment that was streamed is answered from what the streamer
+ * knows. In recovery of a server it fetches ahead, one prefetcher a data directory.
+ * Ownership: borrows the options' arg and strings. Threads: start and stop from one thread; the
+ * callbacks are called from any.
+ */
+#ifndef WALAGENT_AGENT_HOOK_SERVER_H
+#define WALAGENT_AGENT_HOOK_SERVER_H
+
+#include "walagent/base/error.h"
+#include "walagent/codec/hash.h"
+#include "walagent/repo/repo.h"
+
+typedef struct wa_hook_limits { /* may change with the configuration */
+    uint64_t get_timeout_ms, pitr_timeout_ms, prefetch_max;
+    bool stop_on_damage;
+} wa_hook_limits;
+
+typedef struct wa_hook_server_options {
+    const char *socket_path;
+    void *arg;
+    /* The loaded repository, valid until the server was stopped; NULL: not reached yet, and what is
+     * waited for in reason. */
+    wa_repo *(*repo)(void *arg, char *reason, size_t reason_size);
+    /* As wa_streamer_knows. */
+    bool (*knows)(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
+                  wa_branch *ret_branch);
+    void (*limits)(void *arg, wa_hook_limits *ret);
+    char *(*status)(void *arg); /* JSON; a new string */
+} wa_hook_server_options;
+
+typedef struct wa_hook_server wa_hook_server;
+/* CONFLICT: an agent answers on the socket already. */
+wa_status wa_hook_server_start(const wa_hook_server_options *options, wa_hook_server **ret,
+                               wa_error *err) WA_MUST_CHECK;
+/* Nobody new is let in; what is in flight is answered, until grace_ms, then cancelled. */
+void wa_hook_server_stop(wa_hook_server *server, uint64_t grace_ms); /* NULL is fine */
+
+#endif
