@@ -307,9 +307,14 @@ time_of_last(wa_repo *repo, const wa_branch *branch, const wa_segranges *present
         *ret = seen->last_modified;
         return WA_OK;
     }
-    wa_wal_info info = {0};
-    WA_TRY(wa_wal_head(repo, branch, last, &info, err));
-    *ret = info.modified;
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(repo, branch, last);
+    uint64_t size = 0;
+    wa_time modified = WA_TIME_NONE;
+    wa_status status = wa_store_head(wa_repo_store(repo), key, &size, &modified, NULL, err);
+    if (status != WA_OK && status != WA_NOT_FOUND) /* expired since: no time then */
+        return status;
+    wa_error_clear(err);
+    *ret = modified;
     return WA_OK;
 }
 
