@@ -1,0 +1,330 @@
+/*
+ * Tests of the index: a cache that changes how many requests an answer takes, never the answer.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "repo_fixture.h"
+
+#include "index_internal.h"
+#include "walagent/repo/coverage.h"
+
+#define LAST 620u
+
+/* Whole segments of zeroes with facts of their own; `there` says which. */
+typedef struct archive {
+    fixture f;
+    bool there[LAST + 1];
+} archive;
+
+static void
+put_one(archive *a, wa_segno segno)
+{
+    wa_error err = WA_ERROR_INIT;
+    static char zero[SEGMENT];
+    wa_wal_facts facts = facts_at((wa_time)segno * 1000, 1 + segno % 5);
+    wa_put_outcome outcome;
+    OK(wa_wal_put(a->f.repo, &a->f.first, segno, zero, NULL, 1, &facts, true, &outcome, &err));
+    a->there[segno] = true;
+}
+
+static void
+archive_new(archive *a)
+{
+    memset(a, 0, sizeof *a);
+    fixture_new(&a->f);
+    for (wa_segno s = 37; s <= LAST; s++)
+        if (s != 100 && s != 101 && (s < 300 || s > 340))
+            put_one(a, s);
+}
+
+typedef struct seen {
+    const archive *a;
+    wa_segno next;
+    uint64_t count;
+} seen;
+
+static wa_status
+see(void *arg, wa_segno segno, const wa_wal_facts *facts, bool checked, wa_error *err)
+{
+    (void)err;
+    seen *s = arg;
+    for (; s->next < segno; s->next++)
+        assert_false(s->a->there[s->next]);
+    assert_true(s->a->there[segno]);
+    assert_true(facts->commits == 1 + segno % 5);
+    assert_true(facts->min_time == (wa_time)segno * 1000);
+    assert_true(checked);
+    s->next = segno + 1;
+    s->count++;
+    return WA_OK;
+}
+
+static void
+check_times(archive *a, wa_segno from, wa_segno to)
+{
+    for (wa_segno probe = from > 3 ? from - 3 : 0; probe <= to + 3; probe += 7) {
+        for (int inclusive = 0; inclusive < 2; inclusive++) {
+            wa_error err = WA_ERROR_INIT;
+            wa_time t = (wa_time)probe * 1000 + 10; /* the segment's max_time */
+            wa_segno want = probe + (inclusive ? 0 : 1), got = 0;
+            want = want < from ? from : want;
+            while (want <= to && !a->there[want])
+                want++;
+            wa_status status =
+                wa_index_find_time(a->f.repo, &a->f.first, from, to, t, inclusive != 0, &got, &err);
+            if (want > to) {
+                assert_int_equal(status, WA_NOT_FOUND);
+                continue;
+            }
+            OK(status);
+            assert_true(got == want);
+        }
+    }
+}
+
+static void
+check_answers(archive *a, wa_segno from, wa_segno to)
+{
+    wa_error err = WA_ERROR_INIT;
+    seen s = {.a = a, .next = from};
+    OK(wa_index_scan(a->f.repo, &a->f.first, from, to, see, &s, &err));
+    uint64_t segments = 0, commits = 0;
+    for (wa_segno segno = from; segno <= to; segno++) {
+        segments += a->there[segno];
+        commits += a->there[segno] ? 1 + segno % 5 : 0;
+    }
+    assert_true(s.count == segments);
+    wa_wal_summary sum;
+    OK(wa_index_sum(a->f.repo, &a->f.first, from, to, &sum, &err));
+    assert_true(sum.segments == segments);
+    assert_true(sum.commits == commits);
+    check_times(a, from, to);
+}
+
+static void
+answers_are_the_same_with_and_without_the_index(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_new(&a);
+    check_answers(&a, 0, 60);
+    OK(wa_index_update(a.f.repo, &a.f.first, 599, &err));
+    check_answers(&a, 0, LAST);
+    check_answers(&a, 95, 310);
+    check_answers(&a, 123, 123);
+    assert_true(count_keys(&a.f, "index/") > 30);
+    fixture_done(&a.f);
+}
+
+static void
+an_update_again_writes_nothing(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_new(&a);
+    OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+    uint64_t puts = wa_store_requests(a.f.store, "put");
+    OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+    assert_true(wa_store_requests(a.f.store, "put") == puts);
+    fixture_done(&a.f);
+}
+
+static void
+updates_step_by_step_reach_the_same_as_one(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_new(&a);
+    for (wa_segno upto = 47; upto <= LAST; upto += 16)
+        OK(wa_index_update(a.f.repo, &a.f.first, upto, &err));
+    uint64_t puts = wa_store_requests(a.f.store, "put");
+    OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+    assert_true(wa_store_requests(a.f.store, "put") == puts);
+    check_answers(&a, 0, LAST);
+    fixture_done(&a.f);
+}
+
+static void
+holes_that_are_filled_and_segments_that_expire_are_seen_at_once(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_new(&a);
+    OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+    put_one(&a, 100);
+    for (wa_segno s = 310; s < 330; s++)
+        put_one(&a, s);
+    for (wa_segno s = 37; s < 75; s++) {
+        char *key = wa_wal_key(a.f.repo, &a.f.first, s);
+        drop(&a.f, key);
+        free(key);
+        a.there[s] = false;
+    }
+    check_answers(&a, 0, LAST);
+    OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+    check_answers(&a, 0, LAST);
+    uint64_t gets = wa_store_requests(a.f.store, "get");
+    wa_wal_summary sum;
+    OK(wa_index_sum(a.f.repo, &a.f.first, 96, 607, &sum, &err));
+    assert_true(wa_store_requests(a.f.store, "get") - gets < 40); /* they are in the index now */
+    fixture_done(&a.f);
+}
+
+static void
+damaged_and_missing_objects_change_no_answer_and_are_rebuilt(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    uint64_t seed = 4711;
+    archive a;
+    archive_new(&a);
+    OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+    for (int round = 0; round < 6; round++) {
+        char *prefix = wa_repo_key(a.f.repo, "index/");
+        wa_strv keys = {0};
+        OK(wa_repo_list(a.f.repo, prefix, false, NULL, &keys, &err));
+        for (size_t i = 0; i < keys.count; i++) {
+            uint64_t dice = next_random(&seed) % 10;
+            wa_buf object = WA_BUF_INIT(1u << 24);
+            if (dice == 0)
+                drop(&a.f, keys.items[i]);
+            if (dice == 1 || dice == 2) {
+                OK(wa_store_get(a.f.store, keys.items[i], 0, UINT64_MAX, &object, NULL, &err));
+                object.data[next_random(&seed) % object.len] ^= 4;
+                put_raw(&a.f, keys.items[i], object.data, object.len);
+            }
+            wa_buf_done(&object);
+        }
+        wa_strv_done(&keys);
+        free(prefix);
+        check_answers(&a, 0, LAST);
+        OK(wa_index_update(a.f.repo, &a.f.first, LAST, &err));
+        check_answers(&a, 0, LAST);
+    }
+    fixture_done(&a.f);
+}
+
+static void
+an_update_survives_every_failure_and_can_be_repeated(void **state)
+{
+    (void)state;
+    static const wa_fault faults[] = {WA_FAULT_FAIL, WA_FAULT_LOSE_REPLY};
+    for (size_t kind = 0; kind < WA_ARRAY_SIZE(faults); kind++) {
+        for (unsigned nth = 1;; nth += 3) {
+            assert_true(nth < 2000);
+            wa_error err = WA_ERROR_INIT;
+            archive a;
+            memset(&a, 0, sizeof a);
+            fixture_new(&a.f);
+            for (wa_segno s = 10; s < 50; s++)
+                if (s != 20)
+                    put_one(&a, s);
+            wa_store_fault_set(a.f.store, "any", nth, 0, faults[kind]);
+            wa_status status = wa_index_update(a.f.repo, &a.f.first, 49, &err);
+            unsigned hits = wa_store_fault_hits(a.f.store);
+            no_faults(&a.f);
+            check_answers(&a, 0, 60);
+            if (status != WA_OK)
+                OK(wa_index_update(a.f.repo, &a.f.first, 49, &err));
+            check_answers(&a, 0, 60);
+            fixture_done(&a.f);
+            if (hits == 0)
+                break;
+        }
+    }
+}
+
+/* One object as the builder would write it, without the segments. */
+static void
+generate(fixture *f, int level, wa_segno first, wa_segno end)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_index_object o = {.level = level, .first = first, .end = end};
+    uint64_t span = wa_index_part_span(level);
+    for (wa_segno at = first; at < end; at += span) {
+        wa_wal_summary *part = &o.part[o.parts++];
+        wa_wal_summary_init(part);
+        part->segments = span;
+        part->commits = span * 2;
+        part->min_time = (wa_time)at * 1000;
+        part->max_time = (wa_time)(at + span - 1) * 1000 + 10;
+        part->last_time = part->max_time;
+    }
+    json_t *facts = wa_index_facts(&f->first, &o);
+    wa_buf packed = WA_BUF_INIT(1u << 20);
+    OK(wa_container_pack("", 0, 1, facts, NULL, &packed, &err));
+    char *key = wa_index_key(f->repo, &f->first, level, first, 1);
+    put_raw(f, key, packed.data, packed.len);
+    free(key);
+    wa_buf_done(&packed);
+    json_decref(facts);
+}
+
+static void
+a_million_segments_are_answered_with_few_requests(void **state)
+{
+    (void)state;
+    const wa_segno count = 1000007, target = 777777;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    wa_segno indexed = count / 16 * 16;
+    for (int level = 0; level <= 4; level++) {
+        uint64_t span = wa_index_span(level), part = wa_index_part_span(level);
+        wa_segno end = level == 0 ? indexed : count / part * part;
+        for (wa_segno first = 0; first < end; first += span) {
+            /* Of the lowest levels only what these questions can touch. */
+            bool near = first / 4096 == target / 4096 || first + 8192 > end || first < 4096;
+            if (level >= 2 || near)
+                generate(&f, level, first, first + span < end ? first + span : end);
+        }
+    }
+    for (wa_segno s = indexed; s < count; s++)
+        put_segment(&f, &f.first, s, 1);
+    put_segment(&f, &f.first, 0, 1);
+
+    wa_lineage *l = NULL;
+    wa_coverage c;
+    wa_segno found = 0;
+    OK(wa_lineage_load(f.repo, &l, &err));
+    uint64_t before = requests(&f);
+    OK(wa_coverage_load(f.repo, l, 0, &c, &err));
+    uint64_t for_coverage = requests(&f) - before;
+    assert_int_equal(c.count, 1);
+    assert_true(c.runs[0].begin == 0 && c.runs[0].end == count * SEGMENT);
+    OK(wa_index_find_time(f.repo, &f.first, 0, count, (wa_time)target * 1000 + 9, false, &found,
+                          &err));
+    assert_true(found == target);
+    uint64_t both = requests(&f) - before;
+    print_message("coverage %llu requests, with a time %llu\n", (unsigned long long)for_coverage,
+                  (unsigned long long)both);
+    assert_true(both < 50);
+    wa_coverage_done(&c);
+    wa_lineage_free(l);
+    fixture_done(&f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_the_same_with_and_without_the_index),
+        cmocka_unit_test(an_update_again_writes_nothing),
+        cmocka_unit_test(updates_step_by_step_reach_the_same_as_one),
+        cmocka_unit_test(holes_that_are_filled_and_segments_that_expire_are_seen_at_once),
+        cmocka_unit_test(damaged_and_missing_objects_change_no_answer_and_are_rebuilt),
+        cmocka_unit_test(an_update_survives_every_failure_and_can_be_repeated),
+        cmocka_unit_test(a_million_segments_are_answered_with_few_requests),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
