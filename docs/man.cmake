@@ -1,19 +1,12 @@
-# Man pages are made by the program from the table that makes its parser and --help.
+# Man pages are made by the program from the tables that make its parser, its --help and the
+# configuration's checks, so the list of pages is the list of commands.
 if(TARGET walagent-main)
     set(man_dir ${CMAKE_CURRENT_BINARY_DIR}/man)
-    set(man_commands init run archive-push archive-get backup list restore log verify check status lineage config)
-    set(man_pages)
-    file(MAKE_DIRECTORY ${man_dir})
-    foreach(command "" ${man_commands})
-        set(page ${man_dir}/walagent.1)
-        if(command)
-            set(page ${man_dir}/walagent-${command}.1)
-        endif()
-        add_custom_command(OUTPUT ${page} COMMAND walagent-main --man ${command} > ${page} DEPENDS walagent-main
-                           COMMENT "Man page ${page}" VERBATIM)
-        list(APPEND man_pages ${page})
-    endforeach()
-    add_custom_target(man ALL DEPENDS ${man_pages})
-    install(FILES ${man_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-    install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/docs/walagent.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5 OPTIONAL)
+    add_custom_command(OUTPUT ${man_dir}/man5/walagent.conf.5
+        COMMAND ${CMAKE_COMMAND} -E rm -rf ${man_dir}
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${man_dir}
+        COMMAND walagent-main --man-pages ${man_dir}
+        DEPENDS walagent-main COMMENT "Man pages" VERBATIM)
+    add_custom_target(man ALL DEPENDS ${man_dir}/man5/walagent.conf.5)
+    install(DIRECTORY ${man_dir}/ DESTINATION ${CMAKE_INSTALL_MANDIR})
 endif()

@@ -62,6 +62,7 @@ new_info(const wa_backup_options *options, const wa_pg_conn *repl, wa_backup_inf
     info->segment_size = c->segment_size;
     snprintf(info->source, sizeof info->source, "%s", options->local ? "local" : "remote");
     snprintf(info->manifest_checksum, sizeof info->manifest_checksum, "CRC32C");
+    snprintf(info->program, sizeof info->program, "%s", options->program ? options->program : "");
     if (gethostname(info->host, sizeof info->host - 1) != 0)
         snprintf(info->host, sizeof info->host, "unknown");
     const char *standby =
@@ -102,11 +103,15 @@ copy_and_commit(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_in
 static void
 discard(const wa_backup_options *options, const wa_backup_info *info, const wa_error *why)
 {
-    wa_error ignored = WA_ERROR_INIT;
-    if (wa_backup_abandon(options->repo, info->label, why->message, &ignored) != WA_OK)
+    wa_error err = WA_ERROR_INIT;
+    wa_repo *repo = options->cleanup != NULL ? options->cleanup : options->repo;
+    wa_status status = wa_repo_loaded(repo) ? WA_OK : wa_repo_load(repo, &err);
+    if (status == WA_OK)
+        status = wa_backup_abandon(repo, info->label, why->message, &err);
+    if (status != WA_OK)
         wa_backup_say(options, WA_LOG_WARNING, "The next backup removes it.",
                       "could not remove what the interrupted backup %s left: %s", info->label,
-                      ignored.message);
+                      err.message);
 }
 
 wa_status
@@ -126,11 +131,13 @@ wa_backup_take(const wa_backup_options *options, wa_backup_info **ret, wa_error 
         *ret = NULL;
         return WA_OK;
     }
-    size_t cleaned = 0;
+    size_t cleaned = 0, dead = 0;
+    WA_TRY(wa_backup_clean_dead(options->repo, &dead, err));
     WA_TRY(wa_backup_clean(options->repo, ABANDON_AFTER_MS, &cleaned, err));
+    cleaned += dead;
     if (cleaned > 0)
-        wa_backup_say(options, WA_LOG_NOTICE, NULL, "removed what %zu interrupted backups left",
-                      cleaned);
+        wa_backup_say(options, WA_LOG_NOTICE, NULL, "removed what %zu interrupted backup%s left",
+                      cleaned, cleaned == 1 ? "" : "s");
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *repl = NULL;
     WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
                                                   .replication = true,

@@ -71,6 +71,13 @@ wa_status wa_backup_copy_remote(const wa_backup_options *options, wa_pg_conn *re
 wa_status wa_backup_claim(const wa_backup_options *options, wa_pg_conn **ret_conn, bool *ret_busy,
                           wa_error *err) WA_MUST_CHECK;
 
+/* ---- leftover.c ---- */
+/* Both "host-pid-random": another process of this machine, and it no longer runs. */
+bool wa_backup_writer_is_dead(const char *their_writer, const char *our_writer);
+/* Abandons the unfinished runs of this machine whose process is gone; the caller holds the claim.
+ */
+wa_status wa_backup_clean_dead(wa_repo *repo, size_t *ret_count, wa_error *err) WA_MUST_CHECK;
+
 /* ---- WAL ---- */
 /* The branch on which a timeline of this server is archived. */
 wa_status wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *err) WA_MUST_CHECK;

@@ -81,6 +81,15 @@ archive_prefix(const wa_bb_event *event)
     return wa_format("pg_tblspc/%.*s/", (int)strcspn(event->archive, "."), event->archive);
 }
 
+/* The server writes "./pg_wal/archive_status" and all other paths without the dot. */
+static const char *
+plain_path(const char *path)
+{
+    while (path[0] == '.' && path[1] == '/')
+        path += 2;
+    return path;
+}
+
 static wa_status
 copy_archive(source *s, wa_packer *packer, wa_error *err)
 {
@@ -93,7 +102,7 @@ copy_archive(source *s, wa_packer *packer, wa_error *err)
         WA_TRY(wa_tar_next(tar, &entry, &more, err));
         if (!more)
             return WA_OK;
-        WA_CLEANUP(wa_freep) char *path = wa_format("%s%s", prefix, entry.path);
+        WA_CLEANUP(wa_freep) char *path = wa_format("%s%s", prefix, plain_path(entry.path));
         if (entry.type == WA_TAR_FILE)
             WA_TRY(copy_file(tar, &entry, path, packer, err));
         else

@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define CLEANUP_BUDGET_MS 10000 /* of each call to the store after an interruption */
+
 static void
 log_event(void *arg, int level, const char *message, const char *hint)
 {
@@ -99,12 +101,18 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(wa_context_config(ctx, &config, err));
     WA_CLEANUP(wa_strv_done) wa_strv annotations = {0};
     wa_progress progress = {0};
-    wa_backup_options o = {
-        .progress = &progress, .cancel = ctx->cancel, .on_event = log_event, .on_event_arg = ctx};
+    wa_backup_options o = {.program = "walagent " WA_VERSION,
+                           .progress = &progress,
+                           .cancel = ctx->cancel,
+                           .on_event = log_event,
+                           .on_event_arg = ctx};
     WA_TRY(fill_options(ctx, config, &annotations, &o, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, true, &repo, err));
     o.repo = repo;
+    WA_CLEANUP(wa_repo_freep) wa_repo *cleanup = NULL;
+    WA_TRY(wa_open_repo(config, CLEANUP_BUDGET_MS, NULL, false, &cleanup, err));
+    o.cleanup = cleanup;
     WA_TRY(wa_backup_preflight(&o, err));
     if (wa_arg_flag(ctx, "dry-run")) {
         if (!ctx->quiet)

@@ -84,6 +84,9 @@ extern const wa_command_option wa_common_options[];
 void wa_command_help(const wa_command *command, FILE *out);
 void wa_program_help(FILE *out);
 void wa_command_man(const wa_command *command, FILE *out); /* troff; NULL: walagent(1) itself */
+void wa_config_man(FILE *out);                             /* walagent.conf(5) */
+/* All of them, below DIR/man1 and DIR/man5. */
+wa_status wa_write_man_pages(const char *dir, wa_error *err) WA_MUST_CHECK;
 const wa_command *wa_command_find(const char *name);
 
 /* The configuration (-c FILE), loaded once. */

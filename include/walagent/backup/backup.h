@@ -22,10 +22,14 @@
 
 typedef struct wa_backup_options {
     wa_repo *repo; /* loaded */
+    /* The same repository opened without the cancel, not loaded: an interrupted run cleans up
+     * through it. NULL: the next run cleans up. */
+    wa_repo *cleanup;
     const char *conninfo;
     const char *data_dir; /* local source */
     bool incremental;
     bool local;
+    const char *program; /* name and version, kept with the backup */
     const char *note;
     const wa_strv *annotations;
     size_t jobs;
@@ -33,8 +37,6 @@ typedef struct wa_backup_options {
     uint64_t rate_limit;     /* bytes/s; 0: none */
     uint64_t wal_timeout_ms; /* how long the WAL up to the end may take to arrive after the copy */
     bool fast_checkpoint;
-    /* Waits until the archive holds the WAL up to lsn on the branch; NULL: the default, which asks
-     * the repository. */
     wa_progress *progress; /* may be NULL */
     wa_cancel *cancel;
     /* news for the log; may be NULL */
