@@ -11,6 +11,7 @@ const wa_command *const wa_commands[] = {
     &wa_command_backup,
     &wa_command_list,
     &wa_command_restore,
+    &wa_command_log,
     &wa_command_verify,
     &wa_command_check,
     &wa_command_status,
