@@ -56,6 +56,7 @@ typedef struct wa_s3_call {
     wa_strv headers;
     wa_body body; /* fd is read at offset */
     char payload_hash[WA_SHA256_HEX];
+    char crc32c[16];    /* of the body, base 64 */
     bool stream_answer; /* a body of any length comes to on_body, which watches the time */
     bool slow_answer;   /* the server may work for minutes before it answers */
     bool judge_body;    /* a 200 may carry an <Error> */
@@ -80,8 +81,12 @@ wa_status wa_s3_perform(wa_s3 *s3, wa_s3_call *call, wa_http_response *ret,
 /* The body's SHA-256 (into call), CRC-32C header, and Content-MD5 header where asked. */
 wa_status wa_s3_set_body(wa_s3_call *call, const wa_body *body, bool md5,
                          wa_error *err) WA_MUST_CHECK;
-/* Copies the body's hashes need not be read for: text of our own. */
-void wa_s3_set_text(wa_s3_call *call, const char *text, size_t len, bool md5);
+/* CORRUPT when the server says that it stored another CRC-32C than the body's. */
+wa_status wa_s3_check_echo(const wa_s3 *s3, const wa_s3_call *call,
+                           const wa_http_response *response, wa_error *err) WA_MUST_CHECK;
+/* As set_body, for a text of our own; digests: with CRC-32C and Content-MD5. (In the request that
+ * completes an upload a checksum header would be the whole object's.) */
+void wa_s3_set_text(wa_s3_call *call, const char *text, size_t len, bool digests);
 
 /* s3_error.c. The code is "" when the answer has none. */
 void wa_s3_error_code(const wa_http_response *response, char code[static WA_S3_CODE]);

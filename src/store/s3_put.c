@@ -177,7 +177,7 @@ put_once(wa_s3 *s3, const char *key, const wa_body *body, const char *meta, bool
     WA_CLEANUP(wa_http_response_done) wa_http_response response = {0};
     wa_status status = wa_s3_perform(s3, &call, &response, err);
     if (status == WA_OK)
-        return WA_OK;
+        return wa_s3_check_echo(s3, &call, &response, err);
     if (create && call.status == 501) {
         __atomic_store_n(&s3->base.traits.conditional_put, false, __ATOMIC_RELAXED);
         *ret_again = true;

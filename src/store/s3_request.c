@@ -49,6 +49,7 @@ add_digests(wa_s3_call *call, uint32_t crc, const uint8_t *md5)
     uint8_t crc_bytes[4];
     wa_put_u32be(crc_bytes, crc);
     WA_CLEANUP(wa_freep) char *crc_text = wa_base64(crc_bytes, sizeof crc_bytes);
+    memcpy(call->crc32c, crc_text, strlen(crc_text) + 1); /* 8 characters */
     wa_strv_take(&call->headers, wa_format("x-amz-checksum-crc32c: %s", crc_text));
     if (md5 != NULL) {
         WA_CLEANUP(wa_freep) char *md5_text = wa_base64(md5, wa_digest_size(WA_MD5));
@@ -88,13 +89,27 @@ wa_s3_set_body(wa_s3_call *call, const wa_body *body, bool md5, wa_error *err)
 }
 
 void
-wa_s3_set_text(wa_s3_call *call, const char *text, size_t len, bool md5)
+wa_s3_set_text(wa_s3_call *call, const char *text, size_t len, bool digests)
 {
     uint8_t sum[WA_DIGEST_MAX];
     wa_sha256_hex(text, len, call->payload_hash);
-    wa_digest_of(WA_MD5, text, len, sum);
-    add_digests(call, wa_crc32c(0, text, len), md5 ? sum : NULL);
+    if (digests) {
+        wa_digest_of(WA_MD5, text, len, sum);
+        add_digests(call, wa_crc32c(0, text, len), sum);
+    }
     call->body = (wa_body){.data = text, .len = len, .fd = -1};
+}
+
+wa_status
+wa_s3_check_echo(const wa_s3 *s3, const wa_s3_call *call, const wa_http_response *response,
+                 wa_error *err)
+{
+    const char *stored = wa_http_header(response, "x-amz-checksum-crc32c");
+    if (stored == NULL || wa_str_eq(stored, call->crc32c))
+        return WA_OK;
+    return wa_error_set(err, WA_CORRUPT,
+                        "\"%s\" in \"%s\" was stored with another checksum than sent", call->key,
+                        s3->url);
 }
 
 /* A connection of the pool; the caller gives it back. */

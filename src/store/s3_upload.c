@@ -9,6 +9,7 @@
 
 #include "walagent/codec/xml.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PARTS_MAX 10000
@@ -17,7 +18,8 @@
 #define ABORT_BUDGET_MS 5000
 
 typedef struct part {
-    char *etag; /* NULL: not there yet */
+    char *etag;      /* NULL: not there yet */
+    char crc32c[16]; /* "": the server keeps none */
     uint64_t len;
 } part;
 
@@ -65,9 +67,8 @@ wa_s3_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t 
     return WA_OK;
 }
 
-/* Takes etag. */
 static void
-remember_part(s3_upload *u, unsigned number, char *etag, uint64_t len)
+remember_part(s3_upload *u, unsigned number, const char *etag, const char *crc32c, uint64_t len)
 {
     WA_LOCK(&u->mutex);
     if (number > u->capacity) {
@@ -79,7 +80,9 @@ remember_part(s3_upload *u, unsigned number, char *etag, uint64_t len)
     }
     u->count = number > u->count ? number : u->count;
     wa_freep(&u->parts[number - 1].etag);
-    u->parts[number - 1] = (part){.etag = etag, .len = len};
+    part *p = &u->parts[number - 1];
+    *p = (part){.etag = wa_strdup(etag), .len = len};
+    (void)snprintf(p->crc32c, sizeof p->crc32c, "%s", crc32c);
 }
 
 wa_status
@@ -100,11 +103,15 @@ wa_s3_upload_part(wa_upload *upload, unsigned number, const void *data, size_t l
     WA_TRY(wa_s3_set_body(&call, &body, atomic_load(&s3->needs_md5), err));
     WA_CLEANUP(wa_http_response_done) wa_http_response response = {0};
     WA_TRY(wa_s3_perform(s3, &call, &response, err));
+    WA_TRY(wa_s3_check_echo(s3, &call, &response, err));
     const char *etag = wa_http_header(&response, "etag");
     if (wa_str_empty(etag))
         return wa_error_set(err, WA_CORRUPT, "\"%s\" took a part of \"%s\" without an entity tag",
                             s3->url, u->key);
-    remember_part(u, number, wa_strdup(etag), len);
+    /* AWS wants the checksums again in complete; servers that don't know them refuse their element.
+     */
+    bool keeps_checksums = wa_http_header(&response, "x-amz-checksum-crc32c") != NULL;
+    remember_part(u, number, etag, keeps_checksums ? call.crc32c : "", len);
     return WA_OK;
 }
 
@@ -119,8 +126,11 @@ complete_body(s3_upload *u, wa_buf *xml, uint64_t *ret_size, wa_error *err)
         if (u->parts[i].etag == NULL)
             return wa_error_set(err, WA_INVALID, "part %zu of \"%s\" was not uploaded", i + 1,
                                 u->key);
-        wa_buf_printf(xml, "<Part><PartNumber>%zu</PartNumber><ETag>%s</ETag></Part>", i + 1,
+        wa_buf_printf(xml, "<Part><PartNumber>%zu</PartNumber><ETag>%s</ETag>", i + 1,
                       u->parts[i].etag);
+        if (u->parts[i].crc32c[0] != '\0')
+            wa_buf_printf(xml, "<ChecksumCRC32C>%s</ChecksumCRC32C>", u->parts[i].crc32c);
+        wa_buf_puts(xml, "</Part>");
         size += u->parts[i].len;
     }
     wa_buf_puts(xml, "</CompleteMultipartUpload>");

@@ -186,6 +186,16 @@ put_carries_checksums_conditions_and_storage_settings(void **state)
 }
 
 static void
+another_checksum_than_sent_is_corrupt(void **state)
+{
+    fixture *f = *state;
+    loopback_reply(f->server, 200, "x-amz-checksum-crc32c: 4waSgw==\r\n", "");
+    assert_int_equal(put(f, NULL, WA_PUT_CREATE), WA_OK);
+    loopback_reply(f->server, 200, "x-amz-checksum-crc32c: AAAAAA==\r\n", "");
+    assert_int_equal(put(f, NULL, WA_PUT_CREATE), WA_CORRUPT);
+}
+
+static void
 long_facts_continue_where_no_space_is_lost(void **state)
 {
     fixture *f = *state;
@@ -507,7 +517,8 @@ complete_lists_the_parts_in_order_and_reads_its_answer(void **state)
                    "<InitiateMultipartUploadResult><UploadId>u~1/+</UploadId></"
                    "InitiateMultipartUploadResult>");
     loopback_reply(f->server, 200, "ETag: \"two\"\r\n", "");
-    loopback_reply(f->server, 200, "ETag: \"one\"\r\n", "");
+    /* the first part's checksum is kept, and wanted again */
+    loopback_reply(f->server, 200, "ETag: \"one\"\r\nx-amz-checksum-crc32c: ry6WtQ==\r\n", "");
     WA_CLEANUP(wa_upload_freep) wa_upload *upload = NULL;
     assert_int_equal(wa_upload_begin(store_of(f), "k", "{}", 5, &upload, &f->err), WA_OK);
     assert_int_equal(wa_upload_part(upload, 2, "22", 2, &f->err), WA_OK);
@@ -522,8 +533,10 @@ complete_lists_the_parts_in_order_and_reads_its_answer(void **state)
     assert_int_equal(wa_upload_commit(upload, &f->err), WA_OK);
     assert_asked(f, 1, "PUT /bucket/pre/fix/k?partNumber=2&uploadId=u~1%2F%2B ");
     assert_asked(f, 4,
-                 "<Part><PartNumber>1</PartNumber><ETag>\"one\"</ETag></Part>"
+                 "<Part><PartNumber>1</PartNumber><ETag>\"one\"</ETag>"
+                 "<ChecksumCRC32C>ry6WtQ==</ChecksumCRC32C></Part>"
                  "<Part><PartNumber>2</PartNumber><ETag>\"two\"</ETag></Part>");
+    assert_not_asked(f, 4, "x-amz-checksum-crc32c"); /* it would be the object's */
     assert_int_equal(loopback_count(f->server), 5);
 }
 
@@ -552,6 +565,7 @@ main(void)
         TEST(virtual_addressing_puts_the_bucket_into_the_host),
         TEST(aws_is_addressed_by_host_unless_the_bucket_has_dots),
         TEST(put_carries_checksums_conditions_and_storage_settings),
+        TEST(another_checksum_than_sent_is_corrupt),
         TEST(long_facts_continue_where_no_space_is_lost),
         TEST(taken_name_at_the_first_try_is_exists),
         TEST(taken_name_after_a_lost_answer_is_compared),
