@@ -1,0 +1,200 @@
+/*
+ * restore_internal.h - the parts of a restore: the plan's view of the archive, and the pieces that
+ * lay files down.
+ */
+#ifndef WALAGENT_RESTORE_INTERNAL_H
+#define WALAGENT_RESTORE_INTERNAL_H
+
+#include "walagent/pg/manifest.h"
+#include "walagent/pg/walfacts.h"
+#include "walagent/restore/restore.h"
+
+#include <sys/types.h>
+
+/* Beside WAL, where pg_verifybackup looks at nothing and the server removes only WAL. */
+#define WA_RESTORE_FILE "pg_wal/walagent.restore.json"
+#define WA_CONTROL_PATH "global/pg_control"
+
+/* ---- files: what the manifest says ---- */
+
+typedef struct wa_expected_file {
+    uint64_t fingerprint; /* of path and size */
+    uint32_t crc;
+} wa_expected_file;
+typedef struct wa_expected { /* in the order of the manifest; 16 bytes a file */
+    wa_expected_file *items;
+    size_t count, capacity;
+} wa_expected;
+void wa_expected_done(wa_expected *e);
+uint64_t wa_path_fingerprint(const char *path, uint64_t size);
+/* Reads the backup's manifest into `to` (a directory's backup_manifest; NULL: nowhere), checks it,
+ * and lists it. */
+wa_status wa_expected_load(wa_repo *repo, const char *label, const char *to, wa_expected *ret,
+                           wa_error *err) WA_MUST_CHECK;
+
+/* ---- layout: the directories a restore writes to ---- */
+
+typedef struct wa_place { /* a tablespace; oid 0: the data directory itself */
+    uint32_t oid;
+    char *path;             /* absolute; in place: below the data directory */
+    bool in_place;          /* a directory in pg_tblspc, no link */
+    uint64_t needed, there; /* bytes */
+    int fd;                 /* for syncfs; opened before anything is written; -1 */
+} wa_place;
+typedef struct wa_layout {
+    char *root; /* absolute */
+    mode_t dir_mode;
+    wa_place *places; /* the data directory first */
+    size_t count;
+    uint64_t files, bytes;
+} wa_layout;
+void wa_layout_done(wa_layout *l);
+/* Checks directory, tablespaces and room; writes nothing. */
+wa_status wa_layout_check(const wa_restore_options *o, const wa_restore_plan *plan, wa_layout *ret,
+                          wa_error *err) WA_MUST_CHECK;
+/* Makes root, links and the directories they lead to. */
+wa_status wa_layout_create(wa_layout *l, wa_error *err) WA_MUST_CHECK;
+/* Everything that was written is on disk when this returns OK. */
+wa_status wa_layout_sync(const wa_layout *l, wa_error *err) WA_MUST_CHECK;
+wa_place *wa_layout_place_of(const wa_layout *l, const char *path);
+
+/* ---- fetch: packs to files ---- */
+
+typedef struct wa_unit_file {
+    char *path; /* relative */
+    uint64_t size, offset;
+    uint32_t mode, crc;
+    int64_t mtime;
+    bool keep; /* right already */
+} wa_unit_file;
+
+/* Everything but pg_control, whose bytes (checked) are given back. */
+typedef struct wa_control_file {
+    uint8_t data[8192];
+    uint32_t mode;
+    bool there;
+} wa_control_file;
+wa_status wa_fetch_files(const wa_restore_options *o, const char *label, const wa_layout *layout,
+                         const wa_expected *expected, wa_control_file *ret,
+                         wa_error *err) WA_MUST_CHECK;
+
+/* A pack that several workers read. */
+typedef struct wa_pack wa_pack;
+wa_status wa_pack_open(wa_repo *repo, const char *label, uint32_t number, wa_pack **ret,
+                       wa_error *err) WA_MUST_CHECK;
+wa_pack *wa_pack_share(wa_pack *p);
+void wa_pack_release(wa_pack *p);
+const char *wa_pack_key(const wa_pack *p);
+wa_container *wa_pack_container(const wa_pack *p);
+
+/* Frames of a pack one after another through bounded buffers; one a worker. */
+typedef struct wa_frames wa_frames;
+wa_frames *wa_frames_new(void);
+void wa_frames_free(wa_frames *f);
+WA_DEFINE_CLEANUP(wa_frames, wa_frames_free)
+/* Raw bytes from offset on: at least one, borrowed until the next call. What is fetched ahead ends
+ * at `until` (raw). */
+wa_status wa_frames_at(wa_frames *f, wa_pack *pack, uint64_t offset, uint64_t until,
+                       const uint8_t **ret, size_t *ret_len, wa_error *err) WA_MUST_CHECK;
+
+/* ---- delta ---- */
+
+/* A file that has this size and checksum already. */
+bool wa_delta_is_right(const char *path, const wa_unit_file *file);
+/* Removes pg_control first, then whatever the backup doesn't have. */
+wa_status wa_delta_clean(const wa_restore_options *o, const wa_layout *l, const char *label,
+                         wa_error *err) WA_MUST_CHECK;
+
+/* ---- settings ---- */
+
+wa_status wa_restore_check_settings(const wa_restore_options *o, wa_error *err) WA_MUST_CHECK;
+wa_status wa_restore_write_settings(const wa_restore_options *o, const wa_restore_plan *plan,
+                                    const char *root, wa_error *err) WA_MUST_CHECK;
+
+void wa_restore_say(const wa_restore_options *o, int level, const char *hint, const char *fmt, ...)
+    WA_PRINTF(4, 5);
+
+/* ---- view: the WAL of the archive along a lineage ---- */
+
+typedef struct wa_view {
+    wa_repo *repo;
+    const wa_lineage *lineage;
+    wa_coverage coverage;
+} wa_view;
+wa_status wa_view_load(wa_repo *repo, const wa_lineage *lineage, wa_lsn from, wa_view *ret,
+                       wa_error *err) WA_MUST_CHECK;
+void wa_view_done(wa_view *v);
+/* The end of gap-free WAL from lsn on; lsn itself when it is not covered. */
+wa_lsn wa_view_end_from(const wa_view *v, wa_lsn lsn);
+/* The stretch without a gap that holds lsn (its end counts as inside). False: none. */
+bool wa_view_stretch(const wa_view *v, wa_lsn lsn, wa_lsn *ret_begin, wa_lsn *ret_end);
+
+/* A piece: what of a segment is accepted on one branch. */
+typedef struct wa_piece {
+    wa_branch branch;
+    wa_segno segno;
+    wa_lsn begin, end;
+    bool tail; /* of the run's last segment: may consist of chunks only */
+} wa_piece;
+/* Pieces of [from, to) forwards or backwards. WA_CANCELLED with an untouched err: enough. */
+typedef wa_status (*wa_piece_fn)(void *arg, const wa_piece *piece, wa_error *err);
+wa_status wa_view_pieces(const wa_view *v, wa_lsn from, wa_lsn to, bool backwards, wa_piece_fn fn,
+                         void *arg, wa_error *err) WA_MUST_CHECK;
+wa_status wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret,
+                        wa_error *err) WA_MUST_CHECK;
+/* Every record that ends in the piece, also one that began before it. */
+wa_status wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
+                          wa_error *err) WA_MUST_CHECK;
+
+/* ---- search: the records that targets mean ---- */
+
+/* The first transaction end in [from, to) that is later than t (at or after, when exclusive). */
+wa_status wa_search_time(const wa_view *v, wa_lsn from, wa_lsn to, wa_time t, bool exclusive,
+                         wa_commit_point *ret, wa_error *err) WA_MUST_CHECK;
+/* The last transaction end that begins before lsn, not before from. */
+wa_status wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_commit_point *ret,
+                           wa_error *err) WA_MUST_CHECK;
+/* The first one that begins at or after lsn. */
+wa_status wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_point *ret,
+                          wa_error *err) WA_MUST_CHECK;
+/* The last end of this transaction in [from, to). */
+wa_status wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid,
+                        wa_commit_point *ret, wa_error *err) WA_MUST_CHECK;
+/* The last restore point of this name, how many there are, and all names in [from, to). */
+typedef struct wa_point_search {
+    wa_restore_point found; /* lsn 0: none */
+    size_t count;
+    wa_strv names; /* others, at most 1,000 */
+} wa_point_search;
+wa_status wa_search_name(const wa_view *v, wa_lsn from, wa_lsn to, const char *name,
+                         wa_point_search *ret, wa_error *err) WA_MUST_CHECK;
+/* The first record that begins at or after lsn; *ret 0 when there is none before
+ * `to`. ret_end is aligned. */
+wa_status wa_search_record(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_lsn *ret, wa_lsn *ret_end,
+                           wa_error *err) WA_MUST_CHECK;
+/* The latest time that anything in the last segments before `to` carries: transaction ends, restore
+ * points, checkpoints. WA_TIME_NONE: none. */
+wa_status wa_search_last_time(const wa_view *v, wa_lsn from, wa_lsn to, wa_time *ret,
+                              wa_error *err) WA_MUST_CHECK;
+
+/* ---- choose ---- */
+
+typedef struct wa_planning {
+    const wa_restore_options *o;
+    wa_backups backups;
+    wa_lineage *accepted, *lineage;
+    wa_view view;
+    bool *usable; /* per backup: on the lineage, its own WAL covered, its chain complete */
+    wa_restore_plan *plan;
+    char note[256]; /* what a person should know about the choice */
+} wa_planning;
+wa_status wa_plan_lineage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+wa_status wa_plan_usable(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+wa_status wa_plan_target(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+wa_status wa_plan_sizes(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+/* Sets the hint of an unreachable target: what can be reached. */
+wa_status wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
+    WA_PRINTF(3, 4) WA_MUST_CHECK;
+void wa_plan_describe(wa_planning *p);
+
+#endif

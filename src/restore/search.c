@@ -1,0 +1,451 @@
+/*
+ * restore/search.c - find the records that targets mean.
+ *
+ * The index tells which segments can hold the answer (commit times are not monotonic: one whose
+ * latest time is past T); only those are read. The last segment of each run is looked at directly:
+ * it may consist of chunks, or lie in a descendant's object.
+ */
+#include "restore_internal.h"
+
+#include "walagent/repo/index.h"
+
+#include <string.h>
+
+#define LOOK_BACK 64u /* pieces that are searched backwards for a transaction */
+#define NAMES_MAX 1000u
+
+static wa_lsn
+aligned(wa_lsn lsn)
+{
+    return (lsn + 7) & ~UINT64_C(7);
+}
+
+static wa_commit_point
+point_of(const wa_record *record, const wa_xact_end *end)
+{
+    return (wa_commit_point){.known = true,
+                             .commit = end->commit,
+                             .lsn = record->lsn,
+                             .end = aligned(record->end),
+                             .xid = end->xid,
+                             .time = end->time};
+}
+
+/* ---- the first transaction end that fits ---- */
+
+typedef struct first_search {
+    const wa_view *v;
+    wa_lsn from;
+    wa_time t;
+    bool at_or_after;
+    wa_commit_point found;
+} first_search;
+
+static wa_status
+first_record(void *arg, const wa_record *record, wa_error *err)
+{
+    first_search *s = arg;
+    wa_xact_end end;
+    (void)err;
+    if (record->lsn < s->from || !wa_record_xact_end(record, &end))
+        return WA_OK;
+    if (s->at_or_after ? end.time < s->t : end.time <= s->t)
+        return WA_OK;
+    s->found = point_of(record, &end);
+    return WA_CANCELLED;
+}
+
+static bool
+facts_may_fit(const first_search *s, const wa_wal_facts *f)
+{
+    if (f->overflow)
+        return true;
+    return f->max_time != WA_TIME_NONE &&
+           (s->at_or_after ? f->max_time >= s->t : f->max_time > s->t);
+}
+
+/* Whole segments [*segno, last] of a run by the index: the next that may hold it. False: none. */
+static wa_status
+next_candidate(const first_search *s, const wa_run *run, wa_segno *segno, wa_segno last, bool *ret,
+               wa_error *err)
+{
+    wa_status status = wa_index_find_time(s->v->repo, &run->branch, *segno, last, s->t,
+                                          s->at_or_after, segno, err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        *ret = false;
+        return WA_OK;
+    }
+    *ret = status == WA_OK;
+    return status;
+}
+
+static wa_status
+first_in_piece(first_search *s, const wa_piece *piece, bool by_facts, wa_error *err)
+{
+    if (by_facts) {
+        WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+        wa_wal_facts_init(facts);
+        WA_TRY(wa_view_facts(s->v, piece, facts, err));
+        if (!facts_may_fit(s, facts))
+            return WA_OK;
+    }
+    return wa_view_records(s->v, piece, first_record, s, err);
+}
+
+static wa_status
+first_in_run(first_search *s, const wa_run *run, wa_lsn to, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(s->v->repo)->segment_size;
+    wa_lsn begin = run->begin < s->from ? s->from : run->begin;
+    wa_lsn end = run->end > to ? to : run->end;
+    if (begin >= end)
+        return WA_OK;
+    wa_segno segno = wa_segno_of(begin, size), last = wa_segno_of(end - 1, size);
+    wa_piece piece = {run->branch, 0, 0, 0, false};
+    while (segno < last) {
+        bool more = false;
+        WA_TRY(next_candidate(s, run, &segno, last - 1, &more, err));
+        if (!more)
+            break;
+        piece.segno = segno;
+        piece.begin = wa_segment_start(segno, size);
+        piece.begin = piece.begin < begin ? begin : piece.begin;
+        piece.end = wa_segment_start(segno + 1, size);
+        WA_TRY(first_in_piece(s, &piece, false, err));
+        if (s->found.known)
+            return WA_OK;
+        segno++;
+    }
+    piece.segno = last;
+    piece.begin = wa_segment_start(last, size);
+    piece.begin = piece.begin < begin ? begin : piece.begin;
+    piece.end = end;
+    piece.tail = run->tail;
+    return first_in_piece(s, &piece, !run->tail, err);
+}
+
+static wa_status
+first_fitting(first_search *s, wa_lsn to, wa_commit_point *ret, wa_error *err)
+{
+    const wa_coverage *c = &s->v->coverage;
+    for (size_t i = 0; i < c->count && !s->found.known; i++)
+        WA_TRY(first_in_run(s, &c->runs[i], to, err));
+    *ret = s->found;
+    return WA_OK;
+}
+
+wa_status
+wa_search_time(const wa_view *v, wa_lsn from, wa_lsn to, wa_time t, bool exclusive,
+               wa_commit_point *ret, wa_error *err)
+{
+    first_search s = {.v = v, .from = from, .t = t, .at_or_after = exclusive};
+    return first_fitting(&s, to, ret, err);
+}
+
+wa_status
+wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_point *ret, wa_error *err)
+{
+    first_search s = {.v = v, .from = lsn, .t = INT64_MIN + 1, .at_or_after = true};
+    return first_fitting(&s, to, ret, err);
+}
+
+/* ---- the last one before ---- */
+
+typedef struct before_search {
+    const wa_view *v;
+    wa_lsn from, before;
+    unsigned pieces;
+    wa_commit_point found;
+} before_search;
+
+static wa_status
+before_record(void *arg, const wa_record *record, wa_error *err)
+{
+    before_search *s = arg;
+    wa_xact_end end;
+    (void)err;
+    if (record->lsn >= s->before)
+        return WA_CANCELLED;
+    if (record->lsn >= s->from && wa_record_xact_end(record, &end))
+        s->found = point_of(record, &end);
+    return WA_OK;
+}
+
+static wa_status
+before_piece(void *arg, const wa_piece *piece, wa_error *err)
+{
+    before_search *s = arg;
+    if (s->pieces++ >= LOOK_BACK)
+        return WA_CANCELLED;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    WA_TRY(wa_view_facts(s->v, piece, facts, err));
+    if (facts->commits + facts->aborts == 0 && !facts->overflow)
+        return WA_OK;
+    WA_TRY(wa_view_records(s->v, piece, before_record, s, err));
+    return s->found.known ? WA_CANCELLED : WA_OK;
+}
+
+wa_status
+wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_commit_point *ret, wa_error *err)
+{
+    before_search s = {.v = v, .from = from, .before = lsn};
+    WA_TRY(wa_view_pieces(v, from, lsn, true, before_piece, &s, err));
+    *ret = s.found;
+    return WA_OK;
+}
+
+/* ---- facts of every segment ---- */
+
+typedef struct facts_walk {
+    const wa_view *v;
+    const wa_run *run;
+    wa_lsn begin, end;
+    wa_status (*fn)(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err);
+    void *arg;
+} facts_walk;
+
+static wa_piece
+piece_of(const facts_walk *w, wa_segno segno)
+{
+    uint64_t size = wa_repo_cluster(w->v->repo)->segment_size;
+    wa_lsn begin = wa_segment_start(segno, size), end = begin + size;
+    return (wa_piece){w->run->branch, segno, begin < w->begin ? w->begin : begin,
+                      end > w->end ? w->end : end, false};
+}
+
+static wa_status
+facts_of_segment(void *arg, wa_segno segno, const wa_wal_facts *facts, bool checked, wa_error *err)
+{
+    const facts_walk *w = arg;
+    wa_piece piece = piece_of(w, segno);
+    (void)checked;
+    return w->fn(w->arg, &piece, facts, err);
+}
+
+static wa_status
+walk_run(facts_walk *w, wa_lsn from, wa_lsn to, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(w->v->repo)->segment_size;
+    w->begin = w->run->begin < from ? from : w->run->begin;
+    w->end = w->run->end > to ? to : w->run->end;
+    if (w->begin >= w->end)
+        return WA_OK;
+    wa_segno first = wa_segno_of(w->begin, size), last = wa_segno_of(w->end - 1, size);
+    if (first < last)
+        WA_TRY(
+            wa_index_scan(w->v->repo, &w->run->branch, first, last - 1, facts_of_segment, w, err));
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    wa_piece piece = piece_of(w, last);
+    WA_TRY(wa_view_facts(w->v, &piece, facts, err));
+    return w->fn(w->arg, &piece, facts, err);
+}
+
+static wa_status
+walk_facts(facts_walk *w, wa_lsn from, wa_lsn to, wa_error *err)
+{
+    for (size_t i = 0; i < w->v->coverage.count; i++) {
+        w->run = &w->v->coverage.runs[i];
+        WA_TRY(walk_run(w, from, to, err));
+    }
+    return WA_OK;
+}
+
+/* ---- a transaction ---- */
+
+typedef struct xid_search {
+    const wa_view *v;
+    wa_lsn from;
+    uint32_t xid;
+    wa_piece *items;
+    size_t count, capacity;
+    wa_commit_point found;
+} xid_search;
+
+/* xids wrap around; distances below 2^31 tell the order. */
+static bool
+may_hold_xid(const wa_wal_facts *f, uint32_t xid)
+{
+    if (f->overflow)
+        return true;
+    if (f->min_xid == 0)
+        return f->commits + f->aborts > 0;
+    return xid - f->min_xid <= f->max_xid - f->min_xid;
+}
+
+static wa_status
+xid_candidate(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err)
+{
+    xid_search *s = arg;
+    (void)err;
+    if (!may_hold_xid(facts, s->xid))
+        return WA_OK;
+    if (s->count == s->capacity) {
+        s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;
+        s->items = wa_reallocarray(s->items, s->capacity, sizeof *s->items);
+    }
+    s->items[s->count++] = *piece;
+    return WA_OK;
+}
+
+static wa_status
+xid_record(void *arg, const wa_record *record, wa_error *err)
+{
+    xid_search *s = arg;
+    wa_xact_end end;
+    (void)err;
+    if (record->lsn >= s->from && wa_record_xact_end(record, &end) && end.xid == s->xid)
+        s->found = point_of(record, &end);
+    return WA_OK;
+}
+
+wa_status
+wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_commit_point *ret,
+              wa_error *err)
+{
+    xid_search s = {.v = v, .from = from, .xid = xid};
+    facts_walk w = {.v = v, .fn = xid_candidate, .arg = &s};
+    wa_status status = walk_facts(&w, from, to, err);
+    for (size_t i = s.count; i > 0 && status == WA_OK && !s.found.known; i--)
+        status = wa_view_records(v, &s.items[i - 1], xid_record, &s, err);
+    wa_freep(&s.items);
+    WA_TRY(status);
+    *ret = s.found;
+    return WA_OK;
+}
+
+/* ---- a restore point ---- */
+
+typedef struct name_search {
+    const wa_view *v;
+    wa_lsn from, to;
+    const char *name;
+    wa_point_search *ret;
+} name_search;
+
+static void
+note_point(name_search *s, const wa_restore_point *point)
+{
+    if (point->lsn < s->from || point->end > s->to)
+        return;
+    if (strcmp(point->name, s->name) == 0) {
+        s->ret->found = *point;
+        s->ret->count++;
+    } else if (s->ret->names.count < NAMES_MAX && !wa_strv_contains(&s->ret->names, point->name)) {
+        wa_strv_add(&s->ret->names, point->name);
+    }
+}
+
+static wa_status
+name_record(void *arg, const wa_record *record, wa_error *err)
+{
+    wa_restore_point point;
+    (void)err;
+    if (wa_record_restore_point(record, &point))
+        note_point(arg, &point);
+    return WA_OK;
+}
+
+static wa_status
+name_facts(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err)
+{
+    name_search *s = arg;
+    if (facts->overflow)
+        return wa_view_records(s->v, piece, name_record, s, err);
+    for (size_t i = 0; i < facts->restore_point_count; i++) {
+        const wa_restore_point *point = &facts->restore_points[i];
+        if (point->end > piece->begin && point->end <= piece->end)
+            note_point(s, point);
+    }
+    return WA_OK;
+}
+
+wa_status
+wa_search_name(const wa_view *v, wa_lsn from, wa_lsn to, const char *name, wa_point_search *ret,
+               wa_error *err)
+{
+    name_search s = {.v = v, .from = from, .to = to, .name = name, .ret = ret};
+    facts_walk w = {.v = v, .fn = name_facts, .arg = &s};
+    return walk_facts(&w, from, to, err);
+}
+
+/* ---- any record, and the last time ---- */
+
+typedef struct record_search {
+    const wa_view *v;
+    wa_lsn from, found, end;
+} record_search;
+
+static wa_status
+any_record(void *arg, const wa_record *record, wa_error *err)
+{
+    record_search *s = arg;
+    (void)err;
+    if (record->lsn < s->from)
+        return WA_OK;
+    s->found = record->lsn;
+    s->end = aligned(record->end);
+    return WA_CANCELLED;
+}
+
+static wa_status
+record_piece(void *arg, const wa_piece *piece, wa_error *err)
+{
+    record_search *s = arg;
+    WA_TRY(wa_view_records(s->v, piece, any_record, s, err));
+    return s->found != 0 ? WA_CANCELLED : WA_OK;
+}
+
+wa_status
+wa_search_record(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_lsn *ret, wa_lsn *ret_end,
+                 wa_error *err)
+{
+    record_search s = {.v = v, .from = lsn};
+    WA_TRY(wa_view_pieces(v, lsn, to, false, record_piece, &s, err));
+    *ret = s.found;
+    *ret_end = s.end;
+    return WA_OK;
+}
+
+typedef struct time_search {
+    const wa_view *v;
+    unsigned pieces;
+    wa_time latest;
+} time_search;
+
+static void
+note_time(time_search *s, wa_time time)
+{
+    if (time != WA_TIME_NONE && (s->latest == WA_TIME_NONE || time > s->latest))
+        s->latest = time;
+}
+
+static wa_status
+time_piece(void *arg, const wa_piece *piece, wa_error *err)
+{
+    time_search *s = arg;
+    if (s->pieces++ >= LOOK_BACK)
+        return WA_CANCELLED;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    WA_TRY(wa_view_facts(s->v, piece, facts, err));
+    note_time(s, facts->last_time);
+    for (size_t i = 0; i < facts->restore_point_count; i++)
+        if (facts->restore_points[i].end <= piece->end)
+            note_time(s, facts->restore_points[i].time);
+    for (size_t i = 0; i < facts->checkpoint_count; i++)
+        if (facts->checkpoints[i].lsn < piece->end)
+            note_time(s, facts->checkpoints[i].time);
+    return s->latest != WA_TIME_NONE ? WA_CANCELLED : WA_OK;
+}
+
+wa_status
+wa_search_last_time(const wa_view *v, wa_lsn from, wa_lsn to, wa_time *ret, wa_error *err)
+{
+    time_search s = {.v = v, .latest = WA_TIME_NONE};
+    WA_TRY(wa_view_pieces(v, from, to, true, time_piece, &s, err));
+    *ret = s.latest;
+    return WA_OK;
+}

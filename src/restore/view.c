@@ -1,0 +1,277 @@
+/*
+ * restore/view.c - the WAL of the archive along a lineage: pieces of segments, their facts, their
+ * records.
+ *
+ * A piece is what of one segment is accepted on one branch. Its bytes come from the branch's own
+ * object, from its tail, or, in the segment of a fork, from a descendant's: that begins with the
+ * same bytes.
+ */
+#include "restore_internal.h"
+
+#include "walagent/base/bytes.h"
+
+#include <string.h>
+
+#define PAGE_CONTINUATION 1u
+#define PAGE_INFO 2
+#define PAGE_REM_LEN 16
+#define BACK_MAX 64u /* segments that one record may reach back */
+
+wa_status
+wa_view_load(wa_repo *repo, const wa_lineage *lineage, wa_lsn from, wa_view *ret, wa_error *err)
+{
+    wa_view v = {.repo = repo, .lineage = lineage};
+    WA_TRY(wa_coverage_load(repo, lineage, from, &v.coverage, err));
+    *ret = v;
+    return WA_OK;
+}
+
+void
+wa_view_done(wa_view *v)
+{
+    wa_coverage_done(&v->coverage);
+    *v = (wa_view){0};
+}
+
+wa_lsn
+wa_view_end_from(const wa_view *v, wa_lsn lsn)
+{
+    return wa_coverage_from(&v->coverage, lsn);
+}
+
+bool
+wa_view_stretch(const wa_view *v, wa_lsn lsn, wa_lsn *ret_begin, wa_lsn *ret_end)
+{
+    const wa_coverage *c = &v->coverage;
+    for (size_t first = 0; first < c->count;) {
+        size_t last = first;
+        while (last + 1 < c->count && c->runs[last + 1].begin <= c->runs[last].end)
+            last++;
+        if (lsn >= c->runs[first].begin && lsn <= c->runs[last].end) {
+            *ret_begin = c->runs[first].begin;
+            *ret_end = c->runs[last].end;
+            return true;
+        }
+        first = last + 1;
+    }
+    return false;
+}
+
+static uint64_t
+segment_size(const wa_view *v)
+{
+    return wa_repo_cluster(v->repo)->segment_size;
+}
+
+/* Segment `segno` of a run, cut to [from, to). */
+static wa_piece
+cut_piece(const wa_view *v, const wa_run *run, wa_segno segno, wa_lsn from, wa_lsn to)
+{
+    uint64_t size = segment_size(v);
+    wa_lsn begin = wa_segment_start(segno, size), end = begin + size;
+    begin = begin < run->begin ? run->begin : begin;
+    begin = begin < from ? from : begin;
+    end = end > run->end ? run->end : end;
+    end = end > to ? to : end;
+    return (wa_piece){run->branch, segno, begin, end,
+                      run->tail && segno == wa_segno_of(run->end - 1, size)};
+}
+
+static wa_status
+pieces_of_run(const wa_view *v, const wa_run *run, wa_lsn from, wa_lsn to, bool backwards,
+              wa_piece_fn fn, void *arg, wa_error *err)
+{
+    uint64_t size = segment_size(v);
+    wa_lsn begin = run->begin < from ? from : run->begin, end = run->end > to ? to : run->end;
+    if (begin >= end)
+        return WA_OK;
+    wa_segno first = wa_segno_of(begin, size), last = wa_segno_of(end - 1, size);
+    for (wa_segno i = 0; i <= last - first; i++) {
+        wa_piece piece = cut_piece(v, run, backwards ? last - i : first + i, from, to);
+        WA_TRY(fn(arg, &piece, err));
+    }
+    return WA_OK;
+}
+
+wa_status
+wa_view_pieces(const wa_view *v, wa_lsn from, wa_lsn to, bool backwards, wa_piece_fn fn, void *arg,
+               wa_error *err)
+{
+    const wa_coverage *c = &v->coverage;
+    for (size_t i = 0; i < c->count; i++) {
+        const wa_run *run = &c->runs[backwards ? c->count - 1 - i : i];
+        wa_status status = pieces_of_run(v, run, from, to, backwards, fn, arg, err);
+        if (status == WA_CANCELLED && err->status == WA_OK)
+            return WA_OK;
+        WA_TRY(status);
+    }
+    return WA_OK;
+}
+
+/* ---- facts and bytes, from wherever they are ---- */
+
+typedef wa_status (*source_fn)(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out,
+                               wa_error *err);
+
+/* The branch's own object or tail, else a descendant's that leaves within the segment. */
+static wa_status
+from_sources(const wa_view *v, const wa_piece *piece, source_fn whole, source_fn tail, void *out,
+             wa_error *err)
+{
+    const wa_lineage *l = v->lineage;
+    wa_lsn end = wa_segment_start(piece->segno, segment_size(v)) + segment_size(v);
+    bool reached = false;
+    for (size_t i = 0; i < l->count; i++) {
+        const wa_lineage_step *step = &l->steps[i];
+        reached = reached || wa_branch_eq(&step->branch, &piece->branch);
+        if (!reached || step->begin >= end)
+            continue;
+        wa_status status = whole(v, &step->branch, piece->segno, out, err);
+        if (status == WA_NOT_FOUND) {
+            wa_error_clear(err);
+            status = tail(v, &step->branch, piece->segno, out, err);
+        }
+        if (status != WA_NOT_FOUND)
+            return status;
+        wa_error_clear(err);
+    }
+    char name[WA_SEGMENT_NAME];
+    return wa_error_set(err, WA_NOT_FOUND, "WAL segment \"%s\" has gone from the archive",
+                        wa_segment_name(piece->branch.tli, piece->segno, segment_size(v), name));
+}
+
+static wa_status
+whole_facts(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    return wa_wal_get_facts(v->repo, branch, segno, out, NULL, err);
+}
+
+static wa_status
+tail_facts(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) void *bytes = wa_malloc(segment_size(v));
+    wa_lsn end = 0;
+    return wa_tail_assemble(v->repo, branch, segno, bytes, &end, out, err);
+}
+
+wa_status
+wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret, wa_error *err)
+{
+    return from_sources(v, piece, whole_facts, tail_facts, ret, err);
+}
+
+static wa_status
+whole_bytes(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    return wa_wal_get(v->repo, branch, segno, NULL, out, NULL, NULL, err);
+}
+
+static wa_status
+tail_bytes(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    wa_lsn end = 0;
+    return wa_tail_assemble(v->repo, branch, segno, out, &end, NULL, err);
+}
+
+/* The piece that ends where this one's segment begins. False: not covered. */
+static bool
+piece_before(const wa_view *v, wa_segno segno, wa_piece *ret)
+{
+    const wa_coverage *c = &v->coverage;
+    wa_lsn start = wa_segment_start(segno, segment_size(v));
+    for (size_t i = 0; start > 0 && i < c->count; i++) {
+        if (c->runs[i].begin > start - 1 || c->runs[i].end < start)
+            continue;
+        *ret = cut_piece(v, &c->runs[i], segno - 1, 0, start);
+        return true;
+    }
+    return false;
+}
+
+static bool
+is_continued(const uint8_t *segment)
+{
+    return (wa_get_u16le(segment + PAGE_INFO) & PAGE_CONTINUATION) != 0;
+}
+
+/* A record that began before covers the whole of it. */
+static bool
+is_inside_record(const uint8_t *segment, uint64_t size)
+{
+    return is_continued(segment) &&
+           wa_get_u32le(segment + PAGE_REM_LEN) >= size - size / WA_WAL_PAGE * 24 - 16;
+}
+
+/* ---- records ---- */
+
+typedef struct filter {
+    const wa_piece *piece;
+    wa_record_fn fn;
+    void *arg;
+} filter;
+
+static wa_status
+pass(void *arg, const wa_record *record, wa_error *err)
+{
+    const filter *f = arg;
+    if (record->end <= f->piece->begin || record->end > f->piece->end)
+        return WA_OK;
+    return f->fn(f->arg, record, err);
+}
+
+/* Feed what lies before the segment, so that a record which began there is seen whole. */
+static wa_status
+feed_before(const wa_view *v, const wa_piece *piece, wa_walreader *r, wa_error *err)
+{
+    uint64_t size = segment_size(v);
+    wa_piece back[BACK_MAX];
+    size_t count = 0;
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(size);
+    for (wa_segno segno = piece->segno; count < BACK_MAX; segno--) {
+        if (!piece_before(v, segno, &back[count]))
+            break;
+        WA_TRY(from_sources(v, &back[count++], whole_bytes, tail_bytes, bytes, err));
+        if (!is_inside_record(bytes, size))
+            break;
+    }
+    for (size_t i = count; i > 0; i--) {
+        wa_lsn start = wa_segment_start(back[i - 1].segno, size);
+        wa_wal_end end = WA_WAL_MORE;
+        if (i == count)
+            wa_walreader_start(r, start, 0);
+        if (i > 1 || count > 1)
+            WA_TRY(from_sources(v, &back[i - 1], whole_bytes, tail_bytes, bytes, err));
+        WA_TRY(wa_walreader_feed(r, bytes, size, NULL, NULL, &end, err));
+        if (end != WA_WAL_MORE)
+            break;
+    }
+    return WA_OK;
+}
+
+wa_status
+wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg, wa_error *err)
+{
+    uint64_t size = segment_size(v);
+    wa_lsn start = wa_segment_start(piece->segno, size);
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(size);
+    WA_TRY(from_sources(v, piece, whole_bytes, tail_bytes, bytes, err));
+    WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
+    if (is_continued(bytes))
+        WA_TRY(feed_before(v, piece, r, err));
+    if (wa_walreader_fed(r) != start) /* nothing before, or it does not lead here */
+        wa_walreader_start(r, start, 0);
+    filter f = {piece, fn, arg};
+    wa_wal_end end = WA_WAL_MORE;
+    wa_status status =
+        wa_walreader_feed(r, bytes, (size_t)(piece->end - start), pass, &f, &end, err);
+    if (status == WA_CANCELLED && err->status == WA_OK)
+        return WA_OK;
+    char name[WA_SEGMENT_NAME];
+    wa_segment_name(piece->branch.tli, piece->segno, size, name);
+    if (status != WA_OK)
+        return wa_error_wrap(err, "WAL segment \"%s\"", name);
+    if (end == WA_WAL_UNPARSED)
+        return wa_error_set(err, WA_UNSUPPORTED,
+                            "WAL segment \"%s\" is of a major version that can't be read", name);
+    return WA_OK;
+}
