@@ -130,7 +130,7 @@ static wa_status
 apply_entry(wa_config *c, const char *name, const wa_ini_entry *entry, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *where = wa_format("%s line %zu", name, entry->line);
-    wa_config_set *set;
+    wa_config_set *set = NULL;
     WA_TRY(open_section(c, where, entry->section, &set, err));
     if (entry->key == NULL)
         return WA_OK;

@@ -172,7 +172,7 @@ read_pair(wa_ini_reader *r, const char *p, wa_ini_entry *ret, wa_error *err)
         return wa_error_hint(err, "Put a section such as [cluster] above it.");
     }
     p = skip_blanks(p + 1);
-    char *value;
+    char *value = NULL;
     WA_TRY(*p == '"' ? read_quoted(r, p, &value, err) : read_bare(r, p, &value, err));
     *ret = (wa_ini_entry){.section = wa_strdup(r->section),
                           .key = wa_strndup(key, key_len),

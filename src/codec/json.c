@@ -47,7 +47,7 @@ wa_status
 wa_json_get_string(const json_t *obj, const char *key, const char *what, const char **ret,
                    wa_error *err)
 {
-    const json_t *value;
+    const json_t *value = NULL;
 
     WA_TRY(find_member(obj, key, what, &value, err));
     if (!json_is_string(value))
@@ -81,7 +81,7 @@ to_u64(const json_t *value, uint64_t *ret)
 wa_status
 wa_json_get_i64(const json_t *obj, const char *key, const char *what, int64_t *ret, wa_error *err)
 {
-    const json_t *value;
+    const json_t *value = NULL;
 
     WA_TRY(find_member(obj, key, what, &value, err));
     return to_i64(value, ret) ? WA_OK : wrong_type(key, what, "an integer", err);
@@ -90,7 +90,7 @@ wa_json_get_i64(const json_t *obj, const char *key, const char *what, int64_t *r
 wa_status
 wa_json_get_u64(const json_t *obj, const char *key, const char *what, uint64_t *ret, wa_error *err)
 {
-    const json_t *value;
+    const json_t *value = NULL;
 
     WA_TRY(find_member(obj, key, what, &value, err));
     return to_u64(value, ret) ? WA_OK : wrong_type(key, what, "an unsigned integer", err);
@@ -99,7 +99,7 @@ wa_json_get_u64(const json_t *obj, const char *key, const char *what, uint64_t *
 wa_status
 wa_json_get_bool(const json_t *obj, const char *key, const char *what, bool *ret, wa_error *err)
 {
-    const json_t *value;
+    const json_t *value = NULL;
 
     WA_TRY(find_member(obj, key, what, &value, err));
     if (!json_is_boolean(value))

@@ -145,7 +145,7 @@ mem_get(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t l
 {
     WA_CLEANUP(wa_freep) char *data = NULL;
     WA_CLEANUP(wa_freep) char *meta = NULL;
-    uint64_t size;
+    uint64_t size = 0;
     WA_TRY(copy_range((mem_store *)store, key, tail, offset, &len, &data, &size, &meta, err));
     WA_TRY(wa_sink_write(to, data, len, err));
     *ret_size = size;

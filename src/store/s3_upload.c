@@ -156,7 +156,7 @@ wa_s3_upload_commit(wa_upload *upload, wa_error *err)
 {
     s3_upload *u = (s3_upload *)upload;
     wa_s3 *s3 = store_of(u);
-    uint64_t size;
+    uint64_t size = 0;
     WA_CLEANUP(wa_buf_done) wa_buf xml = WA_BUF_INIT(COMPLETE_BODY_MAX);
     WA_TRY(complete_body(u, &xml, &size, err));
     WA_CLEANUP(wa_s3_call_done) wa_s3_call call;
