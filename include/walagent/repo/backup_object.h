@@ -9,11 +9,16 @@
  *   backup/<LABEL>/abandoned.json       the run ended without a backup
  *
  * LABEL: YYYYMMDDTHHMMSSZ-F|I-<4 hex>. Order of backups is by start LSN along the lineage and time,
- * never by name. files.zst line: {"p":path,"t":"f"|"d"|"l","s":size,"m":mode,"c":mtime (Unix
- * seconds),"k":pack (1-based),"o":offset of the data in the pack's raw bytes, "l":link target}.
- * Paths that are not UTF-8 are in "x" as hexadecimal instead of "p". A path is relative to PGDATA;
- * a tablespace's content is under pg_tblspc/<oid>/; the links themselves are lines of type "l" (not
- * in the packs: GNU tar would refuse a link over a directory).
+ * never by name.
+ *
+ * A line of files.zst: {"p":path,"t":"f"|"d"|"l","m":mode,"c":mtime (Unix seconds), files:
+ * "s":size, "k":pack (from 1),"o":offset of the data in the pack's raw bytes, links: "l":target}.
+ * Paths and targets that are not UTF-8 are in "x" and "y" as hexadecimal instead. A path is
+ * relative to PGDATA; a tablespace's content is under pg_tblspc/<oid>/; the links themselves are
+ * lines of type "l" (not in the packs: GNU tar would refuse a link over a directory).
+ *
+ * begin and commit may be repeated with the same content; other content under the label is
+ * CONFLICT, and so is the commit of a run that was abandoned meanwhile.
  */
 #ifndef WALAGENT_REPO_BACKUP_OBJECT_H
 #define WALAGENT_REPO_BACKUP_OBJECT_H
@@ -80,11 +85,12 @@ bool wa_backup_label_valid(const char *label);
 wa_status wa_backup_begin(wa_repo *repo, const wa_backup_info *partial,
                           wa_error *err) WA_MUST_CHECK;
 wa_status wa_backup_commit(wa_repo *repo, const wa_backup_info *b, wa_error *err) WA_MUST_CHECK;
-/* Removes what was written (uploads aborted, objects deleted) after writing abandoned.json, then
- * that and begin.json. */
+/* CONFLICT when the backup is complete. Removes what was written (uploads aborted, objects deleted)
+ * after writing abandoned.json, then that and begin.json. */
 wa_status wa_backup_abandon(wa_repo *repo, const char *label, const char *reason,
                             wa_error *err) WA_MUST_CHECK;
-/* Abandon runs to which nothing was added for 24 h (or `older_ms`). */
+/* Abandon runs to which nothing was added for `older_ms` (0: 24 h), and finish what an earlier
+ * abandon left. */
 wa_status wa_backup_clean(wa_repo *repo, uint64_t older_ms, size_t *ret_count,
                           wa_error *err) WA_MUST_CHECK;
 char *wa_backup_key(wa_repo *repo, const char *label, const char *name);

@@ -26,7 +26,8 @@ wa_status wa_branches_of(wa_repo *repo, wa_tli tli, wa_branch **ret, size_t *ret
 /* All, ordered by timeline and id. */
 wa_status wa_branches_all(wa_repo *repo, wa_branch **ret, size_t *ret_count,
                           wa_error *err) WA_MUST_CHECK;
-/* Create-only; the same bytes again are fine; other bytes: CONFLICT. */
+/* Create-only; the same bytes again are fine; other bytes: CONFLICT. Timeline 1 takes no bytes:
+ * that makes a further branch of it ("...-2") known. */
 wa_status wa_history_put(wa_repo *repo, const wa_branch *branch, const void *data, size_t len,
                          wa_error *err) WA_MUST_CHECK;
 wa_status wa_history_get(wa_repo *repo, const wa_branch *branch, wa_buf *ret,

@@ -40,10 +40,10 @@ typedef struct wa_lineage {
     wa_branch *rejected;
 } wa_lineage;
 
-/* No lineage yet: number 0 and, as its only step, timeline 1 (or none when first_tli is 0). */
+/* No lineage yet: number 0 and, as its only step, timeline 1. */
 wa_status wa_lineage_load(wa_repo *repo, wa_lineage **ret, wa_error *err) WA_MUST_CHECK;
 /* Create number+1 with this content. EXISTS: somebody was faster; load again. Sets l->number on
- * success. */
+ * success. May be repeated after UNAVAILABLE (keep `since`: it tells our own try from others'). */
 wa_status wa_lineage_store(wa_repo *repo, wa_lineage *l, wa_error *err) WA_MUST_CHECK;
 wa_lineage *wa_lineage_new(void);
 wa_lineage *wa_lineage_copy(const wa_lineage *l);
@@ -64,7 +64,8 @@ void wa_lineage_reject(wa_lineage *l, const wa_branch *branch);
 bool wa_lineage_is_rejected(const wa_lineage *l, const wa_branch *branch);
 /* The chain that leads to any branch of the archive (its history, resolved to branches: the
  * accepted one where a timeline has several and the history doesn't tell). For restores to other
- * branches than the head. NOT_FOUND when the branch or an ancestor's history is missing. */
+ * branches than the head. NOT_FOUND when the branch or an ancestor's history is missing; CONFLICT
+ * when several could be an ancestor and none of them is accepted. */
 wa_status wa_lineage_to_branch(wa_repo *repo, const wa_lineage *accepted, const wa_branch *branch,
                                wa_lineage **ret, wa_error *err) WA_MUST_CHECK;
 

@@ -28,8 +28,10 @@ typedef struct wa_chunks {
 } wa_chunks;
 void wa_chunks_done(wa_chunks *c);
 
-/* data: bytes [base, base+len). EXISTS when START is taken (the caller reads the winner: FORMATS.md
- * 6). */
+/* data: bytes [base, base+len), within one segment, at least one of them behind START. OK also when
+ * START is taken by a chunk with just these bytes (a lost reply; another writer with the same
+ * history). EXISTS when it is taken by other ones: the caller reads the winner and continues from
+ * its end unless the bytes differ. */
 wa_status wa_tail_put(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
                       wa_lsn base, const void *data, size_t len, const wa_wal_facts *facts,
                       bool checked, wa_error *err) WA_MUST_CHECK;
@@ -44,16 +46,20 @@ wa_status wa_tail_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, co
 /* The unfinished segment as far as the chain of chunks reaches: newest cumulative chunk, then on
  * from it (over epochs: a chain continues in the next epoch from where the last was sealed or
  * ended). out has segment_size bytes: valid prefix, then zeroes. ret_end: behind the last valid
- * byte. NOT_FOUND: no chunk. CORRUPT names the chunk. */
+ * byte. NOT_FOUND: no chunk with bytes. CORRUPT names the chunk,
+ * or says that the first one is missing. On failure the content of out is undefined. */
 wa_status wa_tail_assemble(wa_repo *repo, const wa_branch *branch, wa_segno segno, void *out,
                            wa_lsn *ret_end, wa_wal_facts *ret_facts, wa_error *err) WA_MUST_CHECK;
-/* End of the chain without its bytes (listing and at most a few heads). NOT_FOUND: no chunk. */
+/* End of the chain without its bytes: a listing and the heads back to the newest cumulative chunk
+ * (at most about 40, several at a time). NOT_FOUND: no chunk with bytes. CORRUPT: the first one is
+ * missing. */
 wa_status wa_tail_end(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *ret_end,
                       wa_time *ret_modified, wa_error *err) WA_MUST_CHECK;
 /* Segments of a branch that have chunks, in order. Caller frees. */
 wa_status wa_tail_segments(wa_repo *repo, const wa_branch *branch, wa_segno **ret,
                            size_t *ret_count, wa_error *err) WA_MUST_CHECK;
-/* Remove the chunks of a segment whose whole object exists. */
+/* Remove the chunks of a segment whose whole object exists (NOT_FOUND: it doesn't); the newest
+ * chunk of the branch stays. */
 wa_status wa_tail_remove(wa_repo *repo, const wa_branch *branch, wa_segno segno,
                          wa_error *err) WA_MUST_CHECK;
 
