@@ -106,8 +106,10 @@ wa_get_file_until(const wa_get_options *options, wa_get_mode mode, const char *n
                   const char *target, wa_mono deadline, wa_get_result *ret, wa_error *err)
 {
     uint64_t pause = PAUSE_FIRST_MS;
+    wa_error failed = WA_ERROR_INIT;
     for (;;) {
         wa_status status = WA_OK;
+        wa_error_clear(err);
         if (!wa_repo_loaded(options->repo)) {
             status = wa_repo_load(options->repo, err);
             if (status == WA_NOT_FOUND) /* no archive at all is no answer about a file */
@@ -115,15 +117,18 @@ wa_get_file_until(const wa_get_options *options, wa_get_mode mode, const char *n
         }
         if (status == WA_OK)
             status = wa_get_file(options, mode, name, target, ret, err);
-        if (!may_pass(status) || wa_mono_left(deadline) == 0)
-            return status;
-        wa_error failed = *err;
-        uint64_t left = (uint64_t)wa_mono_left(deadline);
-        if (wa_cancel_sleep(options->cancel, pause < left ? pause : left, err) != WA_OK) {
-            *err = failed; /* what was tried says more than that it was ended */
-            return err->status;
+        if (may_pass(status))
+            failed = *err;
+        if (may_pass(status) && wa_mono_left(deadline) > 0) {
+            uint64_t left = (uint64_t)wa_mono_left(deadline);
+            status = wa_cancel_sleep(options->cancel, pause < left ? pause : left, err);
+            if (status == WA_OK) {
+                pause = pause * 2 > PAUSE_LAST_MS ? PAUSE_LAST_MS : pause * 2;
+                continue;
+            }
         }
-        wa_error_clear(err);
-        pause = pause * 2 > PAUSE_LAST_MS ? PAUSE_LAST_MS : pause * 2;
+        if (status == WA_CANCELLED && failed.status != WA_OK)
+            *err = failed; /* what was tried says more than that it was ended */
+        return status == WA_OK ? WA_OK : err->status;
     }
 }

@@ -173,8 +173,15 @@ walk(wa_push_job *job, wa_error *err)
 {
     wa_wal_facts_init(job->facts);
     add_crossing_record(job, wa_get_u32le(job->data + 4));
-    return wa_segment_check_all(job->data, job->size, job->start, add_record, job->facts,
-                                &job->check, err);
+    WA_TRY(wa_segment_check_all(job->data, job->size, job->start, add_record, job->facts,
+                                &job->check, err));
+    /* A switch ends the segment: if it isn't complete, something stands in its zeroes. It would
+     * never be finished, so it must not pass for unfinished. */
+    char lsn[WA_LSN_TEXT];
+    if (job->check.parsed && !job->check.complete && job->facts->switched)
+        return wa_error_set(err, WA_CORRUPT, "behind the switch at %s not everything is zero",
+                            wa_lsn_format(job->check.valid_end, lsn));
+    return WA_OK;
 }
 
 wa_status
