@@ -2,10 +2,10 @@
  * walagent/repo/backup_object.h - base backups in the archive.
  *
  *   backup/<LABEL>/begin.json           first object: a run has begun
- *   backup/<LABEL>/pack-00001.tar.zst   tar in a container, kind "pack"; content up to 1 GiB, a
- * file never spans packs backup/<LABEL>/files.zst            one JSON object a line and file
- * (below), kind "files" backup/<LABEL>/backup_manifest.zst  PostgreSQL's manifest, exact bytes,
- * kind "manifest" backup/<LABEL>/backup.json          last object: the backup exists when this does
+ *   backup/<LABEL>/pack-00001.tar.zst   tar in a container, kind "pack"; files are whole
+ *   backup/<LABEL>/files.zst            one JSON object a line and file, kind "files"
+ *   backup/<LABEL>/backup_manifest.zst  PostgreSQL's manifest, exact bytes, kind "manifest"
+ *   backup/<LABEL>/backup.json          last object: the backup exists when this does
  *   backup/<LABEL>/abandoned.json       the run ended without a backup
  *
  * LABEL: YYYYMMDDTHHMMSSZ-F|I-<4 hex>. Order of backups is by start LSN along the lineage and time,

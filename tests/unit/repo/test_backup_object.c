@@ -13,6 +13,7 @@
 
 #include "walagent/repo/backup_object.h"
 #include "walagent/repo/event.h"
+#include "walagent/repo/hold.h"
 
 static const char label_a[] = "20261123T021400Z-F-1a2b", label_b[] = "20261124T021400Z-I-00ff";
 
@@ -376,6 +377,70 @@ events_come_back_in_order_and_damage_hides_none(void **state)
     fixture_done(&f);
 }
 
+static void
+a_hold_holds_until_it_is_released_even_when_damaged(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    wa_holds holds = {0};
+    fixture_new(&f);
+    FAILS(wa_hold_put(f.repo, label_a, "audit", &err), WA_NOT_FOUND);
+    put_backup(&f, label_a, "", 100);
+    OK(wa_hold_put(f.repo, label_a, "audit", &err));
+    OK(wa_hold_put(f.repo, label_a, "again", &err));
+    OK(wa_holds_load(f.repo, &holds, &err));
+    assert_true(wa_holds_has(&holds, label_a));
+    assert_false(wa_holds_has(&holds, label_b));
+    assert_string_equal(holds.items[0].reason, "audit");
+    wa_holds_done(&holds);
+    char *key = wa_repo_key(f.repo, "hold/%s", label_a);
+    put_raw(&f, key, "{", 1);
+    OK(wa_holds_load(f.repo, &holds, &err));
+    assert_true(wa_holds_has(&holds, label_a));
+    wa_holds_done(&holds);
+    wa_store_fault_set(f.store, "get", 1, 0, WA_FAULT_FAIL);
+    FAILS(wa_holds_load(f.repo, &holds, &err), WA_UNAVAILABLE);
+    OK(wa_hold_release(f.repo, label_a, &err));
+    FAILS(wa_hold_release(f.repo, label_a, &err), WA_NOT_FOUND);
+    OK(wa_holds_load(f.repo, &holds, &err));
+    assert_int_equal(holds.count, 0);
+    wa_holds_done(&holds);
+    free(key);
+    fixture_done(&f);
+}
+
+/* The other one's object appears between the look and the write: whoever may have lost data gives
+ * way, so a committed backup is never one whose packs a clean-up took. */
+static void
+of_a_commit_and_an_abandon_at_once_no_half_backup_remains(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    wa_backup_info *b = info_of(&f, label_a, "", 100);
+    OK(wa_backup_begin(f.repo, b, &err));
+    char *abandoned = wa_backup_key(f.repo, label_a, "abandoned.json");
+    char *done = wa_backup_key(f.repo, label_a, "backup.json");
+    /* The commit wrote backup.json and lost the reply; then a clean-up came first. */
+    wa_store_fault_set(f.store, "head", 2, 0, WA_FAULT_FAIL);
+    FAILS(wa_backup_commit(f.repo, b, &err), WA_UNAVAILABLE);
+    FAILS(wa_backup_abandon(f.repo, label_a, "test", &err), WA_CONFLICT);
+    OK(wa_backup_commit(f.repo, b, &err));
+    drop(&f, done);
+    /* A clean-up marked it and has not removed it yet. */
+    put_raw(&f, abandoned, "{}", 2);
+    FAILS(wa_backup_commit(f.repo, b, &err), WA_CONFLICT);
+    bool there = true;
+    OK(wa_object_exists(f.repo, done, &there, &err));
+    assert_false(there);
+    free(abandoned);
+    free(done);
+    wa_backup_info_free(b);
+    fixture_done(&f);
+}
+
 int
 main(void)
 {
@@ -389,6 +454,8 @@ main(void)
         cmocka_unit_test(a_clean_up_takes_only_runs_to_which_nothing_was_added),
         cmocka_unit_test(the_list_of_files_keeps_odd_names),
         cmocka_unit_test(a_path_that_leaves_the_data_directory_is_refused),
+        cmocka_unit_test(a_hold_holds_until_it_is_released_even_when_damaged),
+        cmocka_unit_test(of_a_commit_and_an_abandon_at_once_no_half_backup_remains),
         cmocka_unit_test(events_come_back_in_order_and_damage_hides_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
