@@ -1,7 +1,7 @@
 /*
  * get_chain.c - which branches a server in recovery may see.
  *
- * walagent.restore.json in the data directory, written by a restore:
+ * pg_wal/walagent.restore.json in the data directory, written by a restore:
  *   {"v":1,"cluster":...,"chain":[{"branch":"<TLI8>-<id8>","begin":"X/X","end":"X/X"|null}],
  *    "target":...}
  * "target" absent, null or "latest": the copy follows the accepted lineage when that goes on. A
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESTORE_FILE "walagent.restore.json"
+#define RESTORE_FILE "pg_wal/walagent.restore.json"
 #define RESTORE_FILE_MAX (1u << 20)
 
 void
