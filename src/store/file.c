@@ -14,12 +14,13 @@
  *   3. link(2) gives the facts, then the object, their names; link never replaces, so of two
  *      writers one wins. (A store that replaces uses rename.) The temporary names go away.
  *   4. One fsync of the directory makes both names durable.
- * Hence two journal commits a put, and neither can be saved. Between 3 and 4 the object can be seen
- * though a power failure could still undo it; therefore EXISTS is answered only after another fsync
- * of the directory. The two links need no sync between them: file systems that journal (ext4, xfs,
- * btrfs, zfs) and NFS servers never keep the later of two names of a directory without the earlier.
- * The same holds for a parent directory that another process made a moment ago; those we make
- * ourselves are synced.
+ * Hence two journal commits a put, and neither can be saved. (Measured on ext4: starting the
+ * write-back early takes a fifth off a small put, and nine tenths off the commit of 512 MiB.)
+ * Between 3 and 4 the object can be seen though a power failure could still undo it; therefore
+ * EXISTS is answered only after another fsync of the directory. The two links need no sync between
+ * them: file systems that journal (ext4, xfs, btrfs, zfs) and NFS servers never keep the later of
+ * two names of a directory without the earlier. The same holds for a parent directory that another
+ * process made a moment ago; those we make ourselves are synced.
  *
  * Invariants:
  *   (1) <key> exists => it is whole and its facts, if any, are those it was put with.
