@@ -43,7 +43,9 @@ wa_open_repo(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel, boo
                   .s3_profile = wa_config_string(config, s, "s3_profile"),
                   .s3_ca_file = wa_config_string(config, s, "s3_ca_file"),
                   .s3_storage_class = wa_config_string(config, s, "s3_storage_class"),
-                  .s3_sse = wa_config_string(config, s, "s3_sse"),
+                  .s3_sse = wa_str_eq(wa_config_string(config, s, "s3_sse"), "none")
+                                ? NULL
+                                : wa_config_string(config, s, "s3_sse"),
                   .s3_sse_kms_key_id = wa_config_string(config, s, "s3_sse_kms_key_id"),
                   .s3_insecure = !wa_config_bool(config, s, "s3_verify_tls"),
                   .budget_ms = budget_ms,

@@ -160,7 +160,7 @@ wa_repo_init(wa_repo *repo, const wa_cluster *identity, bool accept_new, bool *r
              wa_error *err)
 {
     WA_ASSERT(identity->system_identifier != 0 && wa_segment_size_valid(identity->segment_size));
-    WA_CLEANUP(wa_freep) char *prefix = wa_format("%s/probe", wa_repo_cluster_name(repo));
+    WA_CLEANUP(wa_freep) char *prefix = wa_format("%s/probe/", wa_repo_cluster_name(repo));
     bool conditional = false;
     if (wa_store_probe(wa_repo_store(repo), prefix, &conditional, err) != WA_OK)
         return wa_error_wrap(err, "could not probe %s", wa_repo_name(repo));
