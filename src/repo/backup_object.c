@@ -8,8 +8,8 @@
  *
  * Commit and abandon may race (a cleaner that takes a slow run for dead). Each writes its own
  * object before it looks for the other's, so at least one of them sees the other: abandon gives
- * way to a backup.json, and a commit that then finds abandoned.json takes its backup.json back,
- * since data may be gone already.
+ * way to a backup.json, and a commit that then finds abandoned.json, or begin.json gone (abandon
+ * removes it before abandoned.json), takes its backup.json back, since data may be gone already.
  */
 #include "walagent/repo/backup_object.h"
 
@@ -94,11 +94,18 @@ wa_backup_begin(wa_repo *repo, const wa_backup_info *partial, wa_error *err)
     return put_info(repo, partial, "begin.json", err);
 }
 
+/* In this order: begin.json is removed before abandoned.json. */
 static wa_status
 was_abandoned(wa_repo *repo, const char *label, bool *ret, wa_error *err)
 {
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "abandoned.json");
-    return wa_object_exists(repo, key, ret, err);
+    WA_CLEANUP(wa_freep) char *abandoned = wa_backup_key(repo, label, "abandoned.json");
+    WA_CLEANUP(wa_freep) char *begin = wa_backup_key(repo, label, "begin.json");
+    bool marked = false, begun = false;
+    WA_TRY(wa_object_exists(repo, abandoned, &marked, err));
+    if (!marked)
+        WA_TRY(wa_object_exists(repo, begin, &begun, err));
+    *ret = marked || !begun;
+    return WA_OK;
 }
 
 static wa_status

@@ -18,7 +18,7 @@
  * lines of type "l" (not in the packs: GNU tar would refuse a link over a directory).
  *
  * begin and commit may be repeated with the same content; other content under the label is
- * CONFLICT, and so is the commit of a run that was abandoned meanwhile.
+ * CONFLICT, and so is the commit of a run that was abandoned meanwhile or never begun.
  */
 #ifndef WALAGENT_REPO_BACKUP_OBJECT_H
 #define WALAGENT_REPO_BACKUP_OBJECT_H

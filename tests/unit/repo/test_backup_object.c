@@ -211,7 +211,7 @@ an_abandoned_run_leaves_nothing_and_cannot_commit(void **state)
                 char *key = wa_backup_key(f.repo, label_a, "abandoned.json");
                 bool marked = false;
                 OK(wa_object_exists(f.repo, key, &marked, &err));
-                if (marked)
+                if (marked || count_keys(&f, "backup/") == 0)
                     FAILS(wa_backup_commit(f.repo, b, &err), WA_CONFLICT);
                 free(key);
                 OK(wa_backup_abandon(f.repo, label_a, "test", &err));
@@ -251,6 +251,68 @@ a_clean_up_takes_only_runs_to_which_nothing_was_added(void **state)
     free(key);
     wa_backup_info_free(b);
     fixture_done(&f);
+}
+
+typedef struct racer {
+    fixture *f;
+    const wa_backup_info *b;
+    pthread_barrier_t *start;
+    wa_status status;
+} racer;
+
+static void *
+race_commit(void *arg)
+{
+    racer *r = arg;
+    wa_error err = WA_ERROR_INIT;
+    pthread_barrier_wait(r->start);
+    r->status = wa_backup_commit(r->f->repo, r->b, &err);
+    return NULL;
+}
+
+static void *
+race_abandon(void *arg)
+{
+    racer *r = arg;
+    wa_error err = WA_ERROR_INIT;
+    pthread_barrier_wait(r->start);
+    r->status = wa_backup_abandon(r->f->repo, label_a, "test", &err);
+    return NULL;
+}
+
+static void
+a_backup_that_was_committed_while_it_was_cleaned_has_its_data(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        wa_error err = WA_ERROR_INIT;
+        fixture f;
+        fixture_new(&f);
+        wa_backup_info *b = info_of(&f, label_a, "", 100);
+        OK(wa_backup_begin(f.repo, b, &err));
+        add_data(&f, label_a, "pack-00001.tar.zst");
+        pthread_barrier_t start;
+        assert_int_equal(pthread_barrier_init(&start, NULL, 2), 0);
+        racer commit = {&f, b, &start, WA_FAILED}, abandon = {&f, b, &start, WA_FAILED};
+        pthread_t threads[2];
+        OK(wa_thread_start(&threads[0], "commit", race_commit, &commit, &err));
+        OK(wa_thread_start(&threads[1], "abandon", race_abandon, &abandon, &err));
+        wa_thread_join(threads[0]);
+        wa_thread_join(threads[1]);
+        pthread_barrier_destroy(&start);
+        char *done = wa_backup_key(f.repo, label_a, "backup.json");
+        char *pack = wa_backup_key(f.repo, label_a, "pack-00001.tar.zst");
+        bool exists = false, data = false;
+        OK(wa_object_exists(f.repo, done, &exists, &err));
+        OK(wa_object_exists(f.repo, pack, &data, &err));
+        assert_true(!exists || data);
+        if (commit.status == WA_OK)
+            assert_true(exists && abandon.status == WA_CONFLICT);
+        free(done);
+        free(pack);
+        wa_backup_info_free(b);
+        fixture_done(&f);
+    }
 }
 
 typedef struct files {
@@ -424,7 +486,7 @@ of_a_commit_and_an_abandon_at_once_no_half_backup_remains(void **state)
     char *abandoned = wa_backup_key(f.repo, label_a, "abandoned.json");
     char *done = wa_backup_key(f.repo, label_a, "backup.json");
     /* The commit wrote backup.json and lost the reply; then a clean-up came first. */
-    wa_store_fault_set(f.store, "head", 2, 0, WA_FAULT_FAIL);
+    wa_store_fault_set(f.store, "head", 3, 0, WA_FAULT_FAIL);
     FAILS(wa_backup_commit(f.repo, b, &err), WA_UNAVAILABLE);
     FAILS(wa_backup_abandon(f.repo, label_a, "test", &err), WA_CONFLICT);
     OK(wa_backup_commit(f.repo, b, &err));
@@ -452,6 +514,7 @@ main(void)
         cmocka_unit_test(a_commit_is_final_and_can_be_repeated),
         cmocka_unit_test(an_abandoned_run_leaves_nothing_and_cannot_commit),
         cmocka_unit_test(a_clean_up_takes_only_runs_to_which_nothing_was_added),
+        cmocka_unit_test(a_backup_that_was_committed_while_it_was_cleaned_has_its_data),
         cmocka_unit_test(the_list_of_files_keeps_odd_names),
         cmocka_unit_test(a_path_that_leaves_the_data_directory_is_refused),
         cmocka_unit_test(a_hold_holds_until_it_is_released_even_when_damaged),

@@ -239,6 +239,36 @@ a_damaged_lineage_is_named_and_not_passed_over(void **state)
     }
 }
 
+/* Still valid JSON, with another epoch: only the content's identity tells. */
+static void
+a_changed_digit_in_the_lineage_is_found(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    wa_lineage *l = NULL;
+    OK(wa_lineage_load(f.repo, &l, &err));
+    l->epoch = 4;
+    OK(wa_lineage_store(f.repo, l, &err));
+    wa_lineage_free(l);
+    l = NULL;
+    char *key = wa_repo_key(f.repo, "lineage/00000001.json"), *meta = NULL;
+    wa_buf text = WA_BUF_INIT(100000);
+    OK(wa_store_get(f.store, key, 0, UINT64_MAX, &text, &meta, &err));
+    char *digit = strchr(strstr(text.data, "\"epoch\""), '4');
+    assert_non_null(digit);
+    *digit = '5';
+    wa_body body = {.data = text.data, .len = text.len, .fd = -1};
+    OK(wa_store_put(f.store, key, &body, meta, WA_PUT_REPLACE, &err));
+    FAILS(wa_lineage_load(f.repo, &l, &err), WA_CORRUPT);
+    assert_non_null(strstr(err.message, key));
+    free(key);
+    free(meta);
+    wa_buf_done(&text);
+    fixture_done(&f);
+}
+
 static void
 the_chain_to_another_branch_follows_its_history(void **state)
 {
@@ -284,6 +314,7 @@ main(void)
         cmocka_unit_test(of_two_writers_at_once_one_stores),
         cmocka_unit_test(a_store_whose_reply_got_lost_succeeds_when_repeated),
         cmocka_unit_test(a_damaged_lineage_is_named_and_not_passed_over),
+        cmocka_unit_test(a_changed_digit_in_the_lineage_is_found),
         cmocka_unit_test(the_chain_to_another_branch_follows_its_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
