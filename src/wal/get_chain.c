@@ -1,7 +1,7 @@
 /*
  * get_chain.c - which branches a server in recovery may see.
  *
- * pg_wal/walagent.restore.json in the data directory, written by a restore:
+ * pg_wal/walagent.restore.json, written by a restore:
  *   {"v":1,"cluster":...,"chain":[{"branch":"<TLI8>-<id8>","begin":"X/X","end":"X/X"|null}],
  *    "target":...}
  * "target" absent, null or "latest": the copy follows the accepted lineage when that goes on. A
@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESTORE_FILE "pg_wal/walagent.restore.json"
 #define RESTORE_FILE_MAX (1u << 20)
 
 void
@@ -77,7 +76,7 @@ parse_pinned(const wa_buf *text, const char *what, wa_get_chain *c, bool *ret_op
 static wa_status
 load_pinned(const char *data_dir, wa_get_chain *c, bool *ret_open, wa_error *err)
 {
-    WA_CLEANUP(wa_freep) char *path = wa_path_join(data_dir, RESTORE_FILE);
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(data_dir, WA_GET_RESTORE_FILE);
     WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(RESTORE_FILE_MAX);
     WA_TRY(wa_file_read(path, RESTORE_FILE_MAX, &text, err));
     c->steps = wa_lineage_new();

@@ -6,6 +6,9 @@
 
 #include "walagent/wal/get.h"
 
+/* Below PGDATA: the chain that a restore pinned. */
+#define WA_GET_RESTORE_FILE "pg_wal/walagent.restore.json"
+
 /* The branches that a server in recovery may see. */
 typedef struct wa_get_chain {
     wa_lineage *steps;

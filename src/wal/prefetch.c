@@ -237,7 +237,7 @@ pinned_chain(const wa_prefetch *p)
 {
     struct stat st = {0};
     WA_CLEANUP(wa_freep)
-    char *path = wa_path_join(p->options->data_dir, "pg_wal/walagent.restore.json");
+    char *path = wa_path_join(p->options->data_dir, WA_GET_RESTORE_FILE);
     if (stat(path, &st) != 0)
         st = (struct stat){0};
     return st;

@@ -1,0 +1,310 @@
+/*
+ * test_push.c - archive_command: what is stored under which name, and what is refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hook_fixture.h"
+
+#define SEG3 "000000010000000000000003"
+#define FORK 0x341000u
+#define HISTORY "1\t0/341000\tno recovery target specified\n"
+
+static void
+a_segment_is_stored_once_and_the_same_again_is_fine(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    assert_true(result.checked);
+    assert_true(wa_branch_eq(&result.branch, &f->first));
+    assert_string_equal(result.warning, "");
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_SAME);
+    wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    OK(wa_wal_get_facts(f->repo, &f->first, 3, facts, NULL, &err));
+    assert_int_equal(facts->commits, 1);
+    assert_false(facts->overflow);
+    wa_freep(&facts);
+    wal_builder_free(b);
+}
+
+static void
+other_content_is_a_conflict_and_is_kept(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700), *other = full_segment(701);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
+    assert_non_null(strstr(err.message, "quarantine/"));
+    assert_int_equal(count_keys(f, "quarantine/"), 1);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    wal_builder_free(b);
+    wal_builder_free(other);
+}
+
+static void
+what_is_not_the_segment_of_its_name_is_refused(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700);
+    FAILS(push(f, "000000010000000000000004", wal_bytes(b), SEGMENT, &result, &err), WA_CONFLICT);
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT - 1, &result, &err), WA_CONFLICT);
+    FAILS(push(f, "0000000100000000000FFFFF", wal_bytes(b), SEGMENT, &result, &err), WA_CONFLICT);
+    FAILS(push(f, "postmaster.pid", wal_bytes(b), 10, &result, &err), WA_INVALID);
+    wal_builder_free(b);
+    b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT, .system_identifier = 7});
+    wal_fill_segment(b);
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err), WA_CONFLICT);
+    wal_builder_free(b);
+    char *zeroes = wa_calloc(1, SEGMENT);
+    FAILS(push(f, SEG3, zeroes, SEGMENT, &result, &err), WA_CONFLICT);
+    free(zeroes);
+    assert_int_equal(count_keys(f, "wal/"), 0);
+    assert_int_equal(count_keys(f, "tail/"), 0);
+}
+
+static void
+damage_is_archived_unchecked_or_refused_as_configured(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wa_wal_info info = {0};
+    wal_builder *b = full_segment(700);
+    wal_bytes_mutable(b)[500000] ^= 4;
+    f->push.stop_on_damage = true;
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err), WA_CORRUPT);
+    assert_int_equal(count_keys(f, "wal/"), 0);
+    f->push.stop_on_damage = false;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_false(result.checked);
+    assert_non_null(strstr(result.warning, "contradicts itself"));
+    OK(wa_wal_head(f->repo, &f->first, 3, &info, &err));
+    assert_false(info.checked);
+    wal_builder_free(b);
+}
+
+static void
+junk_behind_a_switch_is_damage(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    wal_add_commit(b, 700, 1000);
+    wal_add_switch(b);
+    assert_int_equal(wal_size(b), SEGMENT);
+    wal_bytes_mutable(b)[SEGMENT - 100] = 1;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_false(result.checked);
+    assert_int_equal(count_keys(f, "wal/"), 1);
+    assert_int_equal(count_keys(f, "tail/"), 0);
+    wal_builder_free(b);
+}
+
+static void
+an_unfinished_segment_becomes_a_chunk_that_grows(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    uint8_t *padded = wa_calloc(1, SEGMENT), *got = wa_calloc(1, SEGMENT);
+    wa_lsn end = 0;
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    for (int i = 1; i <= 3; i++) {
+        wal_fill_until(b, 3 * SEGMENT + (wa_lsn)i * 100000);
+        memcpy(padded, wal_bytes(b), wal_size(b));
+        OK(push(f, i == 2 ? SEG3 ".partial" : SEG3, padded, SEGMENT, &result, &err));
+        assert_int_equal(result.outcome, WA_PUT_CREATED);
+        OK(push(f, SEG3, padded, SEGMENT, &result, &err));
+        assert_int_equal(result.outcome, WA_PUT_SAME);
+        OK(wa_tail_assemble(f->repo, &f->first, 3, got, &end, NULL, &err));
+        assert_true(end == wal_position(b));
+        assert_memory_equal(got, padded, SEGMENT);
+    }
+    assert_int_equal(count_keys(f, "wal/"), 0);
+    wal_builder *other = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    wal_add_commit(other, 999, 5);
+    memset(padded, 0, SEGMENT);
+    memcpy(padded, wal_bytes(other), wal_size(other));
+    FAILS(push(f, SEG3, padded, SEGMENT, &result, &err), WA_CONFLICT);
+    wal_builder_free(other);
+    wal_builder_free(b);
+    free(padded);
+    free(got);
+}
+
+static void
+the_commit_that_crosses_a_boundary_counts_where_it_ends(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    wal_add_commit(b, 700, 1000);
+    wal_fill_until(b, 4 * SEGMENT - 2000);
+    while (4 * SEGMENT - wal_position(b) >= 32 + 8)
+        wal_add_noise(b, 700, 32);
+    wal_add_commit(b, 701, 2000); /* begins in 3, ends in 4 */
+    assert_true(wal_position(b) > 4 * SEGMENT);
+    assert_true(wal_prev(b) < 4 * SEGMENT);
+    wal_fill_segment(b);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    OK(push(f, "000000010000000000000004", wal_bytes(b) + SEGMENT, SEGMENT, &result, &err));
+    OK(wa_wal_get_facts(f->repo, &f->first, 3, facts, NULL, &err));
+    assert_int_equal(facts->commits, 1);
+    OK(wa_wal_get_facts(f->repo, &f->first, 4, facts, NULL, &err));
+    assert_int_equal(facts->commits, 1);
+    assert_true(facts->last_time == 2000);
+    assert_false(facts->overflow);
+    wa_freep(&facts);
+    wal_builder_free(b);
+}
+
+/* Segment 3 of timeline 2, forked at 0/341000; the first record tells the branches apart. */
+static wal_builder *
+promoted_segment(wa_time when)
+{
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    wal_fill_until(b, FORK - 2000);
+    wal_add_noise(b, 0, (uint32_t)(FORK - wal_position(b)));
+    assert_true(wal_position(b) == FORK);
+    wal_set_tli(b, 2);
+    wal_add_end_of_recovery(b, 2, 1, when);
+    wal_fill_segment(b);
+    return b;
+}
+
+static void
+a_history_waits_until_its_first_record_names_the_branch(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    WA_CLEANUP(wa_strv_done) wa_strv pending = {0};
+    wa_branch *branches = NULL;
+    size_t count = 0;
+    OK(push(f, "00000002.history", HISTORY, strlen(HISTORY), &result, &err));
+    OK(wa_history_pending(f->repo, 2, &pending, &err));
+    assert_int_equal(pending.count, 1);
+    for (wa_time when = 1; when <= 2; when++) {
+        wal_builder *b = promoted_segment(when);
+        OK(push(f, "000000020000000000000003", wal_bytes(b), SEGMENT, &result, &err));
+        assert_int_equal(result.branch.tli, 2);
+        wal_builder_free(b);
+    }
+    OK(wa_branches_of(f->repo, 2, &branches, &count, &err));
+    assert_int_equal(count, 2);
+    free(branches);
+    OK(wa_history_pending(f->repo, 2, &pending, &err));
+    assert_int_equal(pending.count, 0);
+    assert_int_equal(count_keys(f, "quarantine/"), 0);
+    OK(push(f, "00000002.history", HISTORY, strlen(HISTORY), &result, &err));
+    assert_int_equal(count_keys(f, "timeline/"), 2);
+}
+
+static void
+a_timeline_without_a_history_is_refused_with_a_hint(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = promoted_segment(1);
+    FAILS(push(f, "000000020000000000000003", wal_bytes(b), SEGMENT, &result, &err), WA_FAILED);
+    assert_non_null(strstr(err.hint, "00000002.history"));
+    wal_builder_free(b);
+}
+
+static void
+a_later_segment_finds_its_branch_by_the_local_fork_segment(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result first = {0}, second = {0};
+    wal_builder *b = promoted_segment(1);
+    wal_fill_segment(b);
+    free(put_file(f, "00000002.history", HISTORY, strlen(HISTORY)));
+    OK(push(f, "000000020000000000000003", wal_bytes(b), SEGMENT, &first, &err));
+    OK(push(f, "000000020000000000000004", wal_bytes(b) + SEGMENT, SEGMENT, &second, &err));
+    assert_true(wa_branch_eq(&first.branch, &second.branch));
+    wal_builder_free(b);
+}
+
+static void
+nothing_is_said_to_be_archived_when_the_store_fails(void **state)
+{
+    fixture *f = *state;
+    wal_builder *b = full_segment(700);
+    for (unsigned nth = 1;; nth++) {
+        wa_error err = WA_ERROR_INIT;
+        wa_push_result result = {0};
+        wa_wal_info info = {0};
+        wa_store_fault_set(f->store, "any", nth, 1, WA_FAULT_FAIL);
+        wa_status status = push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err);
+        wa_store_fault_set(f->store, "any", 0, 0, WA_FAULT_FAIL);
+        if (status == WA_OK) {
+            OK(wa_wal_head(f->repo, &f->first, 3, &info, &err));
+            break;
+        }
+        assert_int_equal(status, WA_UNAVAILABLE);
+        assert_true(nth < 20);
+    }
+    wal_builder_free(b);
+}
+
+static void
+ready_files_are_listed_in_order_behind_a_name(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv ready = {0};
+    WA_CLEANUP(wa_freep) char *status_dir = wa_path_join(f->wal_dir, "archive_status");
+    static const char *const names[] = {
+        "000000010000000000000007.ready", "000000010000000000000005.ready",
+        "000000010000000000000006.done",  "000000010000000000000003.ready",
+        "00000002.history.ready",         "000000010000000000000004.ready"};
+    OK(wa_mkdir_p(status_dir, 0700, &err));
+    for (size_t i = 0; i < WA_ARRAY_SIZE(names); i++) {
+        WA_CLEANUP(wa_freep) char *path = wa_path_join(status_dir, names[i]);
+        OK(wa_file_write(path, "", 0, 0600, WA_WRITE_CREATE, &err));
+    }
+    OK(wa_push_ready_after(f->wal_dir, SEG3, 2, &ready, &err));
+    assert_int_equal(ready.count, 2);
+    assert_string_equal(ready.items[0], "000000010000000000000004");
+    assert_string_equal(ready.items[1], "000000010000000000000005");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_segment_is_stored_once_and_the_same_again_is_fine),
+        TEST(other_content_is_a_conflict_and_is_kept),
+        TEST(what_is_not_the_segment_of_its_name_is_refused),
+        TEST(damage_is_archived_unchecked_or_refused_as_configured),
+        TEST(junk_behind_a_switch_is_damage),
+        TEST(an_unfinished_segment_becomes_a_chunk_that_grows),
+        TEST(the_commit_that_crosses_a_boundary_counts_where_it_ends),
+        TEST(a_history_waits_until_its_first_record_names_the_branch),
+        TEST(a_timeline_without_a_history_is_refused_with_a_hint),
+        TEST(a_later_segment_finds_its_branch_by_the_local_fork_segment),
+        TEST(nothing_is_said_to_be_archived_when_the_store_fails),
+        TEST(ready_files_are_listed_in_order_behind_a_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
