@@ -18,7 +18,6 @@ typedef struct expected_file {
     char *path;
     uint64_t offset, size;
     uint32_t pack;
-    bool in_manifest;
     wa_manifest_checksum algorithm;
     uint8_t checksum[64];
     size_t checksum_len;
@@ -63,7 +62,6 @@ expect_checksum(void *arg, const wa_manifest_file *file, wa_error *err)
         return wa_error_set(err, WA_CORRUPT, "manifest and list of files differ at \"%s\"",
                             file->path);
     expected_file *x = &e->items[e->next++];
-    x->in_manifest = true;
     x->algorithm = file->algorithm;
     x->checksum_len = file->checksum_len;
     memcpy(x->checksum, file->checksum, file->checksum_len);
@@ -105,7 +103,11 @@ read_manifest(wa_verify *v, const char *label, expectations *e, wa_error *err)
     manifest_sink sink = {.base = {.ops = &ops}, .parser = parser};
     WA_TRY(wa_container_read_all(container, NULL, &sink.base, err));
     wa_manifest_info info;
-    return wa_manifest_end(parser, &info, err);
+    WA_TRY(wa_manifest_end(parser, &info, err));
+    if (e->next != e->count)
+        return wa_error_set(err, WA_CORRUPT, "the manifest does not name file \"%s\"",
+                            e->items[e->next].path);
+    return WA_OK;
 }
 
 /* A pack's raw bytes go past; the files in them are checksummed. */
@@ -127,7 +129,7 @@ end_file(pack_sink *p)
     expected_file *x = &p->e->items[p->file];
     uint8_t got[64];
     size_t len = wa_checksummer_final(p->sum, got);
-    if (x->in_manifest && x->algorithm == WA_MANIFEST_CRC32C &&
+    if (x->algorithm == WA_MANIFEST_CRC32C &&
         (len != x->checksum_len || memcmp(got, x->checksum, len) != 0))
         wa_verify_damage(p->v, "file", x->path, "the file can't be restored from this backup",
                          "file \"%s\" of backup %s has another checksum than the manifest says",
@@ -196,7 +198,9 @@ verify_pack(wa_verify *v, const wa_backup_info *info, size_t index, expectations
         wa_verify_damage(v, "backup", key, "this backup can't be restored", "%s", err->message);
         wa_error_clear(err);
         status = WA_OK;
-    }
+    } else if (status == WA_OK && sink.file < e->count && e->items[sink.file].pack == index + 1)
+        wa_verify_damage(v, "backup", key, "this backup can't be restored",
+                         "the pack ends before file \"%s\"", e->items[sink.file].path);
     while (sink.file < e->count && e->items[sink.file].pack == index + 1)
         sink.file++;
     *file = sink.file;

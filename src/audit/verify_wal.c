@@ -26,6 +26,7 @@ typedef struct span {
 typedef struct branch_work {
     wa_verify *v;
     const wa_branch *branch;
+    wa_segno from; /* verified below it, by an earlier run */
     wa_segno *segments;
     size_t segment_count, capacity;
     span *spans;
@@ -42,6 +43,10 @@ collect(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, wa_er
     (void)modified;
     (void)err;
     branch_work *b = arg;
+    if (segno < b->from) {
+        b->v->result->skipped_segments++;
+        return WA_OK;
+    }
     if (b->segment_count == b->capacity) {
         b->capacity = b->capacity == 0 ? 1024 : b->capacity * 2;
         b->segments = wa_reallocarray(b->segments, b->capacity, sizeof *b->segments);
@@ -291,13 +296,11 @@ wa_verify_branch(wa_verify *v, const wa_branch *branch, wa_error *err)
 {
     wa_repo *repo = v->options->repo;
     branch_work b = {.v = v, .branch = branch};
-    wa_segno from = 0;
     if (v->options->since_verified)
-        WA_TRY(wa_verify_mark_load(repo, branch, &from, err));
+        WA_TRY(wa_verify_mark_load(repo, branch, &b.from, err));
     size_t damage_before = v->result->damage_count;
-    wa_status status = wa_wal_list(repo, branch, from, collect, &b, err);
+    wa_status status = wa_wal_list(repo, branch, 0, collect, &b, err);
     if (status == WA_OK) {
-        v->result->skipped_segments += from;
         cut_spans(&b);
         if (v->options->progress != NULL)
             atomic_fetch_add(&v->options->progress->total_bytes,
