@@ -1,27 +1,24 @@
-"""Real S3 servers for the tests, as pytest fixtures: `ceph` and `swift`.
+"""The session's S3 servers (conftest.py) with a bucket of the test module's own, and the ways of its tests.
 
-WALAGENT_TEST_CEPH and WALAGENT_TEST_SWIFT describe one that runs already ("endpoint=... access_key=...
-secret_key=...", what the scripts print, with spaces between); otherwise a script in servers/ starts one for the
-session. Swift only with WALAGENT_TEST_SERVERS=all.
+Import `ceph` and `swift` into a test module: there they stand for the session's fixtures of the same names.
 """
 import os
 import pathlib
 import subprocess
-import uuid
 
 import pytest
 
-SERVERS = pathlib.Path(__file__).resolve().parent.parent / "servers"
 BUILD = pathlib.Path(os.environ.get("WALAGENT_BUILD",
                                     pathlib.Path(__file__).resolve().parents[2] / "build" / "dev"))
 
 
-class S3Server:
-    def __init__(self, facts):
-        self.endpoint, self.tls_endpoint = facts["endpoint"], facts.get("tls_endpoint")
-        self.ca = facts.get("ca")
-        self.access_key, self.secret_key = facts["access_key"], facts["secret_key"]
-        self.bucket = "wa-" + uuid.uuid4().hex[:12]
+class BucketOn:
+    """One fresh bucket on a running server of lab.py."""
+
+    def __init__(self, server):
+        self.endpoint, self.tls_endpoint, self.ca = server.endpoint, server.tls_endpoint, server.ca
+        self.access_key, self.secret_key = server.access_key, server.secret_key
+        self.bucket = server.make_bucket()
 
     def env(self, endpoint=None, **more):
         """The environment for store-tool, store-contract and walagent; no keys or CAs from outside."""
@@ -42,27 +39,11 @@ class S3Server:
         return done.stdout
 
 
-def _serve(script, variable, port):
-    given = os.environ.get(variable)
-    command = [str(SERVERS / script), "start", str(port)]
-    text = "" if given else subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-    facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    if given:
-        facts = dict(item.split("=", 1) for item in given.split())
-    server = S3Server(facts)
-    server.aws("s3api", "create-bucket", "--bucket", server.bucket)
-    yield server
-    if not given:
-        subprocess.run([str(SERVERS / script), "stop", str(port)], check=True)
+@pytest.fixture(scope="session")
+def ceph(ceph):
+    return BucketOn(ceph)
 
 
 @pytest.fixture(scope="session")
-def ceph():
-    yield from _serve("ceph-rgw.sh", "WALAGENT_TEST_CEPH", 9100)
-
-
-@pytest.fixture(scope="session")
-def swift():
-    if os.environ.get("WALAGENT_TEST_SERVERS") != "all" and "WALAGENT_TEST_SWIFT" not in os.environ:
-        pytest.skip("the second S3 server is tested with --servers")
-    yield from _serve("swift-s3.sh", "WALAGENT_TEST_SWIFT", 9200)
+def swift(swift):
+    return BucketOn(swift)
