@@ -152,7 +152,7 @@ def made(major, session_dir):
         server.start()
         server.promote()
         load(server, 3)
-        result.commit_times = sql(server, 
+        result.commit_times = sql(server,
             "SELECT xid, extract(epoch FROM timestamp) * 1000000 FROM (SELECT i::text::xid AS xid,"
             " pg_xact_commit_timestamp(i::text::xid) AS timestamp FROM generate_series(1000,"
             " (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)) i) x"
