@@ -284,10 +284,14 @@ choose_branch(wa_planning *p)
         wa_lineage_at(p->lineage, plan->target_lsn != 0 ? plan->target_lsn : plan->wal_to - 1);
     WA_ASSERT(branch != NULL);
     plan->branch = !plan->has_target && head->begin <= plan->wal_to ? head->branch : *branch;
-    /* What is limited to its end must end on that branch. */
-    while (plan->has_target && plan->end_of_archive &&
-           !wa_branch_eq(&wa_lineage_head(p->lineage)->branch, branch))
+    /* The server asks for that timeline's WAL only: what leaves it later must not stand before it.
+     */
+    while (!wa_branch_eq(&wa_lineage_head(p->lineage)->branch, &plan->branch)) {
+        plan->chain_end = wa_lineage_head(p->lineage)->begin;
         wa_lineage_cut_after(p->lineage, p->lineage->count - 1);
+    }
+    if (plan->has_target && plan->end_of_archive)
+        plan->chain_end = plan->wal_to;
 }
 
 wa_status

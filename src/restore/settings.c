@@ -162,6 +162,7 @@ wa_restore_check_settings(const wa_restore_options *o, wa_error *err)
 static json_t *
 chain_to_json(const wa_restore_options *o, const wa_restore_plan *plan)
 {
+    /* Nothing behind the chain's end may be replayed: a fork's other side, or what came later. */
     char text[WA_LSN_TEXT], branch[WA_BRANCH_TEXT];
     json_t *chain = json_array();
     const wa_lineage *l = plan->lineage;
@@ -170,10 +171,7 @@ chain_to_json(const wa_restore_options *o, const wa_restore_plan *plan)
         json_t *one = json_object();
         wa_json_set_string(one, "branch", wa_branch_format(&step->branch, branch));
         wa_json_set_string(one, "begin", wa_lsn_format(step->begin, text));
-        wa_lsn end = i + 1 < l->count ? l->steps[i + 1].begin : 0;
-        /* What comes behind the end of a chosen point must not be replayed. */
-        if (i + 1 == l->count && plan->has_target && plan->end_of_archive && !o->standby)
-            end = plan->wal_to;
+        wa_lsn end = i + 1 < l->count ? l->steps[i + 1].begin : o->standby ? 0 : plan->chain_end;
         wa_json_set_string(one, "end", end == 0 ? NULL : wa_lsn_format(end, text));
         json_array_append_new(chain, one);
     }
