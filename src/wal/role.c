@@ -171,7 +171,7 @@ wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *e
     wa_pg_connect_options options = {.conninfo = conninfo, .timeout_ms = 5000, .cancel = &s->stop};
     WA_TRY(wa_pg_connect(&options, &conn, err));
     watch_other w = {0};
-    wa_streamer_set_state(s, s->fenced ? WA_STREAM_FENCED : WA_STREAM_WAITING);
+    wa_streamer_set_state(s, wa_streamer_is_fenced(s) ? WA_STREAM_FENCED : WA_STREAM_WAITING);
     for (;;) {
         const char *reason = NULL;
         wa_role role;

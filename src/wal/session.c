@@ -311,7 +311,7 @@ follow(wa_streamer *s, session *x, wa_error *err)
                     s, x->slot_restart > wa_flow_durable(s) ? x->slot_restart : x->sys.flush, err));
                 continue;
             }
-            if ((status == WA_CONFLICT && !s->fenced) || status == WA_INVALID)
+            if ((status == WA_CONFLICT && !wa_streamer_is_fenced(s)) || status == WA_INVALID)
                 return meet_contradiction(s, &rx, err);
             if (status == WA_CANCELLED)
                 wa_receiver_finish(&rx);

@@ -12,6 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define SPOOL_SEGMENTS_MIN 4
+
 const char *
 wa_stream_state_name(wa_stream_state state)
 {
@@ -211,17 +213,19 @@ open_once(wa_streamer *s, wa_error *err)
     if (!wa_repo_loaded(s->repo))
         WA_TRY(wa_repo_load(s->repo, err));
     wa_cluster cluster = *wa_repo_cluster(s->repo);
-    {
-        WA_LOCK(&s->mutex);
-        s->cluster = cluster;
-    }
-    if (s->options.spool_max < 4 * cluster.segment_size)
-        s->options.spool_max = 4 * cluster.segment_size;
     if (s->pool == NULL)
         WA_TRY(wa_pool_new("compress", s->options.jobs > 0 ? s->options.jobs : wa_processors(), 4,
                            &s->pool, err));
-    if (s->spool == NULL)
-        WA_TRY(wa_spool_open(s->options.spool_dir, cluster.segment_size, &s->spool, err));
+    if (s->spool == NULL) {
+        wa_spool *spool = NULL;
+        WA_TRY(wa_spool_open(s->options.spool_dir, cluster.segment_size, &spool, err));
+        WA_LOCK(&s->mutex);
+        s->cluster = cluster;
+        s->spool = spool;
+        /* Room for what can't be given back yet: the segment received, and one being archived. */
+        if (s->options.spool_max < SPOOL_SEGMENTS_MIN * cluster.segment_size)
+            s->options.spool_max = SPOOL_SEGMENTS_MIN * cluster.segment_size;
+    }
     return wa_role_identity(s, err);
 }
 

@@ -124,6 +124,13 @@ wa_flow_durable(wa_streamer *s)
     return s->flow.durable;
 }
 
+bool
+wa_streamer_is_fenced(wa_streamer *s)
+{
+    WA_LOCK(&s->mutex);
+    return s->fenced;
+}
+
 void
 wa_streamer_fault(wa_streamer *s, const wa_error *err, bool fenced)
 {

@@ -141,6 +141,7 @@ void wa_segment_job_free(wa_segment_job *job);
 /* What may be told to the server. */
 wa_lsn wa_flow_acknowledgeable_locked(const wa_streamer *s);
 wa_lsn wa_flow_durable(wa_streamer *s);
+bool wa_streamer_is_fenced(wa_streamer *s);
 /* Wait until everything received is durable; a fault or a cancel ends it. */
 wa_status wa_flow_drain(wa_streamer *s, wa_cancel *cancel, wa_error *err) WA_MUST_CHECK;
 void wa_streamer_wake(wa_streamer *s);
