@@ -524,6 +524,28 @@ def test_another_writer_takes_over_and_the_old_one_is_fenced(keeping, make_strea
     first.assert_identical(keeping, first.lineage()[0][0], end)
 
 
+def test_a_seal_fences_the_writer_until_its_next_run(keeping, make_streamer):
+    agent = make_streamer(keeping, tail_interval_ms=200).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    agent.wait_durable(keeping)
+    sealed = agent.status()["durable"]
+    while agent.command("seal", agent.url, sealed, check=None).returncode != 0:
+        sealed = agent.status()["durable"]  # the server wrote something by itself
+    write_wal(keeping, 2.5)
+    agent.wait(lambda st: st["state"] == "fenced", 15, "fenced")
+    time.sleep(2)
+    assert agent.status()["durable"] == sealed
+    assert restart_lsn(keeping) <= sealed, "something behind the seal was acknowledged"
+    archived = [int(n[8:16], 16) * 4096 + int(n[16:], 16)
+                for n in agent.segments(agent.lineage()[0][0])]
+    assert all(segno < sealed // MIB for segno in archived), "a segment behind the seal"
+    agent.stop()
+    agent.start().wait(lambda st: st["state"] == "streaming" and st["epoch"] == 2)
+    end = agent.wait_durable(keeping)
+    agent.stop()
+    agent.assert_identical(keeping, agent.lineage()[0][0], end)
+
+
 def test_a_server_with_other_wal_is_refused(make_pg, make_streamer, work_dir):
     """The same cluster from an older copy: same identity and timeline, other bytes."""
     server = make_pg(wal_segsize=1, wal_keep_size="1GB")

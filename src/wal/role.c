@@ -121,6 +121,24 @@ take_over(wa_streamer *s, const char *reason, wa_error *err)
     return tip == 0 ? WA_OK : wa_role_seal(s, &head, old, tip, &tip, err);
 }
 
+wa_status
+wa_role_reopen(wa_streamer *s, wa_error *err)
+{
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    const wa_branch head = wa_lineage_head(s->lineage)->branch;
+    wa_lsn tip = 0;
+    bool sealed = false;
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    if (tip == 0)
+        return WA_OK;
+    WA_TRY(wa_tail_list(s->repo, &head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
+    /* Nothing lies behind the tip, so a chunk that begins there is empty: a seal. */
+    for (size_t i = 0; i < chunks.count; i++)
+        sealed =
+            sealed || (chunks.items[i].epoch == s->lineage->epoch && chunks.items[i].start == tip);
+    return sealed ? take_over(s, "opened again after a seal", err) : WA_OK;
+}
+
 static uint64_t
 stall_limit(const wa_streamer *s)
 {

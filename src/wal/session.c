@@ -180,6 +180,11 @@ agree(wa_streamer *s, session *x, wa_error *err)
         WA_TRY(wa_role_first(s, x->conn, &x->sys, err));
     else if (role == WA_ROLE_WAITING)
         WA_TRY(wa_role_wait(s, x->conn, x->conninfo, err));
+    else if (wa_streamer_is_fenced(s))
+        return wa_error_set(err, WA_UNAVAILABLE,
+                            "fenced: this agent's epoch was sealed; the next run opens another");
+    else
+        WA_TRY(wa_role_reopen(s, err));
     WA_TRY(ensure_slot(s, x, err));
     return wa_reconcile(s, x->slot_restart != 0 ? x->slot_restart : x->sys.flush, err);
 }

@@ -20,6 +20,20 @@ wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *backoff_m
     return !wa_cancelled(&s->stop);
 }
 
+void
+wa_shipper_contradiction(wa_streamer *s, wa_error *err, bool fenced)
+{
+    if (!fenced) {
+        wa_streamer_event(s, "conflict", WA_LOG_ERROR,
+                          "Two writers may have archived this timeline: see \"walagent lineage\".",
+                          "%s; nothing more is acknowledged", err->message);
+        err->status = WA_FAILED; /* asked again, with backoff, until a person has decided */
+        WA_LOCK(&s->mutex);
+        s->status.conflicts++;
+    }
+    wa_streamer_fault(s, err, fenced);
+}
+
 wa_status
 wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno, const void *data,
                          uint64_t offset, size_t len, wa_error *err)
@@ -81,12 +95,13 @@ fill_from_spool(wa_streamer *s, const wa_branch *branch, wa_segno segno, wa_cont
 
 static wa_status
 put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32_t epoch,
-            wa_error *err)
+            bool *ret_fenced, wa_error *err)
 {
     WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *writer = WA_TAKE(job->writer);
     wa_put_outcome outcome;
     char xxh3[WA_XXH_HEX];
-    WA_TRY(check_not_sealed(s, branch, epoch, job->segno, err));
+    *ret_fenced = check_not_sealed(s, branch, epoch, job->segno, err) == WA_CONFLICT;
+    WA_TRY(err->status);
     if (writer == NULL) {
         WA_TRY(wa_wal_writer_begin(s->repo, branch, job->segno, s->pool, &writer, err));
         WA_TRY(fill_from_spool(s, branch, job->segno, wa_wal_writer_container(writer), err));
@@ -137,14 +152,18 @@ ship_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint3
     bool direct = job->direct;
     for (;;) {
         wa_error err = WA_ERROR_INIT;
-        wa_status status = put_segment(s, job, branch, epoch, &err);
+        bool fenced = false;
+        wa_status status = put_segment(s, job, branch, epoch, &fenced, &err);
         if (status == WA_OK) {
             segment_done(s, job, branch, !direct);
             return;
         }
-        bool fenced = status == WA_CONFLICT && strstr(err.message, "fenced") != NULL;
-        if (status == WA_CONFLICT || status == WA_CORRUPT || direct) {
-            wa_streamer_fault(s, &err, fenced);
+        if (status == WA_CONFLICT || status == WA_CORRUPT) {
+            wa_shipper_contradiction(s, &err, fenced);
+            return;
+        }
+        if (direct) {
+            wa_streamer_fault(s, &err, false);
             return;
         }
         WA_LOCK(&s->mutex);

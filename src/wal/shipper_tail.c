@@ -214,7 +214,7 @@ ship_piece(wa_streamer *s, piece *p)
             return;
         }
         if (status == WA_CONFLICT || status == WA_CORRUPT) {
-            wa_streamer_fault(s, &err, status == WA_CONFLICT);
+            wa_shipper_contradiction(s, &err, status == WA_CONFLICT);
             return;
         }
         WA_LOCK(&s->mutex);

@@ -238,6 +238,7 @@ ship_spool(wa_streamer *s, wa_error *err)
     WA_TRY(wa_role_load(s, &role, &fresh, err));
     if (fresh || role != WA_ROLE_WRITER)
         return WA_OK;
+    WA_TRY(wa_role_reopen(s, err));
     wa_status status = wa_reconcile(s, 0, err);
     return status == WA_NOT_FOUND ? WA_OK : status;
 }

@@ -179,6 +179,8 @@ wa_status wa_role_store(wa_streamer *s, wa_lineage *l, const char *reason,
 /* Waits beside another writer until it may take over; then does. */
 wa_status wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo,
                        wa_error *err) WA_MUST_CHECK;
+/* A seal ended our epoch (by gate, or by us before a crash): this run opens the next one. */
+wa_status wa_role_reopen(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
 /* An empty chunk at the chain's end, `from` or behind it. */
 wa_status wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from,
                        wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;

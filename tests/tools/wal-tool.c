@@ -9,6 +9,7 @@
  *   wal-tool tail URL BRANCH SEGMENT FILE            the tail's bytes, padded with zeroes; prints
  *                                                    the valid end
  *   wal-tool lineage URL                             the accepted chain
+ *   wal-tool seal URL LSN                            end the head's epoch there, as gate does
  *
  * Keys of stream: tail_interval_ms, spool_max, acknowledge_spool, stop_on_damage, jobs, slot.
  * "fault+URL" answers puts with failures while the file named by WALAGENT_TEST_FAULT exists.
@@ -259,6 +260,22 @@ lineage(const char *url)
     return 0;
 }
 
+static int
+seal(char **argv)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    fault_watch watch = {0};
+    uint64_t lsn = 0;
+    if (wa_parse_u64(argv[1], &lsn, &err) != WA_OK ||
+        open_repo(argv[0], &watch, &repo, &err) != WA_OK || wa_repo_load(repo, &err) != WA_OK ||
+        wa_lineage_load(repo, &l, &err) != WA_OK ||
+        wa_tail_put_seal(repo, &wa_lineage_head(l)->branch, l->epoch, lsn, &err) != WA_OK)
+        return fail(&err);
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -272,6 +289,8 @@ main(int argc, char **argv)
         return get(true, argv + 2);
     if (argc == 3 && strcmp(argv[1], "lineage") == 0)
         return lineage(argv[2]);
-    fprintf(stderr, "usage: wal-tool init|stream|get|tail|lineage ...\n");
+    if (argc == 4 && strcmp(argv[1], "seal") == 0)
+        return seal(argv + 2);
+    fprintf(stderr, "usage: wal-tool init|stream|get|tail|lineage|seal ...\n");
     return 2;
 }

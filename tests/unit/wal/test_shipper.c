@@ -1,0 +1,348 @@
+/*
+ * test_shipper.c - the tail and the segments thread against a store in memory, without a server.
+ * Bytes are put into the spool and published as the receiver does it; the flow is synchronous, so
+ * chunks are cut at once and nothing waits for an interval.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "streamer_internal.h"
+#include "wal_builder.h"
+
+#include "walagent/base/file.h"
+#include "walagent/store/drivers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT (1024u * 1024)
+#define SYSTEM 7000000000000000001u
+#define DEADLINE_MS 20000
+
+typedef struct fixture {
+    char dir[64];
+    wa_store *fault; /* the repo's */
+    wa_repo *repo;
+    wa_streamer *s;
+    wa_branch branch;
+    wal_builder *wal;
+    pthread_t tail, segments;
+    wa_error err;
+} fixture;
+
+#define OK(f, call)                                                                                \
+    do {                                                                                           \
+        if ((call) != WA_OK)                                                                       \
+            fail_msg("%s: %s", #call, (f)->err.message);                                           \
+    } while (0)
+
+static int
+setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    bool created = false;
+    wa_cluster cluster = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
+    snprintf(f->dir, sizeof f->dir, "/tmp/wa-shipper-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->fault = wa_store_fault_new(wa_store_mem_new());
+    OK(f, wa_repo_of_store(f->fault, "main", 1, &f->repo, &f->err));
+    OK(f, wa_repo_init(f->repo, &cluster, false, &created, &f->err));
+    wa_streamer_options options = {.conninfo = "unused",
+                                   .slot = "unused",
+                                   .spool_dir = f->dir,
+                                   .spool_max = 1 << 30,
+                                   .tail_interval_ms = 1000};
+    OK(f, wa_streamer_new(f->repo, &options, &f->s, &f->err));
+    OK(f, wa_spool_open(f->dir, SEGMENT, &f->s->spool, &f->err));
+    f->s->cluster = *wa_repo_cluster(f->repo);
+    f->s->status.synchronous = true;
+    f->branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
+    f->wal = wal_builder_new(NULL);
+    wa_flow *flow = wa_malloc(sizeof *flow);
+    wa_flow_init(flow);
+    flow->branch = f->branch;
+    flow->epoch = 1;
+    flow->received = flow->checked = flow->durable = flow->handed = SEGMENT;
+    flow->tail_in_spool = true;
+    wa_flow_install(f->s, flow);
+    free(flow);
+    uint64_t size;
+    OK(f, wa_spool_begin(f->s->spool, &f->branch, 1, &size, &f->err));
+    OK(f, wa_thread_start(&f->tail, "tail", wa_tail_thread, f->s, &f->err));
+    OK(f, wa_thread_start(&f->segments, "segments", wa_segments_thread, f->s, &f->err));
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture *f = *state;
+    wa_cancel_trigger(&f->s->stop);
+    {
+        WA_LOCK(&f->s->mutex);
+        wa_cond_broadcast(&f->s->cond);
+    }
+    wa_thread_join(f->tail);
+    wa_thread_join(f->segments);
+    wa_streamer_free(f->s);
+    wa_repo_free(f->repo);
+    wal_builder_free(f->wal);
+    OK(f, wa_remove_tree(f->dir, &f->err));
+    free(f);
+    return 0;
+}
+
+/* What the builder has more than was spooled, published like a message. */
+static wa_lsn
+receive(fixture *f)
+{
+    wa_lsn from = f->s->flow.received, to = wal_position(f->wal);
+    wa_segno segno = wa_segno_of(from, SEGMENT);
+    size_t len = (size_t)(to - from);
+    OK(f, wa_spool_append(f->s->spool, from % SEGMENT, wal_bytes(f->wal) + (from - SEGMENT), len,
+                          &f->err));
+    WA_LOCK(&f->s->mutex);
+    f->s->flow.received = f->s->flow.checked = to;
+    if (to == (segno + 1) * SEGMENT) {
+        wa_segment_job *job = wa_calloc(1, sizeof *job);
+        job->segno = segno;
+        job->checked = job->parsed = true;
+        wa_wal_facts_init(&job->facts);
+        wa_wal_facts_init(&job->rest);
+        f->s->flow.handed = to;
+        wa_flow_add_job_locked(f->s, job);
+    }
+    wa_cond_broadcast(&f->s->cond);
+    return to;
+}
+
+static void
+wait_durable(fixture *f, wa_lsn lsn)
+{
+    OK(f, wa_streamer_wait_durable(f->s, lsn, DEADLINE_MS, &f->err));
+}
+
+static void
+wait_fault(fixture *f)
+{
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    WA_LOCK(&f->s->mutex);
+    while (f->s->fault.status == WA_OK)
+        assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
+}
+
+static void
+assert_tail_is(fixture *f, wa_segno segno, wa_lsn end)
+{
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_lsn is = 0;
+    OK(f, wa_tail_assemble(f->repo, &f->branch, segno, bytes, &is, facts, &f->err));
+    assert_int_equal(is, end);
+    assert_memory_equal(bytes, wal_bytes(f->wal) + (segno - 1) * SEGMENT, end - segno * SEGMENT);
+}
+
+static void
+chunks_follow_each_other_and_some_are_cumulative(void **state)
+{
+    fixture *f = *state;
+    wa_lsn end = 0;
+    for (unsigned i = 0; i < 70; i++) {
+        wal_add_noise(f->wal, 700 + i, 3000);
+        end = receive(f);
+        wait_durable(f, end);
+    }
+    assert_tail_is(f, 1, end);
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
+    assert_int_equal(chunks.count, 70);
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(SEGMENT);
+    wa_wal_info info;
+    OK(f, wa_tail_get(f->repo, &f->branch, 1, &chunks.items[32], &bytes, &info, NULL, &f->err));
+    assert_int_equal(info.base, SEGMENT);
+    assert_int_equal(bytes.len, info.end - SEGMENT);
+    OK(f, wa_tail_get(f->repo, &f->branch, 1, &chunks.items[33], &bytes, &info, NULL, &f->err));
+    assert_int_equal(info.base, info.start);
+}
+
+static void
+a_lost_reply_is_recognised_as_our_own_chunk(void **state)
+{
+    fixture *f = *state;
+    for (unsigned i = 0; i < 3; i++) {
+        wa_store_fault_set(f->fault, "put", 1, 0, WA_FAULT_LOSE_REPLY);
+        wal_add_noise(f->wal, 700 + i, 3000);
+        wait_durable(f, receive(f));
+    }
+    assert_int_equal(f->s->status.conflicts, 0);
+    assert_tail_is(f, 1, wal_position(f->wal));
+}
+
+static void
+failed_puts_are_tried_again_until_they_succeed(void **state)
+{
+    fixture *f = *state;
+    wa_store_fault_set(f->fault, "put", 1, 2, WA_FAULT_FAIL);
+    wal_add_noise(f->wal, 700, 3000);
+    wait_durable(f, receive(f));
+    assert_int_equal(wa_store_fault_hits(f->fault), 3);
+    assert_tail_is(f, 1, wal_position(f->wal));
+}
+
+/* Somebody's chunk of our epoch at our next position. */
+static void
+put_winner(fixture *f, const void *data, size_t len)
+{
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    OK(f, wa_tail_put(f->repo, &f->branch, 1, SEGMENT, SEGMENT, data, len, facts, true, &f->err));
+}
+
+static void
+equal_bytes_of_another_are_history_up_to_the_shorter_end(void **state)
+{
+    fixture *f = *state;
+    wal_add_noise(f->wal, 700, 3000);
+    size_t shorter = wal_size(f->wal);
+    put_winner(f, wal_bytes(f->wal), shorter);
+    wal_add_noise(f->wal, 701, 3000);
+    wa_lsn end = receive(f);
+    wait_durable(f, end);
+    assert_tail_is(f, 1, end);
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
+    assert_int_equal(chunks.count, 2);
+    assert_int_equal(chunks.items[1].start, SEGMENT + shorter);
+}
+
+static void
+other_bytes_are_a_contradiction_and_nothing_more_is_durable(void **state)
+{
+    fixture *f = *state;
+    wal_add_noise(f->wal, 700, 3000);
+    WA_CLEANUP(wa_freep) uint8_t *other = wa_memdup(wal_bytes(f->wal), wal_size(f->wal));
+    other[2000] ^= 1;
+    put_winner(f, other, wal_size(f->wal));
+    receive(f);
+    wait_fault(f);
+    assert_int_equal(f->s->fault.status, WA_FAILED);
+    assert_false(f->s->fenced);
+    assert_int_equal(f->s->flow.durable, SEGMENT);
+    assert_int_equal(f->s->status.conflicts, 1);
+}
+
+static void
+a_seal_fences_chunks(void **state)
+{
+    fixture *f = *state;
+    wal_add_noise(f->wal, 700, 3000);
+    wa_lsn end = receive(f);
+    wait_durable(f, end);
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, end, &f->err));
+    wal_add_noise(f->wal, 701, 3000);
+    receive(f);
+    wait_fault(f);
+    assert_true(f->s->fenced);
+    assert_int_equal(f->s->flow.durable, end);
+}
+
+static void
+a_seal_fences_whole_segments(void **state)
+{
+    fixture *f = *state;
+    wa_segno last = 0;
+    wal_add_noise(f->wal, 700, 3000);
+    wa_lsn end = receive(f);
+    wait_durable(f, end);
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, end, &f->err));
+    wal_fill_segment(f->wal);
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false; /* leaves the rest to the whole object */
+    }
+    receive(f);
+    wait_fault(f);
+    assert_true(f->s->fenced);
+    assert_int_equal(wa_wal_last(f->repo, &f->branch, &last, &f->err), WA_NOT_FOUND);
+}
+
+static void
+a_whole_segment_replaces_its_spool_file_and_is_known(void **state)
+{
+    fixture *f = *state;
+    char xxh3[WA_XXH_HEX], is[WA_XXH_HEX];
+    wa_branch branch;
+    wal_fill_segment(f->wal);
+    wait_durable(f, receive(f));
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    {
+        WA_LOCK(&f->s->mutex);
+        while (f->s->flow.job_count > 0 || f->s->job_running)
+            assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
+    }
+    assert_true(wa_streamer_knows(f->s, "000000010000000000000001", xxh3, &branch));
+    assert_string_equal(xxh3, wa_xxh_of(wal_bytes(f->wal), SEGMENT, is));
+    assert_true(wa_branch_eq(&branch, &f->branch));
+    uint64_t size;
+    assert_int_equal(wa_spool_size(f->s->spool, &f->branch, 1, &size, &f->err), WA_NOT_FOUND);
+    assert_int_equal(wa_spool_bytes(f->s->spool), 0);
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    OK(f, wa_wal_get(f->repo, &f->branch, 1, NULL, bytes, NULL, NULL, &f->err));
+    assert_memory_equal(bytes, wal_bytes(f->wal), SEGMENT);
+}
+
+static void
+chunks_go_when_their_grace_is_over_but_never_the_newest(void **state)
+{
+    fixture *f = *state;
+    uint64_t size;
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    wal_add_noise(f->wal, 700, 3000);
+    wait_durable(f, receive(f));
+    wal_fill_segment(f->wal);
+    wait_durable(f, receive(f));
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    {
+        WA_LOCK(&f->s->mutex);
+        while (f->s->removable_count == 0 || f->s->job_running)
+            assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
+        f->s->removable[0].at = wa_mono_now(); /* the grace is over */
+        wa_cond_broadcast(&f->s->cond);
+    }
+    OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
+    assert_true(chunks.count > 0); /* nothing newer is durable yet */
+    OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
+    wal_add_noise(f->wal, 701, 3000);
+    wait_durable(f, receive(f));
+    do {
+        assert_true(wa_mono_left(deadline) > 0);
+        wa_chunks_done(&chunks);
+        chunks = (wa_chunks){0};
+        OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
+    } while (chunks.count > 0);
+    assert_tail_is(f, 2, wal_position(f->wal));
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(chunks_follow_each_other_and_some_are_cumulative),
+        TEST(a_lost_reply_is_recognised_as_our_own_chunk),
+        TEST(failed_puts_are_tried_again_until_they_succeed),
+        TEST(equal_bytes_of_another_are_history_up_to_the_shorter_end),
+        TEST(other_bytes_are_a_contradiction_and_nothing_more_is_durable),
+        TEST(a_seal_fences_chunks),
+        TEST(a_seal_fences_whole_segments),
+        TEST(a_whole_segment_replaces_its_spool_file_and_is_known),
+        TEST(chunks_go_when_their_grace_is_over_but_never_the_newest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
