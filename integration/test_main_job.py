@@ -91,6 +91,54 @@ def test_from_nothing_to_a_checked_archive(make_pg, major, make_walagent, reposi
     assert second["segments"] + second["skipped_segments"] >= result["segments"]
 
 
+def promoted(server):
+    lab.wait_until(lambda: server.value("SELECT pg_is_in_recovery()") is False, 60, "promoted")
+    return server
+
+
+def test_a_table_comes_back_and_a_replica_follows(make_pg, major, make_walagent, repository,
+                                                  work_dir):
+    pg = make_pg(major)
+    wa = follow(make_walagent(repository, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE ledger AS SELECT generate_series(1, 1000) AS i")
+    moment = pg.value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC',"
+                      " 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    pg.sql("SELECT pg_sleep(0.01)")
+    pg.sql("DROP TABLE ledger")
+    durable(wa, pg)
+    copy = lab.Postgres(work_dir + "/copy", major)
+    wa.run("restore", "-D", copy.data, "--to-time", moment)
+    copy.tool("pg_verifybackup", "-n", "-q", copy.data)
+    make_pg.adopt(copy)
+    promoted(copy.start())
+    assert copy.value("SELECT sum(i) FROM ledger") == 500500
+    assert copy.value("SHOW archive_mode") == "off"
+    replica = lab.Postgres(work_dir + "/replica", major)
+    wa.run("restore", "-D", replica.data, "--standby", "--primary-conninfo", pg.conninfo(dbname=None))
+    make_pg.adopt(replica)
+    replica.start()
+    pg.sql("CREATE TABLE later AS SELECT 1 AS i")
+    assert replica.caught_up_with(pg).value("SELECT count(*) FROM later") == 1
+    assert replica.value("SELECT pg_is_in_recovery()") is True
+
+
+def test_the_backup_of_a_standby_becomes_a_primary_when_a_time_is_asked_for(
+        make_pg, make_walagent, file_repository, work_dir):
+    primary = make_pg()
+    wa = follow(make_walagent(file_repository, primary))
+    standby = primary.standby(work_dir + "/standby")
+    make_pg.adopt(standby)
+    standby.start()
+    backup(make_walagent(file_repository, standby))
+    primary.sql("CREATE TABLE t AS SELECT 1 AS i")
+    durable(wa, primary)
+    copy = lab.Postgres(work_dir + "/copy")
+    wa.run("restore", "-D", copy.data, "--to-lsn", primary.lsn())
+    make_pg.adopt(copy)
+    assert promoted(copy.start()).value("SELECT count(*) FROM t") == 1
+
+
 # ---- the agent ----
 
 @pytest.fixture

@@ -20,6 +20,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 void
 wa_restore_say(const wa_restore_options *o, int level, const char *hint, const char *fmt, ...)
@@ -217,9 +218,13 @@ write_chain(const wa_restore_options *o, const wa_restore_plan *plan, const char
     return wa_file_write(path, text, strlen(text), 0600, WA_WRITE_REPLACE, err);
 }
 
+/* A backup of a standby brings its standby.signal, which would win over recovery.signal. */
 static wa_status
 write_signal(const char *root, const char *name, wa_error *err)
 {
+    WA_CLEANUP(wa_freep) char *inherited = wa_path_join(root, "standby.signal");
+    if (unlink(inherited) != 0 && errno != ENOENT)
+        return wa_error_errno(err, errno, "could not remove file \"%s\": %m", inherited);
     WA_CLEANUP(wa_freep) char *path = wa_path_join(root, name);
     return wa_file_write(path, "", 0, 0600, WA_WRITE_REPLACE, err);
 }
