@@ -205,6 +205,18 @@ load_history(wa_streamer *s, session *x, wa_error *err)
                         wa_pg_host(x->conn), x->sys.tli, tli);
 }
 
+/* A server that was promoted after we asked for its history is on a timeline that it doesn't have.
+ */
+static wa_status
+renew_history(wa_streamer *s, session *x, wa_error *err)
+{
+    if (wa_history_has(x->history, s->flow.branch.tli))
+        return WA_OK;
+    WA_TRY(wa_pg_identify(x->conn, &x->sys, err));
+    wa_history_free(WA_TAKE(x->history));
+    return load_history(s, x, err);
+}
+
 /* Where the server's history leaves the timeline that is streamed; 0: it is the server's own. */
 static wa_lsn
 fork_of(const session *x, wa_tli tli)
@@ -327,6 +339,7 @@ follow(wa_streamer *s, session *x, wa_error *err)
         if (rx.mode == WA_RECEIVE_DIRECT && rx.writer != NULL)
             return wa_error_set(err, WA_UNAVAILABLE, "timeline %u ended while catching up", tli);
         WA_TRY(wa_switch_to(s, x->conn, next, fork, err));
+        WA_TRY(renew_history(s, x, err));
     }
 }
 
