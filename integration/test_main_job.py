@@ -214,6 +214,13 @@ def test_sighup_reloads_what_can_be_reloaded_and_keeps_what_is_wrong_out(agent, 
     lab.wait_until(lambda: is_ready(agent), 30, "the agent streams again")
     pg.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     durable(agent, pg)
+    agent.set("repository.s3_storage_class", "STANDARD_IA")  # opens the repository anew
+    requests = agent.http("/metrics")[1]
+    agent.signal(signal.SIGHUP)
+    lab.wait_until(lambda: agent.log.count("streaming WAL of cluster") == 3, 30, "it streams anew")
+    lab.wait_until(lambda: is_ready(agent), 30, "the agent streams again")
+    assert puts(agent.http("/metrics")[1]) < puts(requests), "the old repository still serves"
+    assert json.loads(agent.http("/window")[1])["cluster"] == "main"
     agent.set("agent.listen", "127.0.0.1:1")
     agent.signal(signal.SIGHUP)
     agent.wait_log(r"\[agent\] listen was changed.*restarted")
@@ -222,6 +229,10 @@ def test_sighup_reloads_what_can_be_reloaded_and_keeps_what_is_wrong_out(agent, 
     agent.signal(signal.SIGHUP)
     agent.wait_log("the configuration was not reloaded.*tail_interval")
     assert is_ready(agent)
+
+
+def puts(metrics):
+    return int(re.search(r'requests_total\{kind="put"\} (\d+)', metrics).group(1))
 
 
 def test_the_agent_starts_while_the_store_is_away_and_says_what_it_waits_for(

@@ -58,12 +58,14 @@ open_signals(int *ret_fd, wa_error *err)
     return WA_OK;
 }
 
-/* A key that differs between two configurations: reloadable ones make the streamer start again,
- * others need a restart of the agent. */
-static bool
+typedef enum reload_effect { EFFECT_NONE, EFFECT_STREAM, EFFECT_REPOSITORY } reload_effect;
+
+/* Keys that differ between two configurations: reloadable ones make the streamer start again, with
+ * the repository opened anew where its settings changed; others need a restart of the agent. */
+static reload_effect
 compare_configs(const wa_config *old, const wa_config *new)
 {
-    bool restart_stream = false;
+    reload_effect effect = EFFECT_NONE;
     for (const wa_option *o = wa_options; o->section != NULL; o++) {
         if (wa_str_eq(wa_config_string(old, o->section, o->key),
                       wa_config_string(new, o->section, o->key)))
@@ -72,13 +74,16 @@ compare_configs(const wa_config *old, const wa_config *new)
             wa_log(WA_LOG_WARNING,
                    "[%s] %s was changed; the change takes effect when the agent is restarted",
                    o->section, o->key);
-        else if (strcmp(o->section, "archive") == 0 || strcmp(o->section, "cluster") == 0)
-            restart_stream = true;
+        else if (strcmp(o->section, "repository") == 0 ||
+                 wa_str_eq(o->key, "compression_level")) /* the open repository has it */
+            effect = EFFECT_REPOSITORY;
+        else if (strcmp(o->section, "archive") == 0 && effect == EFFECT_NONE)
+            effect = EFFECT_STREAM;
     }
-    return restart_stream;
+    return effect;
 }
 
-static bool
+static reload_effect
 reload(wa_agent *agent)
 {
     wa_error err = WA_ERROR_INIT;
@@ -87,9 +92,9 @@ reload(wa_agent *agent)
     if (wa_config_load(agent->options->config_path, &config, &err) != WA_OK) {
         wa_log_error(WA_LOG_ERROR, &err, "the configuration was not reloaded");
         wa_notify("READY=1");
-        return false;
+        return EFFECT_NONE;
     }
-    bool restart_stream = compare_configs(agent->config, config);
+    reload_effect effect = compare_configs(agent->config, config);
     wa_lock(&agent->mutex);
     wa_config *old = agent->config;
     agent->config = config;
@@ -101,7 +106,19 @@ reload(wa_agent *agent)
     setup_log(config);
     wa_log(WA_LOG_INFO, "configuration reloaded");
     wa_notify("READY=1");
-    return restart_stream;
+    return effect;
+}
+
+/* The next stream thread opens the repository with the settings in force. */
+static void
+retire_repo(wa_agent *agent)
+{
+    WA_LOCK(&agent->mutex);
+    if (agent->repo == NULL)
+        return;
+    agent->retired_repos =
+        wa_reallocarray(agent->retired_repos, agent->retired_repo_count + 1, sizeof(wa_repo *));
+    agent->retired_repos[agent->retired_repo_count++] = WA_TAKE(agent->repo);
 }
 
 static wa_status
@@ -155,7 +172,7 @@ supervise(wa_agent *agent, int signals, wa_error *err)
     WA_TRY(start_stream(agent, &stream, err));
     uint64_t watchdog = wa_notify_watchdog_ms();
     wa_notify("READY=1");
-    bool restarting = false;
+    reload_effect pending = EFFECT_NONE, effect;
     for (;;) {
         switch (wait_step(agent, signals, watchdog > 0 ? (int)watchdog : 60000)) {
         case STEP_AGAIN:
@@ -163,8 +180,9 @@ supervise(wa_agent *agent, int signals, wa_error *err)
                 wa_notify("WATCHDOG=1");
             break;
         case STEP_RELOAD:
-            restarting = reload(agent) || restarting;
-            if (restarting)
+            effect = reload(agent);
+            pending = effect > pending ? effect : pending;
+            if (pending != EFFECT_NONE)
                 wa_cancel_trigger(&agent->stop_stream);
             break;
         case STEP_STOP:
@@ -172,11 +190,13 @@ supervise(wa_agent *agent, int signals, wa_error *err)
             return WA_OK;
         case STEP_STREAM_ENDED:
             wa_thread_join(stream);
-            if (!restarting) {
+            if (pending == EFFECT_NONE) {
                 *err = agent->stream_error;
                 return agent->stream_status;
             }
-            restarting = false;
+            if (pending == EFFECT_REPOSITORY)
+                retire_repo(agent);
+            pending = EFFECT_NONE;
             wa_cancel_done(&agent->stop_stream);
             WA_TRY(wa_cancel_init(&agent->stop_stream, err));
             WA_TRY(start_stream(agent, &stream, err));
@@ -275,6 +295,9 @@ wa_agent_run(const wa_agent_options *options, wa_config *config, wa_error *err)
     for (size_t i = 0; i < agent.retired_count; i++)
         wa_config_free(agent.retired[i]);
     wa_freep(&agent.retired);
+    for (size_t i = 0; i < agent.retired_repo_count; i++)
+        wa_repo_free(agent.retired_repos[i]);
+    wa_freep(&agent.retired_repos);
     wa_closep(&agent.stream_ended);
     wa_cancel_done(&agent.stop_stream);
     wa_cancel_done(&agent.stop);

@@ -20,6 +20,8 @@ typedef struct wa_agent {
     wa_config *config;
     wa_config **retired; /* replaced by reloads; freed at the end */
     size_t retired_count;
+    wa_repo **retired_repos; /* of earlier settings; requests in flight may still use them */
+    size_t retired_repo_count;
     wa_repo *repo;         /* loaded; NULL: not reached yet */
     wa_streamer *streamer; /* NULL: not running */
     char waiting_for[512]; /* why nothing streams; "" when it does */
