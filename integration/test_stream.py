@@ -206,9 +206,9 @@ def write_wal(server, mib):
 
 
 @pytest.fixture
-def keeping(make_pg):
+def keeping(make_pg, major):
     """A server that keeps its WAL, so that it can be compared."""
-    return make_pg(wal_segsize=1, wal_keep_size="2GB", synchronous_commit="on")
+    return make_pg(major=major, wal_segsize=1, wal_keep_size="2GB", synchronous_commit="on")
 
 
 def restart_lsn(server):
@@ -266,7 +266,7 @@ def test_server_restart_under_load(keeping, make_streamer):
     agent.assert_identical(keeping, agent.lineage()[0][0], end)
 
 
-@pytest.mark.parametrize("mib", [1, 16, 64])
+@pytest.mark.parametrize("mib", [1, 16, pytest.param(64, marks=pytest.mark.long)])
 def test_segment_sizes_and_catching_up(make_pg, make_streamer, mib):
     server = make_pg(wal_segsize=mib, wal_keep_size="2GB", max_wal_size="2GB")
     agent = make_streamer(server).start()
@@ -333,6 +333,7 @@ def test_synchronous_commit_waits_for_the_store(pg, make_streamer, work_dir):
     assert done == [1, 2]
 
 
+@pytest.mark.long  # longer than wal_sender_timeout, which is what it tests
 def test_a_full_spool_stops_reading_and_goes_on(keeping, make_streamer, work_dir):
     url = "fault+file://" + lab.make_dir(os.path.join(work_dir, "repo"))
     agent = make_streamer(keeping, url=url, spool_max=4 * MIB).start()
