@@ -310,6 +310,37 @@ def test_a_wrong_configuration_ends_the_agent_with_2(pg, make_walagent, file_rep
     assert key.split(".")[1] in done.stderr or (value and value in done.stderr), done.stderr
 
 
+def keys_of(value):
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value)) if value else set()
+    if isinstance(value, dict):
+        return set(value) | keys_of(list(value.values()))
+    return set()
+
+
+def test_every_key_of_every_answer_is_documented(pg, agent, work_dir):
+    pg.sql("CREATE TABLESPACE elsewhere LOCATION '%s'"
+           % lab.make_dir(os.path.join(work_dir, "space"), 0o700))
+    answers_seen = {"backup": backup(agent), "init": agent.json("init"),
+                    "check": agent.json("check")}
+    moment = pg.value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC',"
+                      " 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    pg.sql("CREATE TABLE t AS SELECT 1 AS i")
+    pg.sql("DROP TABLE t")
+    durable(agent, pg)
+    for command in (["list"], ["status"], ["verify"], ["lineage"], ["log"],
+                    ["log", "--around", moment],
+                    ["restore", "-D", work_dir + "/x", "--dry-run", "--to-time", moment]):
+        answers_seen[" ".join(command)] = agent.json(*command)
+    for path in ("/status", "/window", "/backups"):
+        answers_seen[path] = json.loads(agent.http(path)[1])
+    documented = set(re.findall(r"`([a-z0-9_]+)`",
+                                lab.read_file(os.path.join(lab.ROOT, "docs", "json.md"))))
+    missing = {name: keys_of(answer) - documented for name, answer in answers_seen.items()
+               if keys_of(answer) - documented}
+    assert all(keys_of(a) for a in answers_seen.values()) and not missing, missing
+
+
 def test_wrong_options_name_the_nearest_and_exit_2(agent):
     done = agent.run("backup", "--jbos", "2", check=2)
     assert "--jobs" in done.stderr

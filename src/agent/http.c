@@ -3,7 +3,7 @@
  * only.
  *
  * libmicrohttpd's own threads serve; every answer is built in memory and bounded. Answers that read
- * the archive (/backups, /window, /lineage) go to the store on each request, one at a time, so a
+ * the archive (/backups, /window) go to the store on each request, one at a time, so a
  * scraper cannot multiply requests.
  */
 #include "agent_internal.h"
