@@ -61,3 +61,17 @@ def test_the_sample_is_a_valid_configuration_and_its_reference_has_every_key(ins
     assert len(keys) > 30
     for key in keys:
         assert "\\fB%s\\fR" % key in page, key
+
+
+def test_the_read_me_names_only_commands_and_options_that_exist(installed):
+    program = os.path.join(installed, "usr/bin/walagent")
+    text = lab.read_file(os.path.join(lab.ROOT, "README.md"))
+    options = {}
+    for command, rest in re.findall(r"walagent ([a-z-]+)((?: [^\n`|;#]*)?)", text):
+        if command in ("is", "runs", "keeps", "yet"):
+            continue
+        if command not in options:
+            options[command] = lab.run([program, command, "--help"]).stdout
+        for option in re.findall(r"(?<= )--[a-z-]+", rest):
+            assert option in options[command], (command, option)
+    assert {"init", "backup", "restore", "log", "check", "verify", "status"} <= set(options)
