@@ -67,10 +67,7 @@ wa_restore_run(const wa_restore_options *o, const wa_restore_plan *plan, wa_erro
     WA_CLEANUP(wa_layout_done) wa_layout l = {0};
     WA_ASSERT(o->no_recovery || o->restore_command != NULL);
     set_phase(o, "checking");
-    if (plan->chain_count > 1) {
-        wa_error_set(err, WA_UNSUPPORTED, "backup %s is incremental", plan->backup->label);
-        return wa_error_hint(err, "Choose a full backup: --backup LABEL.");
-    }
+    WA_ASSERT(plan->chain_count == 1); /* the plan takes full backups only */
     WA_TRY(wa_restore_check_settings(o, err));
     WA_TRY(wa_layout_check(o, plan, &l, err));
     if (o->progress != NULL) {
