@@ -26,7 +26,7 @@ add_reachable(const wa_planning *p, wa_lsn begin, wa_lsn end, wa_buf *out)
         return;
     wa_error ignored = WA_ERROR_INIT;
     wa_commit_point last = {0};
-    if (wa_search_before(&p->view, first->end_lsn, end, &last, &ignored) != WA_OK)
+    if (wa_search_before(&p->view, first->end_lsn, end, end, &last, &ignored) != WA_OK)
         last.known = false;
     wa_buf_printf(out, "%s%s (%s) to %s (%s)", out->len > 0 ? "; " : "",
                   wa_lsn_format(first->end_lsn, a), wa_time_format(first->end_time, at),

@@ -151,9 +151,9 @@ wa_status wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn 
 /* The first transaction end in [from, to) that is later than t (at or after, when exclusive). */
 wa_status wa_search_time(const wa_view *v, wa_lsn from, wa_lsn to, wa_time t, bool exclusive,
                          wa_commit_point *ret, wa_error *err) WA_MUST_CHECK;
-/* The last transaction end that begins before lsn, not before from. */
-wa_status wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_commit_point *ret,
-                           wa_error *err) WA_MUST_CHECK;
+/* The last transaction end that begins before lsn, not before from, and ends at or before `to`. */
+wa_status wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_lsn to,
+                           wa_commit_point *ret, wa_error *err) WA_MUST_CHECK;
 /* The first one that begins at or after lsn. */
 wa_status wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_point *ret,
                           wa_error *err) WA_MUST_CHECK;

@@ -188,10 +188,11 @@ before_piece(void *arg, const wa_piece *piece, wa_error *err)
 }
 
 wa_status
-wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_commit_point *ret, wa_error *err)
+wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_lsn to, wa_commit_point *ret,
+                 wa_error *err)
 {
     before_search s = {.v = v, .from = from, .before = lsn};
-    WA_TRY(wa_view_pieces(v, from, lsn, true, before_piece, &s, err));
+    WA_TRY(wa_view_pieces(v, from, to, true, before_piece, &s, err));
     *ret = s.found;
     return WA_OK;
 }

@@ -94,7 +94,7 @@ aim_at_record(wa_planning *p, wa_lsn lsn, wa_lsn end, bool inclusive, const char
     wa_lsn stretch_begin = 0, stretch_end = end;
     (void)wa_view_stretch(&p->view, b->start_lsn, &stretch_begin, &stretch_end);
     wa_lsn boundary = inclusive ? lsn + 1 : lsn;
-    WA_TRY(wa_search_before(&p->view, stretch_begin, boundary, &plan->before, err));
+    WA_TRY(wa_search_before(&p->view, stretch_begin, boundary, end, &plan->before, err));
     return wa_search_after(&p->view, boundary, stretch_end, &plan->after, err);
 }
 
@@ -108,7 +108,7 @@ aim_at_end(wa_planning *p, wa_backup_info *b, bool has_target, wa_error *err)
     plan->end_of_archive = true;
     plan->wal_to = wa_view_end_from(&p->view, b->start_lsn);
     plan->target_lsn = 0;
-    return wa_search_before(&p->view, b->start_lsn, plan->wal_to, &plan->before, err);
+    return wa_search_before(&p->view, b->start_lsn, plan->wal_to, plan->wal_to, &plan->before, err);
 }
 
 /* ---- latest, consistent ---- */
@@ -138,7 +138,7 @@ target_consistent(wa_planning *p, wa_error *err)
     p->plan->has_target = true;
     p->plan->target_inclusive = true;
     p->plan->wal_to = b->end_lsn;
-    WA_TRY(wa_search_before(&p->view, b->start_lsn, b->end_lsn, &p->plan->before, err));
+    WA_TRY(wa_search_before(&p->view, b->start_lsn, b->end_lsn, b->end_lsn, &p->plan->before, err));
     return wa_search_after(&p->view, b->end_lsn, wa_view_end_from(&p->view, b->start_lsn),
                            &p->plan->after, err);
 }
@@ -177,7 +177,7 @@ holds_too_much(const wa_planning *p, const wa_backup_info *b, bool *ret, wa_erro
     if (*ret || !wa_view_stretch(&p->view, b->start_lsn, &begin, &end))
         return WA_OK;
     wa_commit_point last = {0};
-    WA_TRY(wa_search_before(&p->view, begin, b->start_lsn, &last, err));
+    WA_TRY(wa_search_before(&p->view, begin, b->start_lsn, b->start_lsn, &last, err));
     *ret = last.known && (p->o->exclusive ? last.time >= t : last.time > t);
     return WA_OK;
 }
@@ -227,7 +227,7 @@ time_from_backup(wa_planning *p, wa_backup_info *b, bool *ret_done, bool *ret_pa
     p->plan->after = found;
     wa_lsn begin = b->start_lsn, stretch_end = end;
     (void)wa_view_stretch(&p->view, b->start_lsn, &begin, &stretch_end);
-    return wa_search_before(&p->view, begin, found.lsn, &p->plan->before, err);
+    return wa_search_before(&p->view, begin, found.lsn, found.lsn, &p->plan->before, err);
 }
 
 static wa_status

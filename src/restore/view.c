@@ -151,7 +151,9 @@ tail_facts(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out,
 {
     WA_CLEANUP(wa_freep) void *bytes = wa_malloc(segment_size(v));
     wa_lsn end = 0;
-    return wa_tail_assemble(v->repo, branch, segno, bytes, &end, out, err);
+    WA_TRY(wa_tail_assemble(v->repo, branch, segno, bytes, &end, out, err));
+    ((wa_wal_facts *)out)->overflow = true; /* a chunk may have none: look at the records */
+    return WA_OK;
 }
 
 wa_status
