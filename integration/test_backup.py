@@ -354,6 +354,20 @@ def test_an_unreachable_server_is_said_in_one_line(make_walagent, file_repositor
     assert done.stderr.startswith("walagent: ") and work_dir in done.stderr
 
 
+def test_a_major_that_is_too_old_is_refused(make_pg, make_walagent, file_repository):
+    if len(os.environ.get("WALAGENT_MAJORS", "15").split()) < 2:
+        pytest.skip("brings in PostgreSQL 13 (tests/run --majors)")
+    wa = make_walagent(file_repository, make_pg(13))
+    done = wa.run("init", check=(1, 2))
+    assert "13" in done.stderr and "15" in done.stderr, done.stderr
+    assert objects_of(file_repository) == []
+
+
+def objects_of(repository):
+    root = repository["url"][len("file://"):]
+    return [f for _, _, files in os.walk(root) for f in files]
+
+
 def test_incremental_backups_need_17(pg, streaming):
     wa = streaming(pg)
     done = wa.run("backup", "--type", "incremental", check=(1, 2))

@@ -231,6 +231,48 @@ def test_sighup_reloads_what_can_be_reloaded_and_keeps_what_is_wrong_out(agent, 
     assert is_ready(agent)
 
 
+def test_status_speaks_to_people_and_machines_and_exits_4_without_an_agent(agent, pg):
+    pg.sql("CREATE TABLE t AS SELECT 1 AS i")
+    durable(agent, pg)
+    text = agent.run("status").stdout
+    for word in ("cluster", "streaming from", "durable", "lag", "slot", "spool"):
+        assert word in text, text
+    assert agent.json("status").keys() == json.loads(agent.http("/status")[1]).keys()
+    agent.stop()
+    done = agent.run("status", check=4)
+    assert "no agent answers" in done.stderr and "HINT:" in done.stderr
+
+
+def test_a_second_agent_on_the_same_socket_is_refused(agent):
+    done = agent.run("run", check=(1, 2, 5), timeout=30)
+    assert agent.socket in done.stderr or "listen" in done.stderr, done.stderr
+    assert is_ready(agent)
+    assert agent.run("status").returncode == 0
+
+
+def test_sigterm_ends_the_agent_in_time_while_the_store_is_away_and_nothing_is_lost(
+        pg, make_walagent, file_repository):
+    wa = follow(make_walagent(file_repository, pg))
+    root = file_repository["url"][len("file://"):]
+    pg.sql("CREATE TABLE before_it AS SELECT 1 AS i")
+    durable(wa, pg)
+    wa.expect("could not|can't|WARNING|not archived")
+    os.rename(root, root + ".away")
+    pg.sql("CREATE TABLE meanwhile AS SELECT generate_series(1, 20000) AS i")
+    target = pg.lsn()
+    lab.wait_until(lambda: wa.http("/status")[0] == 200 and
+                   json.loads(wa.http("/status")[1])["stream"]["last_error"], 60, "it is noticed")
+    assert wa.stop(timeout=11) == 0
+    # Where the directory is missing it may be made anew by a write; what counts is what comes back.
+    shutil.rmtree(root, ignore_errors=True)
+    os.rename(root + ".away", root)
+    wa.start(ready=False)
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent streams again")
+    durable(wa, pg)
+    assert wa.json("verify")["damage"] == []
+    assert pg.lsn() >= target
+
+
 def puts(metrics):
     return int(re.search(r'requests_total\{kind="put"\} (\d+)', metrics).group(1))
 
