@@ -235,6 +235,22 @@ def test_a_terminated_backup_takes_back_what_it_wrote(make_pg, streaming):
     assert leftovers(wa) == [] and labels(wa) == []
 
 
+def test_a_server_that_goes_away_during_the_copy_fails_the_backup(make_pg, streaming):
+    pg = make_pg()
+    wa = streaming(pg)
+    pg.pgbench("-i", "-s", "3", "-q")
+    wa.set("backup.rate_limit", "2MB")
+    running = wa_popen(wa, "backup")
+    lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
+    wa.expect("starting up")
+    pg.kill9()
+    _, err = running.communicate(timeout=60)
+    assert running.returncode in (1, 4), (running.returncode, err)
+    assert err.count("walagent: ") == 1, err
+    assert leftovers(wa) == [] and labels(wa) == []
+    pg.start()
+
+
 @pytest.mark.parametrize("point", ["backup-copied", "backup-before-commit"])
 def test_a_backup_killed_before_its_commit_is_none_and_the_next_run_cleans_up(
         make_pg, streaming, point):
@@ -299,6 +315,16 @@ def test_broken_archiving_is_found_before_the_copy(make_pg, make_walagent, file_
     done = wa.run("backup", check=3)
     assert "nobody archives" in done.stderr
     assert wa.run("backup", "--dry-run", check=3)
+
+
+def test_an_agent_under_another_name_counts_as_one(make_pg, streaming):
+    pg = make_pg()
+    wa = streaming(pg)
+    wa.stop()
+    wa.set("cluster.conninfo", pg.conninfo(application_name="archive1"))
+    wa.start(ready=False)
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
+    assert wa.run("backup", "--dry-run").returncode == 0
 
 
 def test_archive_command_alone_is_enough(make_pg, make_walagent, file_repository, work_dir):

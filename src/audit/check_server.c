@@ -137,6 +137,7 @@ wa_check_slot(check *c)
                      "replication slot \"%s\" has lost its WAL %s", name, slot.invalidation_reason);
         return;
     }
+    c->streams = slot.active;
     wa_check_add(
         c, slot.active ? WA_VERDICT_OK : WA_VERDICT_WARNING, "slot",
         slot.active
@@ -165,18 +166,16 @@ wa_check_archiver(check *c)
 {
     WA_CLEANUP(wa_pg_clearp) PGresult *r = NULL;
     if (!query(c, "archiver",
-               "SELECT current_setting('archive_mode'), (SELECT count(*) FROM pg_stat_replication "
-               "WHERE application_name = 'walagent'), coalesce(last_failed_wal, ''),"
+               "SELECT current_setting('archive_mode'), coalesce(last_failed_wal, ''),"
                " coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) "
                "FROM pg_stat_archiver",
                &r))
         return;
-    c->streams = strcmp(field(r, 1), "0") != 0;
     bool archives = strcmp(field(r, 0), "off") != 0;
-    if (archives && is_true(r, 3))
+    if (archives && is_true(r, 2))
         wa_check_add(c, WA_VERDICT_FAILED, "archiver",
                      "The reason is in the server's log, in the line of \"walagent archive-push\".",
-                     "archive_command fails: the last failure was at \"%s\"", field(r, 2));
+                     "archive_command fails: the last failure was at \"%s\"", field(r, 1));
     else if (!archives && !c->streams)
         wa_check_add(c, WA_VERDICT_FAILED, "archiver",
                      "Start \"walagent run\", or set archive_mode = on and archive_command = "

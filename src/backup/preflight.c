@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define QUERY_TIMEOUT_MS 10000
+#define AGENT_RETURNS_MS 3000
 /* The advisory lock of a running backup: ASCII "walagent" as a 64-bit number. */
 #define CLAIM_KEY "8602275928856686196"
 
@@ -42,32 +43,54 @@ field(const PGresult *result, int column)
     return PQgetisnull(result, 0, column) ? "" : PQgetvalue(result, 0, column);
 }
 
-/* Somebody must be carrying WAL into an archive: our slot in use, or an archiver whose last word
- * was not a failure. */
+typedef struct archiving {
+    bool streams, archives, failing, in_recovery;
+    char failed_wal[64];
+} archiving;
+
+static wa_status
+look_at_archiving(const wa_backup_options *options, wa_pg_conn *conn, archiving *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *slot = wa_pg_quote_literal(options->slot ? options->slot : "");
+    WA_CLEANUP(wa_freep)
+    char *sql = wa_format(
+        "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s AND active)::text,"
+        " current_setting('archive_mode'), a.last_failed_wal,"
+        " (a.last_failed_time > coalesce(a.last_archived_time, '-infinity'))::text,"
+        " pg_is_in_recovery()::text FROM pg_stat_archiver a",
+        slot);
+    WA_CLEANUP(wa_pg_clearp) PGresult *result = NULL;
+    WA_TRY(wa_pg_query(conn, sql, QUERY_TIMEOUT_MS, &result, err));
+    *ret = (archiving){.streams = strcmp(field(result, 0), "true") == 0,
+                       .archives = strcmp(field(result, 1), "off") != 0,
+                       .failing = strcmp(field(result, 3), "true") == 0,
+                       .in_recovery = strcmp(field(result, 4), "true") == 0};
+    snprintf(ret->failed_wal, sizeof ret->failed_wal, "%s", field(result, 2));
+    return WA_OK;
+}
+
+/* Somebody must be carrying WAL into an archive: an agent that uses our slot (it may be connecting
+ * again just now), or an archiver whose last word was not a failure. */
 static wa_status
 check_archiving(const wa_backup_options *options, wa_pg_conn *conn, wa_error *err)
 {
-    WA_CLEANUP(wa_pg_clearp) PGresult *result = NULL;
-    WA_TRY(wa_pg_query(conn,
-                       "SELECT (SELECT count(*) FROM pg_stat_replication WHERE application_name = "
-                       "'walagent'), current_setting('archive_mode'),"
-                       " a.last_failed_wal, (a.last_failed_time > coalesce(a.last_archived_time, "
-                       "'-infinity'))::text,"
-                       " pg_is_in_recovery()::text FROM pg_stat_archiver a",
-                       QUERY_TIMEOUT_MS, &result, err));
-    bool streams = strcmp(field(result, 0), "0") != 0;
-    bool archives = strcmp(field(result, 1), "off") != 0;
-    bool failing = strcmp(field(result, 3), "true") == 0;
-    if (streams || (archives && !failing) || strcmp(field(result, 4), "true") == 0)
-        return WA_OK;
-    if (archives) {
+    wa_mono deadline = wa_mono_now() + AGENT_RETURNS_MS;
+    archiving a;
+    for (;;) {
+        WA_TRY(look_at_archiving(options, conn, &a, err));
+        if (a.streams || (a.archives && !a.failing) || a.in_recovery)
+            return WA_OK;
+        if (wa_mono_now() >= deadline)
+            break;
+        WA_TRY(wa_cancel_sleep(options->cancel, 500, err));
+    }
+    if (a.archives) {
         wa_error_set(err, WA_UNREACHABLE,
                      "archiving is broken: the server could not archive WAL segment \"%s\"",
-                     field(result, 2));
+                     a.failed_wal);
         return wa_error_hint(
             err, "Look for archive_command in the server's log; \"walagent check\" tries it.");
     }
-    (void)options;
     wa_error_set(
         err, WA_UNREACHABLE,
         "nobody archives this server's WAL: no agent streams from it and archive_mode is off");

@@ -56,6 +56,7 @@ fill_options(wa_context *ctx, const wa_config *config, wa_strv *annotations, wa_
     WA_TRY(check_annotations(annotations, err));
     WA_TRY(wa_context_jobs(ctx, &o->jobs, err));
     o->conninfo = wa_config_string(config, "cluster", "conninfo");
+    o->slot = wa_config_string(config, "cluster", "slot");
     o->data_dir = wa_config_string(config, "cluster", "data_dir");
     if (wa_str_empty(o->conninfo)) {
         wa_error_set(err, WA_INVALID, "no server is configured");

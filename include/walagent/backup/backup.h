@@ -26,6 +26,7 @@ typedef struct wa_backup_options {
      * through it. NULL: the next run cleans up. */
     wa_repo *cleanup;
     const char *conninfo;
+    const char *slot;     /* the agent's: in use means that WAL is streamed */
     const char *data_dir; /* local source */
     bool incremental;
     bool local;
