@@ -235,6 +235,37 @@ def test_a_terminated_backup_takes_back_what_it_wrote(make_pg, streaming):
     assert leftovers(wa) == [] and labels(wa) == []
 
 
+def uploads(ceph, bucket):
+    _, _, body = ceph.client.request("GET", "/" + bucket, {"uploads": ""})
+    return re.findall(r"<Key>([^<]*)</Key>", body.decode())
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_upload_leaves_no_parts_in_the_bucket(make_pg, streaming, ceph, how):
+    pg = make_pg()
+    bucket = ceph.make_bucket()
+    wa = streaming(pg, ceph.settings(bucket, "x"))
+    with open(os.path.join(pg.data, "ballast"), "wb") as f:
+        f.write(os.urandom(96 << 20))
+    lab.own(f.name)
+    wa.set("backup.rate_limit", "32MB")
+    running = wa_popen(wa, "backup")
+    lab.wait_until(lambda: uploads(ceph, bucket), 60, "parts are uploaded")
+    running.send_signal(how)
+    running.communicate(timeout=60)
+    assert running.returncode in (1, -9), running.returncode
+    assert labels(wa) == []
+    if how == signal.SIGKILL:
+        assert uploads(ceph, bucket) and len(wa.json("list")["unfinished"]) == 1
+        wa.set("backup.rate_limit", "0")
+        wa.run("backup")
+        assert wa.json("list")["unfinished"] == []
+    assert uploads(ceph, bucket) == []
+    left = {k.split("/backup/")[1].split("/")[0] for k in ceph.client.keys(bucket)
+            if "/backup/" in k}
+    assert left == set(labels(wa))
+
+
 def test_a_server_that_goes_away_during_the_copy_fails_the_backup(make_pg, streaming):
     pg = make_pg()
     wa = streaming(pg)

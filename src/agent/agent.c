@@ -99,8 +99,7 @@ reload(wa_agent *agent)
     wa_config *old = agent->config;
     agent->config = config;
     /* A running stream thread borrows strings of the configuration it was started with. */
-    agent->retired =
-        wa_reallocarray(agent->retired, agent->retired_count + 1, sizeof *agent->retired);
+    agent->retired = wa_reallocarray(agent->retired, agent->retired_count + 1, sizeof(wa_config *));
     agent->retired[agent->retired_count++] = old;
     wa_unlock(&agent->mutex);
     setup_log(config);

@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void
@@ -115,8 +116,10 @@ memory_metrics(wa_buf *out)
     char line[256];
     unsigned long long kb = 0;
     while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "Pss: %llu kB", &kb) == 1)
+        if (strncmp(line, "Pss:", 4) == 0) {
+            kb = strtoull(line + 4, NULL, 10);
             break;
+        }
     fclose(f);
     gauge(out, "walagent_process_pss_bytes", "Proportional set size of the agent.", kb * 1024);
 }

@@ -46,8 +46,7 @@ choose_parent(const wa_backup_options *options, wa_backup_info *info, wa_error *
 }
 
 static wa_status
-new_info(const wa_backup_options *options, const wa_pg_conn *repl, wa_backup_info **ret,
-         wa_error *err)
+new_info(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_info **ret, wa_error *err)
 {
     WA_CLEANUP(wa_backup_info_freep) wa_backup_info *info = wa_backup_info_new();
     const wa_cluster *c = wa_repo_cluster(options->repo);
@@ -65,8 +64,7 @@ new_info(const wa_backup_options *options, const wa_pg_conn *repl, wa_backup_inf
     snprintf(info->program, sizeof info->program, "%s", options->program ? options->program : "");
     if (gethostname(info->host, sizeof info->host - 1) != 0)
         snprintf(info->host, sizeof info->host, "unknown");
-    const char *standby =
-        PQparameterStatus(wa_pg_raw((wa_pg_conn *)(uintptr_t)repl), "in_hot_standby");
+    const char *standby = PQparameterStatus(wa_pg_raw(repl), "in_hot_standby");
     info->from_standby = standby != NULL && strcmp(standby, "on") == 0;
     if (options->incremental)
         WA_TRY(choose_parent(options, info, err));

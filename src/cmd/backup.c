@@ -101,7 +101,7 @@ run(wa_context *ctx, wa_error *err)
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
     WA_CLEANUP(wa_strv_done) wa_strv annotations = {0};
-    wa_progress progress = {0};
+    wa_progress progress = {.phase = NULL};
     wa_backup_options o = {.program = "walagent " WA_VERSION,
                            .progress = &progress,
                            .cancel = ctx->cancel,

@@ -64,7 +64,7 @@ struct wa_context {
     const wa_command *command;
     wa_parsed *parsed;
     size_t parsed_count;
-    const char *const *operands;
+    const char **operands; /* owned; the strings are argv's */
     size_t operand_count;
     wa_config *config; /* owned; opened by wa_context_config */
     wa_cancel *cancel; /* triggered by SIGINT and SIGTERM */

@@ -21,7 +21,12 @@ identify_server(wa_context *ctx, const wa_config *config, wa_pg_conn **ret_conn,
     wa_pg_connect_options options = {
         .conninfo = conninfo, .replication = true, .cancel = ctx->cancel};
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
-    WA_TRY(wa_pg_connect(&options, &conn, err));
+    wa_status status = wa_pg_connect(&options, &conn, err);
+    if (status == WA_DENIED && err->hint[0] == '\0')
+        wa_error_hint(err,
+                      "The role needs LOGIN and REPLICATION, and pg_hba.conf a line for it and "
+                      "the database \"replication\".");
+    WA_TRY(status);
     bool known = false;
     WA_TRY(wa_pg_check_major(conn, &known, err));
     if (!known)

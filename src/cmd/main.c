@@ -89,7 +89,7 @@ run_command(const wa_command *command, int argc, char **argv)
     int code = ctx.exit_code >= 0 ? ctx.exit_code : wa_exit_code(status);
     wa_config_free(ctx.config);
     wa_freep(&ctx.parsed);
-    free((void *)(uintptr_t)ctx.operands);
+    free(ctx.operands);
     wa_cancel_done(&interrupted);
     return code;
 }

@@ -174,7 +174,7 @@ plan_and_run(wa_context *ctx, wa_restore_options *o, wa_error *err)
     fflush(stdout);
     if (dry)
         return WA_OK;
-    wa_progress progress = {0};
+    wa_progress progress = {.phase = NULL};
     o->progress = &progress;
     wa_progress_view *view = wa_progress_show(ctx, &progress, "restore");
     wa_status status = wa_restore_run(o, plan, err);

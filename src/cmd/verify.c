@@ -8,6 +8,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+static const char *
+plural(uint64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 static void
 print_result(const wa_context *ctx, const wa_verify_result *r)
 {
@@ -21,10 +27,14 @@ print_result(const wa_context *ctx, const wa_verify_result *r)
     }
     if (ctx->quiet)
         return;
-    printf("verified %" PRIu64 " segments (%s, %" PRIu64 " records), %" PRIu64
-           " unfinished segments, %" PRIu64 " backups (%" PRIu64 " files, %s)\n",
-           r->segments, wa_format_size(r->wal_bytes, wal), r->records, r->chunks, r->backups,
-           r->files, wa_format_size(r->backup_bytes, backup));
+    printf("verified %" PRIu64 " segment%s (%s, %" PRIu64 " records), %" PRIu64
+           " unfinished segment%s, %" PRIu64 " backup%s (%" PRIu64 " files, %s)\n",
+           r->segments, plural(r->segments), wa_format_size(r->wal_bytes, wal), r->records,
+           r->chunks, plural(r->chunks), r->backups, plural(r->backups), r->files,
+           wa_format_size(r->backup_bytes, backup));
+    if (r->skipped_segments > 0)
+        printf("%" PRIu64 " segment%s verified by an earlier run\n", r->skipped_segments,
+               r->skipped_segments == 1 ? " was" : "s were");
     puts(r->damage_count == r->warning_count ? "no damage and no hole" : "the archive is damaged");
 }
 

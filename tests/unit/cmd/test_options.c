@@ -32,7 +32,7 @@ static void
 done(parsed_line *p)
 {
     wa_freep(&p->ctx.parsed);
-    free((void *)(uintptr_t)p->ctx.operands);
+    free(p->ctx.operands);
 }
 
 #define PARSE(command, ...)                                                                        \
