@@ -1,29 +1,18 @@
 /*
- * log_overview.c - commits per interval and the moments worth knowing, from facts.
+ * log_overview.c - commits per interval and the moments worth knowing.
  */
-#include "walagent/audit/log.h"
+#include "log_internal.h"
 
-#include "walk_internal.h"
-
-#include "walagent/repo/index.h"
-
+#include <stdlib.h>
 #include <string.h>
 
-/* One segment's facts, small enough to keep for all. */
-typedef struct piece {
-    wa_lsn start, end;
-    uint64_t commits, aborts;
-    wa_time min_time, max_time;
-} piece;
+#define US INT64_C(1000000)
 
 typedef struct overview {
-    const wa_log_options *options;
+    const wa_log_view *view;
     wa_log_overview *out;
-    const wa_coverage *coverage;
-    const wa_run *run;
-    uint64_t segment_size;
-    piece *pieces;
-    size_t piece_count, capacity;
+    wa_log_pieces pieces;
+    size_t moment_capacity;
 } overview;
 
 void
@@ -33,129 +22,153 @@ wa_log_overview_done(wa_log_overview *o)
     memset(o, 0, sizeof *o);
 }
 
-static bool
-is_within(const wa_log_options *o, wa_time t)
-{
-    return (o->from == WA_TIME_NONE || t >= o->from) && (o->to == WA_TIME_NONE || t <= o->to);
-}
+/* ---- moments ---- */
 
 static void
-add_moment(overview *v, wa_moment_kind kind, wa_time time, wa_lsn lsn, const char *text)
+add_moment(void *arg, const wa_moment *m)
 {
-    if (time != WA_TIME_NONE && !is_within(v->options, time))
-        return;
-    wa_log_overview *o = v->out;
-    o->moments = wa_reallocarray(o->moments, o->moment_count + 1, sizeof *o->moments);
-    wa_moment *m = &o->moments[o->moment_count++];
-    *m = (wa_moment){.kind = kind, .time = time, .lsn = lsn};
-    snprintf(m->text, sizeof m->text, "%s", text);
-}
-
-/* A record is accepted only below the end of the run: WAL past a fork is not history. */
-static bool
-is_accepted(const overview *v, wa_lsn lsn)
-{
-    return lsn >= v->run->begin && lsn < v->run->end;
-}
-
-static void
-add_piece(overview *v, wa_segno segno, const wa_wal_facts *f)
-{
-    if (v->piece_count == v->capacity) {
-        v->capacity = v->capacity == 0 ? 256 : v->capacity * 2;
-        v->pieces = wa_reallocarray(v->pieces, v->capacity, sizeof *v->pieces);
-    }
-    wa_lsn start = wa_segment_start(segno, v->segment_size), end = start + v->segment_size;
-    v->pieces[v->piece_count++] = (piece){.start = start < v->run->begin ? v->run->begin : start,
-                                          .end = end > v->run->end ? v->run->end : end,
-                                          .commits = f->commits,
-                                          .aborts = f->aborts,
-                                          .min_time = f->min_time,
-                                          .max_time = f->max_time};
-}
-
-static wa_status
-on_segment(void *arg, wa_segno segno, const wa_wal_facts *f, bool checked, wa_error *err)
-{
-    (void)checked;
     overview *v = arg;
-    WA_TRY(wa_cancel_check(v->options->cancel, err));
-    for (size_t i = 0; i < f->restore_point_count; i++)
-        if (is_accepted(v, f->restore_points[i].lsn))
-            add_moment(v, WA_MOMENT_RESTORE_POINT, f->restore_points[i].time,
-                       f->restore_points[i].lsn, f->restore_points[i].name);
-    for (size_t i = 0; i < f->checkpoint_count; i++)
-        if (is_accepted(v, f->checkpoints[i].lsn))
-            add_moment(v, WA_MOMENT_CHECKPOINT, f->checkpoints[i].time, f->checkpoints[i].lsn,
-                       f->checkpoints[i].shutdown ? "shutdown" : "online");
-    if (f->commits + f->aborts > 0)
-        add_piece(v, segno, f);
-    return WA_OK;
-}
-
-static wa_status
-scan_run(overview *v, const wa_run *run, wa_error *err)
-{
-    v->run = run;
-    wa_segno first = wa_segno_of(run->begin, v->segment_size),
-             last = wa_segno_of(run->end - 1, v->segment_size);
-    WA_TRY(wa_index_scan(v->options->repo, &run->branch, first, last, on_segment, v, err));
-    if (!run->tail)
-        return WA_OK;
-    /* The unfinished segment is in no index. */
-    WA_CLEANUP(wa_freep) void *bytes = wa_malloc(v->segment_size);
-    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    wa_wal_facts_init(facts);
-    wa_lsn end = 0;
-    wa_status status =
-        wa_tail_assemble(v->options->repo, &run->branch, last, bytes, &end, facts, err);
-    if (status == WA_NOT_FOUND) {
-        wa_error_clear(err);
-        return WA_OK;
+    wa_log_overview *o = v->out;
+    if (m->time != WA_TIME_NONE && !wa_log_is_within(v->view->options, m->time))
+        return;
+    if (o->moment_count == v->moment_capacity) {
+        v->moment_capacity = v->moment_capacity == 0 ? 64 : v->moment_capacity * 2;
+        o->moments = wa_reallocarray(o->moments, v->moment_capacity, sizeof *o->moments);
     }
-    WA_TRY(status);
-    return on_segment(v, last, facts, true, err);
-}
-
-static wa_status
-scan_all(overview *v, wa_error *err)
-{
-    char text[WA_BRANCH_TEXT], lsn[WA_LSN_TEXT];
-    for (size_t i = 0; i < v->coverage->count; i++) {
-        const wa_run *run = &v->coverage->runs[i];
-        WA_TRY(scan_run(v, run, err));
-        if (i + 1 == v->coverage->count)
-            break;
-        const wa_run *next = &v->coverage->runs[i + 1];
-        if (next->begin > run->end)
-            add_moment(v, WA_MOMENT_HOLE, WA_TIME_NONE, run->end, wa_lsn_format(next->begin, lsn));
-        if (!wa_branch_eq(&next->branch, &run->branch))
-            add_moment(v, WA_MOMENT_FORK, WA_TIME_NONE, next->begin,
-                       wa_branch_format(&next->branch, text));
-    }
-    return WA_OK;
+    o->moments[o->moment_count++] = *m;
 }
 
 static void
-note_span(overview *v, wa_time t)
+add_damage(void *arg, wa_lsn begin, wa_lsn end, const char *why)
+{
+    wa_moment m = {.kind = WA_MOMENT_DAMAGE, .time = WA_TIME_NONE, .lsn = begin, .end_lsn = end};
+    snprintf(m.text, sizeof m.text, "%s", why);
+    add_moment(arg, &m);
+}
+
+/* Forks of the lineage within what is archived, and the holes. */
+static void
+add_forks_and_holes(overview *v)
+{
+    const wa_lineage *l = v->view->lineage;
+    const wa_coverage *c = &v->view->coverage;
+    for (size_t i = 1; i < l->count && c->count > 0; i++) {
+        wa_moment m = {.kind = WA_MOMENT_FORK, .time = WA_TIME_NONE, .lsn = l->steps[i].begin};
+        wa_branch_format(&l->steps[i].branch, m.text);
+        if (m.lsn > c->runs[0].begin)
+            add_moment(v, &m);
+    }
+    for (size_t i = 1; i < c->count; i++) {
+        wa_moment m = {.kind = WA_MOMENT_HOLE,
+                       .time = WA_TIME_NONE,
+                       .lsn = c->runs[i - 1].end,
+                       .end_lsn = c->runs[i].begin};
+        if (m.end_lsn > m.lsn)
+            add_moment(v, &m);
+    }
+}
+
+static int
+compare_moments(const void *a, const void *b)
+{
+    const wa_moment *x = a, *y = b;
+    if (x->lsn != y->lsn)
+        return x->lsn < y->lsn ? -1 : 1;
+    return (x->kind > y->kind) - (x->kind < y->kind);
+}
+
+/* The pieces next to a moment in which transactions ended; both only move on. */
+typedef struct neighbours {
+    size_t at;             /* the first piece that ends behind the moment */
+    size_t before, behind; /* before: one more than its place, 0: none; behind == count: none */
+} neighbours;
+
+static void
+move_to(const wa_log_pieces *p, wa_lsn lsn, neighbours *n)
+{
+    for (; n->at < p->count && p->items[n->at].end <= lsn; n->at++) {
+        if (p->items[n->at].max_time != WA_TIME_NONE)
+            n->before = n->at + 1;
+    }
+    while (n->behind < p->count &&
+           (p->items[n->behind].start < lsn || p->items[n->behind].max_time == WA_TIME_NONE))
+        n->behind++;
+}
+
+/* Do the transactions around it show that it lies outside from..to? */
+static bool
+is_outside(const overview *v, const neighbours *n)
+{
+    const wa_log_options *o = v->view->options;
+    const wa_log_pieces *p = &v->pieces;
+    bool late = n->before > 0 && o->to != WA_TIME_NONE && p->items[n->before - 1].min_time > o->to;
+    bool early =
+        n->behind < p->count && o->from != WA_TIME_NONE && p->items[n->behind].max_time < o->from;
+    return early || late;
+}
+
+/* Sort; leave out repeated ones, and those without a time that lie outside. */
+static void
+finish_moments(overview *v)
 {
     wa_log_overview *o = v->out;
-    if (o->first == WA_TIME_NONE || t < o->first)
-        o->first = t;
-    if (o->last == WA_TIME_NONE || t > o->last)
-        o->last = t;
+    size_t kept = 0;
+    neighbours next = {0};
+    if (o->moment_count == 0)
+        return;
+    qsort(o->moments, o->moment_count, sizeof *o->moments, compare_moments);
+    for (size_t i = 0; i < o->moment_count; i++) {
+        const wa_moment *m = &o->moments[i];
+        move_to(&v->pieces, m->lsn, &next);
+        bool repeated =
+            kept > 0 && o->moments[kept - 1].kind == m->kind && o->moments[kept - 1].lsn == m->lsn;
+        if (!repeated && (m->time != WA_TIME_NONE || !is_outside(v, &next)))
+            o->moments[kept++] = *m;
+    }
+    o->moment_count = kept;
+}
+
+/* ---- intervals ---- */
+
+/* The smallest round length of which `count` reach over `span`. */
+static int64_t
+round_length(int64_t span, int64_t count)
+{
+    static const int64_t round[] = {1,         2,         5,          10,        15,        30,
+                                    60,        120,       300,        600,       900,       1800,
+                                    3600,      2 * 3600,  3 * 3600,   6 * 3600,  12 * 3600, 86400,
+                                    2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400};
+    int64_t least = span / count + 1;
+    int64_t decimal = 1;
+    for (; decimal < US; decimal *= 10) {
+        for (int64_t k = 1; k <= 5; k += k == 1 ? 1 : 3) {
+            if (k * decimal >= least)
+                return k * decimal;
+        }
+    }
+    for (size_t i = 0; i < WA_ARRAY_SIZE(round); i++) {
+        if (round[i] * US >= least)
+            return round[i] * US;
+    }
+    return (least / (30 * 86400 * US) + 1) * 30 * 86400 * US;
+}
+
+static wa_time
+floor_to(wa_time t, int64_t length)
+{
+    int64_t rest = t % length;
+    return t - (rest < 0 ? rest + length : rest);
 }
 
 static void
 choose_intervals(overview *v, size_t intervals)
 {
-    const wa_log_options *opt = v->options;
+    const wa_log_options *opt = v->view->options;
     wa_log_overview *o = v->out;
     wa_time low = WA_TIME_NONE, high = WA_TIME_NONE;
-    for (size_t i = 0; i < v->piece_count; i++) {
-        const piece *p = &v->pieces[i];
-        if ((opt->to != WA_TIME_NONE && p->min_time > opt->to) ||
-            (opt->from != WA_TIME_NONE && p->max_time < opt->from))
+    for (size_t i = 0; i < v->pieces.count; i++) {
+        const wa_log_piece *p = &v->pieces.items[i];
+        if (!wa_log_may_be_within(opt, p->min_time, p->max_time))
             continue;
         if (low == WA_TIME_NONE || p->min_time < low)
             low = p->min_time;
@@ -168,22 +181,39 @@ choose_intervals(overview *v, size_t intervals)
         low = opt->from;
     if (opt->to != WA_TIME_NONE && high > opt->to)
         high = opt->to;
-    o->begin = low;
-    o->count = intervals;
-    o->interval_us = (high - low) / (int64_t)intervals + 1;
+    /* Rounding down the beginning may take one interval more. */
+    o->interval_us = round_length(high - low, intervals > 1 ? (int64_t)intervals - 1 : 1);
+    o->begin = floor_to(low, o->interval_us);
+    if (intervals == 1) {
+        o->interval_us = high - low + 1;
+        o->begin = low;
+    }
+    o->count = (size_t)((high - o->begin) / o->interval_us) + 1;
+    WA_ASSERT(o->count <= intervals);
 }
 
 static void
-count_at(overview *v, wa_time t, uint64_t commits, uint64_t aborts)
+count_at(overview *v, wa_time t, uint64_t commits, uint64_t aborts, wa_lsn begin, wa_lsn end)
 {
     wa_log_overview *o = v->out;
-    int64_t at = (t - o->begin) / o->interval_us;
-    if (at < 0 || at >= (int64_t)o->count)
-        return;
-    o->commits[at] += commits;
-    o->aborts[at] += aborts;
     o->total_commits += commits;
     o->total_aborts += aborts;
+    if (o->first == WA_TIME_NONE || t < o->first)
+        o->first = t;
+    if (o->last == WA_TIME_NONE || t > o->last)
+        o->last = t;
+    if (t < o->begin || (t - o->begin) / o->interval_us >= (int64_t)o->count) {
+        add_damage(v, begin, end,
+                   "a transaction's time is not within what its segment's facts say");
+        return;
+    }
+    wa_log_interval *i = &o->intervals[(t - o->begin) / o->interval_us];
+    i->commits += commits;
+    i->aborts += aborts;
+    if (i->begin_lsn == 0 || begin < i->begin_lsn)
+        i->begin_lsn = begin;
+    if (end > i->end_lsn)
+        i->end_lsn = end;
 }
 
 static wa_status
@@ -193,39 +223,71 @@ count_record(void *arg, const wa_branch *branch, const wa_record *record, wa_err
     (void)err;
     overview *v = arg;
     wa_xact_end end;
-    if (wa_record_xact_end(record, &end) && is_within(v->options, end.time)) {
-        note_span(v, end.time);
-        count_at(v, end.time, end.commit, !end.commit);
-    }
+    if (wa_record_xact_end(record, &end) && wa_log_is_within(v->view->options, end.time))
+        count_at(v, end.time, end.commit, !end.commit, record->lsn, record->end);
     return WA_OK;
+}
+
+/* All its transactions are wanted and fall into one interval. */
+static bool
+is_simple(const overview *v, const wa_log_piece *p)
+{
+    const wa_log_overview *o = v->out;
+    return wa_log_is_within(v->view->options, p->min_time) &&
+           wa_log_is_within(v->view->options, p->max_time) &&
+           (p->min_time - o->begin) / o->interval_us == (p->max_time - o->begin) / o->interval_us;
+}
+
+static void
+count_simple(overview *v, const wa_log_piece *p)
+{
+    count_at(v, p->min_time, p->commits, p->aborts, p->first_record, p->last_end);
+    count_at(v, p->max_time, 0, 0, p->first_record, p->last_end);
+}
+
+static bool
+must_be_read(const overview *v, const wa_log_piece *p)
+{
+    return wa_log_may_be_within(v->view->options, p->min_time, p->max_time) && !is_simple(v, p);
 }
 
 static wa_status
 count_pieces(overview *v, wa_error *err)
 {
-    const wa_log_overview *o = v->out;
-    wa_walk walk = {.repo = v->options->repo,
-                    .coverage = v->coverage,
-                    .progress = v->options->progress,
-                    .cancel = v->options->cancel,
+    const wa_log_view *view = v->view;
+    const wa_log_piece *p = v->pieces.items;
+    wa_walk walk = {.repo = view->options->repo,
+                    .lineage = view->lineage,
+                    .coverage = &view->coverage,
+                    .progress = view->options->progress,
+                    .cancel = view->options->cancel,
                     .on_record = count_record,
+                    .on_damage = add_damage,
                     .arg = v};
-    for (size_t i = 0; i < v->piece_count; i++) {
-        const piece *p = &v->pieces[i];
-        bool whole = is_within(v->options, p->min_time) && is_within(v->options, p->max_time);
-        bool partly = (v->options->to == WA_TIME_NONE || p->min_time <= v->options->to) &&
-                      (v->options->from == WA_TIME_NONE || p->max_time >= v->options->from);
-        bool accepted_whole = p->end - p->start == v->segment_size;
-        if (whole && accepted_whole &&
-            (p->min_time - o->begin) / o->interval_us ==
-                (p->max_time - o->begin) / o->interval_us) {
-            note_span(v, p->min_time);
-            note_span(v, p->max_time);
-            count_at(v, p->min_time, p->commits, p->aborts);
-        } else if (partly) {
-            WA_TRY(wa_walk_records(&walk, p->start, p->end, err));
+    for (size_t i = 0, next = 0; i < v->pieces.count; i = next) {
+        next = i + 1;
+        if (!must_be_read(v, &p[i])) {
+            if (wa_log_may_be_within(view->options, p[i].min_time, p[i].max_time))
+                count_simple(v, &p[i]);
+            continue;
         }
+        while (next < v->pieces.count && p[next].start == p[next - 1].end &&
+               must_be_read(v, &p[next]))
+            next++;
+        WA_TRY(wa_walk_records(&walk, p[i].start, p[next - 1].end, err));
     }
+    return WA_OK;
+}
+
+static wa_status
+fill(overview *v, size_t intervals, wa_error *err)
+{
+    const wa_log_watch watch = {.on_moment = add_moment, .arg = v};
+    WA_TRY(wa_log_pieces_load(v->view, 0, UINT64_MAX, &watch, &v->pieces, err));
+    choose_intervals(v, intervals);
+    WA_TRY(count_pieces(v, err));
+    add_forks_and_holes(v);
+    finish_moments(v);
     return WA_OK;
 }
 
@@ -236,21 +298,14 @@ wa_log_overview_load(const wa_log_options *options, size_t intervals, wa_log_ove
     WA_ASSERT(intervals > 0 && intervals <= WA_LOG_INTERVALS);
     WA_CLEANUP(wa_log_overview_done)
     wa_log_overview out = {.first = WA_TIME_NONE, .last = WA_TIME_NONE};
-    WA_CLEANUP(wa_lineage_freep) wa_lineage *lineage = NULL;
-    WA_CLEANUP(wa_coverage_done) wa_coverage coverage = {0};
-    WA_TRY(wa_lineage_load(options->repo, &lineage, err));
-    WA_TRY(wa_coverage_load(options->repo, lineage, 0, &coverage, err));
-    overview v = {.options = options,
-                  .out = &out,
-                  .coverage = &coverage,
-                  .segment_size = wa_repo_cluster(options->repo)->segment_size};
-    wa_status status = scan_all(&v, err);
-    if (status == WA_OK) {
-        choose_intervals(&v, intervals);
-        status = out.count > 0 ? count_pieces(&v, err) : WA_OK;
-    }
-    wa_freep(&v.pieces);
+    WA_CLEANUP(wa_log_view_done) wa_log_view view = {0};
+    WA_TRY(wa_log_view_load(&view, options, err));
+    overview v = {.view = &view, .out = &out};
+    wa_status status = fill(&v, intervals, err);
+    wa_log_pieces_done(&v.pieces);
     WA_TRY(status);
+    if (out.first == WA_TIME_NONE) /* what might have been within was not */
+        out.count = 0;
     *ret = out;
     memset(&out, 0, sizeof out);
     return WA_OK;

@@ -106,14 +106,45 @@ take_info(cursor *c, uint16_t magic, wa_xact_end *x)
         x->xid = take_u32(c);
 }
 
+static bool
+is_xact_end(const wa_record *record)
+{
+    uint8_t op = record->info & XACT_OP;
+
+    return record->rmid == WAL_RM_XACT && (op == XACT_COMMIT || op == XACT_ABORT ||
+                                           op == XACT_COMMIT_PREPARED || op == XACT_ABORT_PREPARED);
+}
+
+size_t
+wa_record_subxacts(const wa_record *record, uint32_t *out, size_t max)
+{
+    uint32_t len = 0;
+    size_t count = 0;
+
+    if (!is_xact_end(record) || (record->info & XACT_HAS_INFO) == 0)
+        return 0;
+    const uint8_t *main_data = wa_record_main(record, &len);
+    cursor c = {.at = main_data, .left = len};
+    (void)take(&c, 8);
+    uint32_t xinfo = take_u32(&c);
+    if (xinfo & XINFO_DATABASE)
+        (void)take(&c, 8);
+    uint32_t told = xinfo & XINFO_SUBXACTS ? take_u32(&c) : 0;
+    while (count < told && count < max && !c.cut) {
+        uint32_t xid = take_u32(&c);
+        if (!c.cut)
+            out[count++] = xid;
+    }
+    return count;
+}
+
 bool
 wa_record_xact_end(const wa_record *record, wa_xact_end *ret)
 {
     uint8_t op = record->info & XACT_OP;
     uint32_t len = 0;
 
-    if (record->rmid != WAL_RM_XACT || (op != XACT_COMMIT && op != XACT_ABORT &&
-                                        op != XACT_COMMIT_PREPARED && op != XACT_ABORT_PREPARED))
+    if (!is_xact_end(record))
         return false;
     const uint8_t *main_data = wa_record_main(record, &len);
     cursor c = {.at = main_data, .left = len};

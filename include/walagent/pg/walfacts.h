@@ -72,6 +72,8 @@ typedef struct wa_xact_end {
     } dropped[32]; /* the first ones */
 } wa_xact_end;
 bool wa_record_xact_end(const wa_record *record, wa_xact_end *ret);
+/* The xids of a transaction end's subtransactions. Returns how many (at most max). */
+size_t wa_record_subxacts(const wa_record *record, uint32_t *out, size_t max);
 bool wa_record_restore_point(const wa_record *record, wa_restore_point *ret);
 bool wa_record_checkpoint(const wa_record *record,
                           wa_checkpoint_fact *ret); /* shutdown and online */
