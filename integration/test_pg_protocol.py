@@ -1,7 +1,6 @@
 """The pg layer against real servers, through tests/tools/pg-tool.
 
-Majors: WALAGENT_MAJORS ("15" unless given). Binaries: /usr/lib/postgresql/MAJOR/bin, else
-$LAB/pg/MAJOR/bin. The build tree: WALAGENT_BUILD, else build/dev.
+Majors: WALAGENT_MAJORS ("15" unless given). The build tree: WALAGENT_BUILD, else build/dev.
 """
 import filecmp
 import os
@@ -16,6 +15,8 @@ import time
 
 import pytest
 
+import lab
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("WALAGENT_BUILD", ROOT / "build" / "dev"))
 TOOL = BUILD / "tests" / "pg-tool"
@@ -24,11 +25,8 @@ AS_POSTGRES = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
 
 
 def bin_dir(major):
-    lab = pathlib.Path(os.environ.get("LAB", "/nonexistent"))
-    for candidate in (pathlib.Path(f"/usr/lib/postgresql/{major}/bin"), lab / "pg" / major / "bin"):
-        if (candidate / "postgres").exists():
-            return candidate
-    pytest.skip(f"PostgreSQL {major} is not installed")
+    """Brought in from another Debian suite if need be."""
+    return pathlib.Path(lab.postgres_bin(major))
 
 
 def free_port():
