@@ -372,7 +372,7 @@ def test_every_key_of_every_answer_is_documented(pg, agent, work_dir):
     pg.sql("DROP TABLE t")
     durable(agent, pg)
     for command in (["list"], ["status"], ["verify"], ["lineage"], ["log"],
-                    ["log", "--around", moment],
+                    ["log", "--around", moment], ["log", "--find-drop"],
                     ["restore", "-D", work_dir + "/x", "--dry-run", "--to-time", moment]):
         answers_seen[" ".join(command)] = agent.json(*command)
     for path in ("/status", "/window", "/backups"):
