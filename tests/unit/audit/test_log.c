@@ -305,6 +305,37 @@ what_a_transaction_and_its_subtransactions_touched_is_told(void **state)
     history_done(&h);
 }
 
+/* Commits so dense that one crosses every boundary, in segments that have no facts. */
+static void
+commits_that_cross_into_a_segment_are_counted(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    history h;
+    history_open(&h);
+    writer w = {.b = wal_builder_new(&(wal_builder_options){.system_identifier = SYSTEM_ID}),
+                .xid = 700};
+    uint64_t commits = 0;
+    while (wal_position(w.b) < 4 * SEGMENT) {
+        wal_add_commit(w.b, w.xid++, (wa_time)commits * 1000000);
+        commits += wal_position(w.b) <= 4 * SEGMENT;
+    }
+    assert_true(wal_position(w.b) % SEGMENT != 0);
+    h.branch[0] = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
+    h.wal = w.b;
+    for (wa_segno s = 1; s < 4; s++)
+        OK(wa_wal_put(h.repo, &h.branch[0], s, wal_bytes(w.b) + (s - 1) * SEGMENT, NULL, 1, NULL,
+                      true, &outcome, &err));
+    wa_log_options o = {.repo = h.repo, .from = 0, .to = WA_TIME_NONE};
+    wa_log_overview got = {0};
+    OK(wa_log_overview_load(&o, 24, &got, &err));
+    assert_int_equal(got.total_commits, commits);
+    assert_true(got.last == (wa_time)(commits - 1) * 1000000);
+    wa_log_overview_done(&got);
+    history_done(&h);
+}
+
 static void
 an_empty_archive_has_nothing_to_tell(void **state)
 {
@@ -335,6 +366,7 @@ main(void)
         cmocka_unit_test(around_a_time_are_the_neighbours_in_wal_order),
         cmocka_unit_test(drops_are_exactly_those_of_the_model),
         cmocka_unit_test(what_a_transaction_and_its_subtransactions_touched_is_told),
+        cmocka_unit_test(commits_that_cross_into_a_segment_are_counted),
         cmocka_unit_test(an_empty_archive_has_nothing_to_tell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
