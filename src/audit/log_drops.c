@@ -1,10 +1,13 @@
 /*
  * log_drops.c - transactions that dropped or truncated something.
  *
- * A relation's file goes with the commit that names it. A database's files go at the record that
- * says so, before its transaction commits, and no abort brings them back:
- *   rmgr 4 (Database), info & 0xF0 = 20 (13 and 14: 10); main data: 0 u32 database, ...
- * Source: PostgreSQL src/include/commands/dbcommands_xlog.h.
+ * A relation's file goes with the commit that names it. A database goes in steps before its
+ * transaction commits, and no abort brings it back: its row in pg_database is marked invalid in
+ * place (by minor releases since August 2023), the row is deleted, then its files are.
+ *   rmgr 10 (Heap), info & 0x70 = 70: in-place update; main data: 0 u16 line pointer, ...
+ *   rmgr 10 (Heap), info & 0x70 = 10: delete; main data: 0 u32 xmax, 4 u16 line pointer, ...
+ *   rmgr 4 (Database), info & 0xF0 = 20 (13 and 14: 10): files; main data: 0 u32 database, ...
+ * Source: PostgreSQL src/include/access/heapam_xlog.h, commands/dbcommands_xlog.h.
  */
 #include "log_internal.h"
 
@@ -13,19 +16,73 @@
 #include <string.h>
 
 #define RM_DATABASE 4u
-#define DROPS_IN_PROGRESS 64
+#define RM_HEAP 10u
+#define SHARED_TABLESPACE 1664u
+#define KEPT 64
+
+/* A row of a shared catalog. */
+typedef struct shared_row {
+    uint32_t rel, block;
+    uint16_t line;
+} shared_row;
+
+typedef struct mark { /* an in-place update */
+    shared_row row;
+    wa_lsn lsn;
+} mark;
+
+typedef struct removal { /* a marked row is deleted */
+    uint32_t xid;
+    wa_lsn marked;
+} removal;
 
 typedef struct database_drop {
     uint32_t xid, database;
-    wa_lsn lsn;
+    wa_lsn lsn; /* before it all is still there */
 } database_drop;
 
+/* The latest of each; a later one takes the oldest's place. Counts are of all that ever came. */
 typedef struct collector {
     const wa_log_options *options;
-    database_drop drops[DROPS_IN_PROGRESS]; /* the later one takes the oldest's place */
-    size_t drop_count;                      /* that ever were put there */
+    mark marks[KEPT];
+    removal removals[KEPT];
+    database_drop drops[KEPT];
+    size_t mark_count, removal_count, drop_count;
     wa_log_xacts out;
 } collector;
+
+/* The row that a record of the heap is about, whose line pointer is at `at` in the main data. */
+static bool
+shared_row_of(const wa_record *record, unsigned op, size_t at, shared_row *ret)
+{
+    wa_block_ref block;
+    uint32_t len = 0;
+    if (record->rmid != RM_HEAP || (record->info & 0x70u) != op ||
+        wa_record_blocks(record, &block, 1) != 1 || block.spc != SHARED_TABLESPACE)
+        return false;
+    const uint8_t *p = wa_record_main(record, &len);
+    if (len < at + 2)
+        return false;
+    *ret = (shared_row){block.rel, block.block, wa_get_u16le(p + at)};
+    return true;
+}
+
+static void
+note_mark_or_removal(collector *c, const wa_record *record)
+{
+    shared_row row;
+    if (shared_row_of(record, 0x70, 0, &row))
+        c->marks[c->mark_count++ % KEPT] = (mark){row, record->lsn};
+    if (!shared_row_of(record, 0x10, 4, &row))
+        return;
+    for (size_t i = c->mark_count; i > 0 && c->mark_count - i < KEPT; i--) {
+        const mark *m = &c->marks[(i - 1) % KEPT];
+        if (m->row.rel == row.rel && m->row.block == row.block && m->row.line == row.line) {
+            c->removals[c->removal_count++ % KEPT] = (removal){record->xid, m->lsn};
+            return;
+        }
+    }
+}
 
 static uint32_t
 dropped_database(const wa_record *record)
@@ -41,12 +98,29 @@ dropped_database(const wa_record *record)
 static const database_drop *
 find_drop(const collector *c, uint32_t xid)
 {
-    for (size_t i = c->drop_count; i > 0 && c->drop_count - i < DROPS_IN_PROGRESS; i--) {
-        const database_drop *d = &c->drops[(i - 1) % DROPS_IN_PROGRESS];
+    for (size_t i = c->drop_count; i > 0 && c->drop_count - i < KEPT; i--) {
+        const database_drop *d = &c->drops[(i - 1) % KEPT];
         if (d->xid == xid)
             return d;
     }
     return NULL;
+}
+
+static void
+note_database_drop(collector *c, const wa_record *record)
+{
+    uint32_t database = dropped_database(record);
+    if (database == 0 || find_drop(c, record->xid) != NULL) /* 13: one record a tablespace */
+        return;
+    database_drop drop = {record->xid, database, record->lsn};
+    for (size_t i = c->removal_count; i > 0 && c->removal_count - i < KEPT; i--) {
+        const removal *r = &c->removals[(i - 1) % KEPT];
+        if (r->xid == record->xid) {
+            drop.lsn = r->marked;
+            break;
+        }
+    }
+    c->drops[c->drop_count++ % KEPT] = drop;
 }
 
 static wa_status
@@ -55,10 +129,8 @@ collect(void *arg, const wa_branch *branch, const wa_record *record, wa_error *e
     (void)err;
     collector *c = arg;
     wa_xact_end end;
-    uint32_t database = dropped_database(record);
-    if (database != 0)
-        c->drops[c->drop_count++ % DROPS_IN_PROGRESS] =
-            (database_drop){record->xid, database, record->lsn};
+    note_mark_or_removal(c, record);
+    note_database_drop(c, record);
     if (!wa_record_xact_end(record, &end) || !end.commit || !wa_log_is_within(c->options, end.time))
         return WA_OK;
     const database_drop *drop = find_drop(c, end.xid);

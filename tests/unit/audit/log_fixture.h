@@ -54,6 +54,7 @@ typedef struct model_record {
     wa_checkpoint_fact checkpoint;
     uint32_t rel; /* of its block; 0: none */
     uint32_t database;
+    bool is_mark; /* of add_database_drop's row */
 } model_record;
 
 typedef struct history {
@@ -111,14 +112,35 @@ add_drop(writer *w, uint32_t xid, wa_time time, uint32_t subxact, uint32_t count
     wal_add(w->b, 1, 0x80, xid, data, 24 + 12 * count);
 }
 
+/* A heap record on a row of a shared catalog. */
+static inline void
+add_shared(writer *w, uint8_t info, uint32_t xid, uint32_t block, uint16_t line)
+{
+    uint8_t body[30] = {0};
+    wa_put_u32le(body + 4, 1664);
+    wa_put_u32le(body + 12, 1262);
+    wa_put_u32le(body + 16, block);
+    body[20] = 255;
+    body[21] = 8;
+    wa_put_u16le(body + 22 + (info == 0x70 ? 0 : 4), line);
+    wal_add_raw(w->b, 10, info, xid, body, sizeof body);
+}
+
+/* DROP DATABASE: of an old minor release, or with its row marked first. */
 static inline void
 add_database_drop(writer *w, uint32_t xid, uint32_t database)
 {
-    uint8_t data[12] = {0};
+    uint8_t data[16] = {0};
     wa_put_u32le(data, database);
     wa_put_u32le(data + 4, 1);
     wa_put_u32le(data + 8, 1663);
-    wal_add(w->b, 4, 0x20, xid, data, sizeof data);
+    if (database % 2 == 0) {
+        add_shared(w, 0x70, 0, 7, 3); /* its frozen xid, long ago */
+        add_shared(w, 0x70, 0, 7, 3);
+        add_shared(w, 0x70, 0, 7, 4); /* another's */
+    }
+    add_shared(w, 0x10, xid, 7, database % 2 == 0 ? 3 : (uint16_t)database);
+    wal_add(w->b, 4, 0x20, xid, data, 12);
 }
 
 static inline wa_time
@@ -236,6 +258,7 @@ model_record_of(void *arg, const wa_record *record, wa_error *err)
     wa_block_ref block;
     if (wa_record_blocks(record, &block, 1) == 1)
         m->rel = block.rel;
+    m->is_mark = record->rmid == 10 && record->info == 0x70 && record->body[22] == 3;
     if (record->rmid == 4)
         m->database = wa_get_u32le(record->body + 2);
     return WA_OK;
