@@ -256,9 +256,14 @@ def test_without_the_index_the_answers_are_the_same(make_pg, make_walagent, file
     pg.stop()
     index = indexed()
 
+    whole = wa.json("log")
+    low, high = rfc(whole["first"]), rfc(whole["last"])
+    middle = (low + (high - low) / 2).isoformat()
+
     def ask():
-        return (wa.json("log"), wa.json("log", "--around", "-1s"), wa.json("lineage"),
-                wa.json("list"), wa.run("log", "--find-drop").stdout)
+        return (wa.json("log"), wa.json("log", "--from", middle), wa.json("lineage"),
+                wa.json("log", "--around", middle), wa.json("list"),
+                wa.run("log", "--find-drop").stdout)
     before = ask()
     for i, path in enumerate(index):
         if how == "missing" or (how == "half of each" and i % 2 == 0):

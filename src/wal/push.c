@@ -5,6 +5,7 @@
 
 #include "walagent/base/file.h"
 #include "walagent/repo/event.h"
+#include "walagent/repo/index.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,16 @@ find_branch(const wa_push_job *job, wa_branch_answer *ret, wa_error *err)
     return status;
 }
 
+/* The index is a cache: what fails now is made up for 16 segments later. */
+static void
+update_index(const wa_push_job *job, const wa_branch *branch)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    if ((job->segno + 1) % WA_INDEX_FANOUT == 0 &&
+        wa_index_update(job->repo, branch, job->segno, &ignored) != WA_OK)
+        wa_error_clear(&ignored);
+}
+
 static wa_status
 store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
 {
@@ -64,6 +75,7 @@ store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa
     ret->checked = parsed && !job->damaged;
     WA_TRY(wa_wal_put(job->repo, branch, job->segno, job->data, o->pool, 0,
                       parsed ? job->facts : NULL, ret->checked, &ret->outcome, err));
+    update_index(job, branch);
     if (job->damaged)
         report_damage(job, branch, ret);
     else if (!parsed)

@@ -5,6 +5,7 @@
 #include "shipper_internal.h"
 
 #include "walagent/base/crash.h"
+#include "walagent/repo/index.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,16 @@ segment_done(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, bool 
     wa_segment_job_free(job);
 }
 
+/* The index is a cache: what fails now is made up for 16 segments later. */
+static void
+update_index(wa_streamer *s, const wa_branch *branch, wa_segno segno)
+{
+    wa_error err = WA_ERROR_INIT;
+    if ((segno + 1) % WA_INDEX_FANOUT == 0 &&
+        wa_index_update(s->repo, branch, segno, &err) != WA_OK)
+        wa_streamer_note_error(s, &err);
+}
+
 /* One segment, tried until it is archived. A writer's bytes are gone after a failure: then the
  * session begins again from the durable position. */
 static void
@@ -155,7 +166,9 @@ ship_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint3
         bool fenced = false;
         wa_status status = put_segment(s, job, branch, epoch, &fenced, &err);
         if (status == WA_OK) {
+            wa_segno segno = job->segno;
             segment_done(s, job, branch, !direct);
+            update_index(s, branch, segno);
             return;
         }
         if (status == WA_CONFLICT || status == WA_CORRUPT) {
