@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define CAS_TRIES 5
+#define FENCE_TRIES 10
 
 static const char *
 standing(const wa_lineage *l, const wa_branch *b)
@@ -38,27 +39,58 @@ branch_end(wa_repo *repo, const wa_branch *branch, wa_lsn *ret, wa_error *err)
     WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
     if (count > 0) {
         status = wa_tail_end(repo, branch, segments[count - 1], &tail, NULL, err);
-        if (status != WA_OK && status != WA_NOT_FOUND)
+        if (status != WA_OK && status != WA_NOT_FOUND && status != WA_CORRUPT)
             return status;
-        wa_error_clear(err);
+        wa_error_clear(err); /* a chain without its first chunk covers nothing */
     }
     *ret = tail > end ? tail : end;
     return WA_OK;
 }
 
-static json_t *
-branch_json(const wa_lineage *l, const wa_branch *b, wa_lsn end)
+/* Where a branch leaves its parent: as accepted, else as its history says. A history that is
+ * damaged says nothing. */
+static wa_status
+branch_begin(wa_repo *repo, const wa_lineage *l, const wa_branch *b, wa_lsn *ret,
+             wa_tli *ret_parent, wa_error *err)
+{
+    WA_CLEANUP(wa_history_freep) wa_history *history = NULL;
+    *ret = 0;
+    *ret_parent = 0;
+    wa_status status = wa_history_load(repo, b, &history, err);
+    if (status == WA_OK) {
+        *ret = wa_history_begin(history);
+        *ret_parent = wa_history_parent(history);
+    } else if (status != WA_CORRUPT && status != WA_NOT_FOUND) {
+        return status;
+    }
+    wa_error_clear(err);
+    for (size_t i = 0; i < l->count; i++) {
+        if (wa_branch_eq(&l->steps[i].branch, b) && l->steps[i].begin != 0)
+            *ret = l->steps[i].begin;
+    }
+    return WA_OK;
+}
+
+static wa_status
+branch_json(wa_repo *repo, const wa_lineage *l, const wa_branch *b, json_t **ret, wa_error *err)
 {
     char text[WA_BRANCH_TEXT], lsn[WA_LSN_TEXT];
+    wa_lsn begin = 0, end = 0;
+    wa_tli parent = 0;
+    WA_TRY(branch_begin(repo, l, b, &begin, &parent, err));
+    WA_TRY(branch_end(repo, b, &end, err));
     json_t *one = json_object();
+    const wa_lineage_step *head = wa_lineage_head(l);
     wa_json_set_string(one, "branch", wa_branch_format(b, text));
     wa_json_set_i64(one, "timeline", b->tli);
     wa_json_set_string(one, "standing", standing(l, b));
+    wa_json_set_bool(one, "head", head != NULL && wa_branch_eq(&head->branch, b));
+    if (parent != 0)
+        wa_json_set_i64(one, "parent_timeline", parent);
+    wa_json_set_string(one, "begin_lsn", begin == 0 ? NULL : wa_lsn_format(begin, lsn));
     wa_json_set_string(one, "end_lsn", end == 0 ? NULL : wa_lsn_format(end, lsn));
-    for (size_t i = 0; i < l->count; i++)
-        if (wa_branch_eq(&l->steps[i].branch, b))
-            wa_json_set_string(one, "begin_lsn", wa_lsn_format(l->steps[i].begin, lsn));
-    return one;
+    *ret = one;
+    return WA_OK;
 }
 
 static void
@@ -86,13 +118,14 @@ show(wa_context *ctx, wa_repo *repo, wa_error *err)
     for (size_t i = 0; i < WA_ARRAY_SIZE(head); i++)
         wa_table_cell(t, head[i]);
     for (size_t i = 0; i < count; i++) {
-        wa_lsn end = 0;
-        WA_TRY(branch_end(repo, &branches[i], &end, err));
-        json_t *one = branch_json(l, &branches[i], end);
+        json_t *one = NULL;
+        WA_TRY(branch_json(repo, l, &branches[i], &one, err));
         wa_table_cell(t, wa_json_string_or(one, "branch", ""));
         wa_table_cell(t, wa_json_string_or(one, "begin_lsn", "-"));
         wa_table_cell(t, wa_json_string_or(one, "end_lsn", "-"));
-        wa_table_cell(t, wa_json_string_or(one, "standing", ""));
+        wa_table_cell(t, json_is_true(json_object_get(one, "head"))
+                             ? "accepted, head"
+                             : wa_json_string_or(one, "standing", ""));
         json_array_append_new(list, one);
     }
     if (!ctx->json) {
@@ -136,7 +169,9 @@ adopt(wa_repo *repo, const wa_lineage *now, const wa_branch *branch, wa_lineage 
         if (!wa_branch_eq(&next->rejected[i], branch))
             next->rejected[kept++] = next->rejected[i];
     next->rejected_count = kept;
-    next->epoch++; /* a writer of the head before is fenced by it */
+    /* Whoever streams the new head becomes its writer, in an epoch of his own. */
+    next->epoch++;
+    next->writer[0] = '\0';
     *ret_next = WA_TAKE(next);
     return WA_OK;
 }
@@ -182,36 +217,81 @@ find_branch(wa_repo *repo, const char *text, wa_branch *ret, wa_error *err)
     return wa_error_hint(err, "\"walagent lineage\" lists the branches.");
 }
 
+/* The writer of the head before must not acknowledge anything more: an empty chunk at the end of
+ * its chain. It may extend the chain meanwhile. */
+static wa_status
+fence(wa_repo *repo, const wa_lineage *before, wa_error *err)
+{
+    const wa_lineage_step *head = wa_lineage_head(before);
+    if (before->number == 0 || head == NULL || before->writer[0] == '\0')
+        return WA_OK;
+    for (int i = 0; i < FENCE_TRIES; i++) {
+        wa_lsn end = 0;
+        WA_TRY(branch_end(repo, &head->branch, &end, err));
+        if (end == 0)
+            return WA_OK;
+        wa_status status = wa_tail_put_seal(repo, &head->branch, before->epoch, end, err);
+        if (status != WA_EXISTS)
+            return status;
+        wa_error_clear(err);
+        wa_lsn now = 0;
+        WA_TRY(branch_end(repo, &head->branch, &now, err));
+        if (now == end) /* nothing lies behind the end, so what begins there is a seal */
+            return WA_OK;
+    }
+    return wa_error_set(err, WA_UNAVAILABLE, "its writer is faster than the seal");
+}
+
+static void
+record(wa_repo *repo, const wa_lineage *before, const wa_lineage *next, const char *verb,
+       bool adopts)
+{
+    wa_error lost = WA_ERROR_INIT;
+    if (adopts && fence(repo, before, &lost) != WA_OK)
+        wa_log_error(WA_LOG_WARNING, &lost,
+                     "the writer of the branch that was the head could not be fenced");
+    wa_error_clear(&lost);
+    if (wa_event_put(repo, verb, next->reason, NULL, &lost) != WA_OK)
+        wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
+}
+
+/* One try. EXISTS: somebody else changed it meanwhile. */
+static wa_status
+change_once(wa_context *ctx, wa_repo *repo, const char *verb, const wa_branch *branch, change_fn fn,
+            wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *now = NULL;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *next = NULL;
+    bool silent = ctx->quiet || ctx->json;
+    WA_TRY(wa_lineage_load(repo, &now, err));
+    WA_TRY(fn(repo, now, branch, &next, err));
+    if (next == NULL) {
+        if (!silent)
+            printf("branch %s is %s already\n", ctx->operands[1], standing(now, branch));
+        return WA_OK;
+    }
+    snprintf(next->reason, sizeof next->reason, "%s %s", verb, ctx->operands[1]);
+    next->since = wa_time_now();
+    WA_TRY(wa_lineage_store(repo, next, err));
+    record(repo, now, next, verb, fn == adopt);
+    if (!silent)
+        printf("branch %s %s; lineage %llu\n", ctx->operands[1], verb,
+               (unsigned long long)next->number);
+    return WA_OK;
+}
+
 static wa_status
 change(wa_context *ctx, wa_repo *repo, const char *verb, change_fn fn, wa_error *err)
 {
     wa_branch branch;
     WA_TRY(find_branch(repo, ctx->operands[1], &branch, err));
     for (int i = 0; i < CAS_TRIES; i++) {
-        WA_CLEANUP(wa_lineage_freep) wa_lineage *now = NULL;
-        WA_CLEANUP(wa_lineage_freep) wa_lineage *next = NULL;
-        WA_TRY(wa_lineage_load(repo, &now, err));
-        WA_TRY(fn(repo, now, &branch, &next, err));
-        if (next == NULL) {
-            if (!ctx->quiet)
-                printf("branch %s is %s already\n", ctx->operands[1], standing(now, &branch));
-            return WA_OK;
-        }
-        snprintf(next->reason, sizeof next->reason, "%s %s", verb, ctx->operands[1]);
-        next->since = wa_time_now();
-        wa_status status = wa_lineage_store(repo, next, err);
-        if (status == WA_EXISTS) { /* somebody else changed it meanwhile: look again */
-            wa_error_clear(err);
-            continue;
-        }
-        WA_TRY(status);
-        wa_error lost = WA_ERROR_INIT;
-        if (wa_event_put(repo, verb, next->reason, NULL, &lost) != WA_OK)
-            wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
-        if (!ctx->quiet)
-            printf("branch %s %s; lineage %llu\n", ctx->operands[1], verb,
-                   (unsigned long long)next->number);
-        return WA_OK;
+        wa_status status = change_once(ctx, repo, verb, &branch, fn, err);
+        if (status == WA_OK)
+            return ctx->json ? show(ctx, repo, err) : WA_OK;
+        if (status != WA_EXISTS)
+            return status;
+        wa_error_clear(err);
     }
     return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
                         CAS_TRIES);
@@ -257,8 +337,10 @@ const wa_command wa_command_lineage = {
         "branch. The lineage says which branch is accepted: restores to \"latest\", archive-get "
         "and backups follow "
         "it. The agent that streams from the cluster's primary adopts its timeline by itself.\n\n"
-        "show lists the branches with their standing. adopt makes a branch the head; the writer of "
-        "the head before is fenced. reject says that a branch is not to be asked about again. "
+        "show lists the branches with their standing. adopt makes a branch the head, the branches "
+        "that it descends from accepted up to their forks, and fences the agent that wrote the "
+        "head before. Without an agent nobody adopts by himself: archive_command never does. "
+        "reject says that a branch is not to be asked about again. "
         "Nothing is ever removed.",
     .exit_codes = "  0   done\n  1   no such branch\n  2   wrong usage",
     .example = "  walagent lineage\n  walagent lineage adopt 00000002-1a2b3c4d",
