@@ -140,9 +140,10 @@ refuse(const wa_repo *repo, const wa_cluster *there, const wa_cluster *here, boo
     if (accept_new)
         return wa_error_hint(err, "The segment size of one system identifier can't change within "
                                   "an archive; give it another [cluster] name.");
-    return wa_error_hint(err, "After pg_upgrade, or to accept this server as the cluster from now "
-                              "on, run \"walagent init --accept-new-cluster\"; else correct [cluster] name "
-                              "or conninfo.");
+    return wa_error_hint(
+        err, "After pg_upgrade, or to accept this server as the cluster from now "
+             "on, run \"walagent init --accept-new-cluster\"; else correct [cluster] name "
+             "or conninfo.");
 }
 
 static wa_status
