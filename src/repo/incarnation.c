@@ -118,6 +118,26 @@ wa_repo_load(wa_repo *repo, wa_error *err)
     return WA_OK;
 }
 
+static char *
+incarnation_key(const wa_repo *repo, const wa_cluster *c)
+{
+    return wa_format("%s/incarnation/%08llX.json", wa_repo_cluster_name(repo),
+                     (unsigned long long)c->incarnation);
+}
+
+wa_status
+wa_repo_still_there(wa_repo *repo, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *key = incarnation_key(repo, wa_repo_cluster(repo));
+    bool there = false;
+    WA_TRY(wa_object_exists(repo, key, &there, err));
+    if (there)
+        return WA_OK;
+    wa_error_set(err, WA_UNAVAILABLE, "%s has no entry for cluster \"%s\" any more",
+                 wa_repo_name(repo), wa_repo_cluster_name(repo));
+    return wa_error_hint(err, "Is its file system still mounted, and is it the right bucket?");
+}
+
 static bool
 same_identity(const wa_cluster *a, const wa_cluster *b)
 {
@@ -149,9 +169,7 @@ refuse(const wa_repo *repo, const wa_cluster *there, const wa_cluster *here, boo
 static wa_status
 create_incarnation(wa_repo *repo, const wa_cluster *c, wa_error *err)
 {
-    WA_CLEANUP(wa_freep)
-    char *key = wa_format("%s/incarnation/%08llX.json", wa_repo_cluster_name(repo),
-                          (unsigned long long)c->incarnation);
+    WA_CLEANUP(wa_freep) char *key = incarnation_key(repo, c);
     WA_CLEANUP(wa_json_freep) json_t *json = cluster_to_json(repo, c);
     return wa_object_put_json(repo, key, "incarnation", json, err);
 }

@@ -26,7 +26,7 @@ history_raw(const wa_get_options *options, wa_tli tli, wa_buf *ret, wa_error *er
     WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
     WA_CLEANUP(wa_strv_done) wa_strv pending = {0};
     size_t count = 0;
-    WA_TRY(wa_lineage_load(options->repo, &accepted, err));
+    WA_TRY(wa_get_accepted(options, &accepted, err));
     const wa_branch *branch = wa_lineage_branch_of_tli(accepted, tli);
     if (branch != NULL)
         return wa_history_get(options->repo, branch, ret, err);
@@ -46,8 +46,12 @@ history_for_server(const wa_get_options *options, wa_get_mode mode, wa_tli tli, 
     WA_CLEANUP(wa_get_chain_done) wa_get_chain chain = {0};
     WA_TRY(wa_get_chain_load(options, mode, &chain, err));
     const wa_branch *branch = wa_lineage_branch_of_tli(chain.steps, tli);
-    if (branch != NULL)
-        return wa_history_get(options->repo, branch, ret, err);
+    if (branch != NULL) {
+        wa_status status = wa_history_get(options->repo, branch, ret, err);
+        if (status == WA_NOT_FOUND) /* accepted, so there was one: lost, not absent */
+            status = err->status = WA_CORRUPT;
+        return status;
+    }
     snprintf(result->note, sizeof result->note, "timeline %u is not in the accepted lineage", tli);
     return wa_error_set(err, WA_NOT_FOUND, "no history");
 }
@@ -66,6 +70,16 @@ get_history(const wa_get_options *options, wa_get_mode mode, const char *name, c
         return no_history(name, err);
     WA_TRY(status);
     return wa_get_write(target, text.data, text.len, text.len, mode == WA_GET_RAW, err);
+}
+
+/* NOT_FOUND stays only where the repository is there without the file. */
+static wa_status
+confirm_absent(const wa_get_options *options, wa_error *err)
+{
+    wa_error gone = WA_ERROR_INIT;
+    if (wa_repo_still_there(options->repo, &gone) != WA_OK)
+        *err = gone;
+    return err->status;
 }
 
 wa_status
@@ -92,7 +106,7 @@ wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, c
         return wa_error_set(err, WA_INVALID, "\"%s\" is no name of a WAL file", name);
     }
     *ret = result;
-    return status;
+    return status == WA_NOT_FOUND ? confirm_absent(options, err) : status;
 }
 
 static bool

@@ -105,6 +105,19 @@ follow_on(wa_get_chain *pinned, const wa_lineage *accepted)
 }
 
 wa_status
+wa_get_accepted(const wa_get_options *options, wa_lineage **ret, wa_error *err)
+{
+    wa_error gone = WA_ERROR_INIT;
+    if (wa_lineage_load(options->repo, ret, err) != WA_NOT_FOUND)
+        return err->status;
+    if (wa_repo_still_there(options->repo, &gone) != WA_OK)
+        *err = gone;
+    else
+        err->status = WA_CORRUPT;
+    return err->status;
+}
+
+wa_status
 wa_get_chain_load(const wa_get_options *options, wa_get_mode mode, wa_get_chain *ret, wa_error *err)
 {
     WA_CLEANUP(wa_get_chain_done) wa_get_chain pinned = {0};
@@ -119,7 +132,7 @@ wa_get_chain_load(const wa_get_options *options, wa_get_mode mode, wa_get_chain 
         return WA_OK;
     }
     WA_CLEANUP(wa_lineage_freep) wa_lineage *accepted = NULL;
-    WA_TRY(wa_lineage_load(options->repo, &accepted, err));
+    WA_TRY(wa_get_accepted(options, &accepted, err));
     if (status == WA_OK) {
         follow_on(&pinned, accepted);
         *ret = pinned;

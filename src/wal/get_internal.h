@@ -16,7 +16,11 @@ typedef struct wa_get_chain {
 } wa_get_chain;
 void wa_get_chain_done(wa_get_chain *c);
 
-/* get_chain.c: the accepted lineage, or the chain that a restore wrote into the data directory,
+/* get_chain.c: the accepted lineage. Never NOT_FOUND: one that was there and is gone is no answer
+ * about a file. */
+wa_status wa_get_accepted(const wa_get_options *options, wa_lineage **ret,
+                          wa_error *err) WA_MUST_CHECK;
+/* The accepted lineage, or the chain that a restore wrote into the data directory,
  * followed on along the accepted lineage unless that restore had a target of its own. */
 wa_status wa_get_chain_load(const wa_get_options *options, wa_get_mode mode, wa_get_chain *ret,
                             wa_error *err) WA_MUST_CHECK;

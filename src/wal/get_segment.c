@@ -283,7 +283,7 @@ load_raw(get_job *job, wa_error *err)
     WA_CLEANUP(wa_lineage_freep) wa_lineage *accepted = NULL;
     WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
     size_t count = 0;
-    WA_TRY(wa_lineage_load(job->repo, &accepted, err));
+    WA_TRY(wa_get_accepted(job->options, &accepted, err));
     const wa_branch *first = wa_lineage_branch_of_tli(accepted, job->tli);
     if (first != NULL) {
         wa_status status = load_bytes(job, first, err);

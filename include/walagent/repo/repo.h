@@ -52,6 +52,9 @@ void wa_repo_free(wa_repo *repo);
 WA_DEFINE_CLEANUP(wa_repo, wa_repo_free)
 wa_status wa_repo_load(wa_repo *repo, wa_error *err) WA_MUST_CHECK;
 bool wa_repo_loaded(const wa_repo *repo);
+/* Before "not there" is said of an object: is the repository itself there still? A directory whose
+ * file system was unmounted and an emptied bucket hold nothing either: UNAVAILABLE. One request. */
+wa_status wa_repo_still_there(wa_repo *repo, wa_error *err) WA_MUST_CHECK;
 /*
  * Create or check the entry. The same identity: OK, *ret_created false. Another system identifier,
  * major or segment size: CONFLICT that names both, unless accept_new (then the next incarnation).

@@ -35,6 +35,14 @@ get(fixture *f, wa_get_mode mode, const char *name, uint8_t *out, wa_error *err)
     return WA_OK;
 }
 
+static wa_status
+get_history(fixture *f, const char *name, wa_error *err)
+{
+    wa_get_result result = {0};
+    WA_CLEANUP(wa_freep) char *target = wa_path_join(f->wal_dir, "RECOVERYHISTORY");
+    return wa_get_file(&f->get, WA_GET_STANDBY, name, target, &result, err);
+}
+
 static void
 put_whole(fixture *f, const wa_branch *branch, wa_segno segno, const void *data)
 {
@@ -85,6 +93,61 @@ a_failing_store_is_never_a_missing_file(void **state)
         }
     }
     wal_builder_free(b);
+}
+
+static wa_status
+collect(void *arg, const wa_object *object, wa_error *err)
+{
+    (void)err;
+    wa_strv_add(arg, object->key);
+    return WA_OK;
+}
+
+static void
+remove_below(fixture *f, const char *prefix)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_list_options options = {.prefix = prefix};
+    OK(wa_store_list(f->store, &options, collect, &keys, &err));
+    assert_true(keys.count > 0);
+    OK(wa_store_delete(f->store, &keys, &err));
+}
+
+/* An agent that has loaded the repository, whose file system is then unmounted. */
+static void
+an_emptied_repository_is_never_a_missing_file(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wal_builder *b = full_segment(700);
+    put_whole(f, &f->first, 3, wal_bytes(b));
+    remove_below(f, "");
+    for (wa_get_mode mode = WA_GET_RAW; mode <= WA_GET_RECOVERY; mode++) {
+        FAILS(get(f, mode, SEG3, NULL, &err), WA_UNAVAILABLE);
+        FAILS(get(f, mode, "00000002.history", NULL, &err), WA_UNAVAILABLE);
+    }
+    wal_builder_free(b);
+}
+
+static void
+a_lost_lineage_or_history_is_never_a_missing_file(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
+    wa_branch second = wa_branch_of(SYSTEM, 2, HISTORY, strlen(HISTORY), NULL, 0);
+    wa_lineage_append(l, &f->first, 0);
+    wa_lineage_append(l, &second, FORK);
+    OK(wa_history_put(f->repo, &second, HISTORY, strlen(HISTORY), &err));
+    OK(wa_lineage_store(f->repo, l, &err));
+    OK(get_history(f, "00000002.history", &err));
+    WA_CLEANUP(wa_freep) char *timelines = wa_repo_key(f->repo, "timeline/");
+    remove_below(f, timelines);
+    FAILS(get_history(f, "00000002.history", &err), WA_CORRUPT);
+    WA_CLEANUP(wa_freep) char *lineages = wa_repo_key(f->repo, "lineage/");
+    remove_below(f, lineages);
+    FAILS(get(f, WA_GET_STANDBY, SEG3, NULL, &err), WA_CORRUPT);
 }
 
 static void
@@ -322,6 +385,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_whole_segment_is_served_in_every_mode),
         TEST(a_failing_store_is_never_a_missing_file),
+        TEST(an_emptied_repository_is_never_a_missing_file),
+        TEST(a_lost_lineage_or_history_is_never_a_missing_file),
         TEST(a_tail_is_served_only_when_it_holds_more_than_the_local_file),
         TEST(other_local_bytes_are_an_alarm_and_no_file),
         TEST(less_than_was_served_before_is_a_failure),
