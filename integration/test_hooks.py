@@ -289,6 +289,10 @@ def test_exit_codes_tell_a_missing_file_from_a_failed_look_up(archiving, work_di
     walagent.run("archive-get", "--nonsense", absent, xlog, check=254, cwd=data)
     get(walagent, absent, "pg_wal/elsewhere", data, check=2)
     lab.write_file(walagent.config_path, text)
+    # a restore_command with its %f and %p exchanged, or without one of them
+    get(walagent, xlog, absent, data, check=254)
+    walagent.run("archive-get", absent, check=254, cwd=data)
+    walagent.run("archive-get", check=254, cwd=data)
     alone = lab.make_dir(work_dir + "/alone")
     shutil.copy(os.path.join(walagent.program, "walagent"), alone)
     for mode, code in (("recovery", 254), ("standby", 4)):

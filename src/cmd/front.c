@@ -217,13 +217,28 @@ failed_lately(const front *f)
     return true;
 }
 
+/* Operands in the wrong order still tell who asks. Without %p nothing does: then a server that is
+ * in point-in-time recovery here must be taken for the one, or a usage error would open it. */
+static wa_get_mode
+mode_of(const front *f)
+{
+    const char *dir = f->data_dir[0] == '\0' ? "." : f->data_dir;
+    for (size_t i = 0; i < f->operand_count; i++) {
+        wa_get_mode mode = wa_get_mode_of(dir, f->operands[i]);
+        if (mode != WA_GET_RAW)
+            return mode;
+    }
+    WA_CLEANUP(wa_freep) char *signal = wa_path_join(dir, "recovery.signal");
+    bool wrong = !f->plain || f->operand_count != WA_ARRAY_SIZE(f->operands);
+    return wrong && wa_path_exists(signal) ? wa_get_mode_of(dir, "RECOVERYXLOG") : WA_GET_RAW;
+}
+
 static int
 archive_get(front *f)
 {
-    const char *target = f->operand_count > 0 ? f->operands[f->operand_count - 1] : "";
     if (getcwd(f->data_dir, sizeof f->data_dir) == NULL)
         f->data_dir[0] = '\0';
-    f->mode = wa_get_mode_of(f->data_dir[0] == '\0' ? "." : f->data_dir, target);
+    f->mode = mode_of(f);
     if (!f->plain || f->operand_count != 2 || f->data_dir[0] == '\0')
         return get_by_main(f);
     if (f->mode != WA_GET_RAW && take_prefetched(f))
@@ -237,7 +252,11 @@ archive_get(front *f)
         return get_by_main(f);
     bool answered = false;
     wa_status status = get_by_agent(f, socket_path, config, &answered, &err);
-    if (status != WA_OK && (!answered || status == WA_DENIED || status == WA_IO))
+    /* An agent that has not reached the archive yet, is busy, or ends: the full program keeps
+     * trying for as long as point-in-time recovery may wait. */
+    bool give_up = f->mode != WA_GET_RECOVERY || status != WA_UNAVAILABLE;
+    if (status != WA_OK &&
+        (!answered || status == WA_DENIED || status == WA_IO || status == WA_CANCELLED || !give_up))
         return get_by_main(f); /* no agent, or one that may not write here */
     return end_of_get(f, &err, status);
 }
@@ -276,7 +295,7 @@ archive_push(const front *f)
 int
 main(int argc, char **argv)
 {
-    if (argc > 2 && strcmp(argv[1], "archive-get") == 0) {
+    if (argc >= 2 && strcmp(argv[1], "archive-get") == 0) {
         front f = parse(argv);
         return archive_get(&f);
     }
