@@ -106,9 +106,15 @@ wa_reconcile_prefix(wa_streamer *s, const wa_branch *from, const wa_branch *into
     WA_CLEANUP(wa_freep) uint8_t *bytes = wa_calloc(1, size);
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
     wa_status status = wa_tail_assemble(s->repo, from, segno, bytes, &end, facts, err);
-    if (status == WA_NOT_FOUND) {
+    /* The whole may have come after the chunks, which stay for a while: then it holds more. */
+    if (status == WA_NOT_FOUND || (status == WA_OK && end < upto)) {
+        wa_lsn tail_end = end;
         end = (segno + 1) * size;
         status = wa_wal_get(s->repo, from, segno, s->pool, bytes, facts, NULL, err);
+        if (status == WA_NOT_FOUND && tail_end != 0) {
+            status = WA_OK;
+            end = tail_end;
+        }
     }
     WA_TRY(status);
     if (end < upto) {

@@ -15,6 +15,7 @@ typedef struct session {
     wa_pg_system sys;
     wa_history *history; /* of the server's timeline */
     wa_lsn slot_restart;
+    bool in_recovery;
 } session;
 
 static void
@@ -26,7 +27,7 @@ session_done(session *x)
 }
 
 static wa_status
-try_host(wa_streamer *s, const char *conninfo, session *ret, bool *ret_in_recovery, wa_error *err)
+try_host(wa_streamer *s, const char *conninfo, session *ret, wa_error *err)
 {
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
     wa_pg_connect_options options = {.conninfo = conninfo,
@@ -44,7 +45,7 @@ try_host(wa_streamer *s, const char *conninfo, session *ret, bool *ret_in_recove
     ret->conn = WA_TAKE(conn);
     ret->conninfo = wa_strdup(conninfo);
     ret->sys = sys;
-    *ret_in_recovery = in_recovery;
+    ret->in_recovery = in_recovery;
     return WA_OK;
 }
 
@@ -68,11 +69,10 @@ find_primary(wa_streamer *s, session *ret, wa_error *err)
     WA_TRY(wa_pg_split_hosts(s->options.conninfo, &hosts, err));
     for (size_t i = 0; i < hosts.count; i++) {
         WA_CLEANUP(session_done) session x = {0};
-        bool in_recovery = false;
         WA_TRY(wa_cancel_check(s->cancel, err));
-        if (try_host(s, hosts.items[i], &x, &in_recovery, &failure) != WA_OK)
+        if (try_host(s, hosts.items[i], &x, &failure) != WA_OK)
             continue;
-        if (in_recovery && hosts.count > 1)
+        if (x.in_recovery && hosts.count > 1)
             continue;
         primaries++;
         if (is_better(s, &x, ret)) {
@@ -259,6 +259,12 @@ receive_timeline(wa_streamer *s, session *x, wa_receiver *rx, wa_error *err)
     rx->flush_floor = end == 0 ? x->slot_restart : 0;
     if (end == 0 && x->sys.flush < rx->prove_until) {
         char is[WA_LSN_TEXT], due[WA_LSN_TEXT];
+        /* One that is being restored comes to it, or leaves for another timeline. */
+        if (x->in_recovery)
+            return wa_error_set(err, WA_UNAVAILABLE,
+                                "server %s is in recovery at %s and has not reached %s yet",
+                                wa_pg_host(x->conn), wa_lsn_format(x->sys.flush, is),
+                                wa_lsn_format(rx->prove_until, due));
         return wa_error_set(err, WA_INVALID,
                             "server %s ends at %s, behind %s that was acknowledged to it",
                             wa_pg_host(x->conn), wa_lsn_format(x->sys.flush, is),
