@@ -341,11 +341,16 @@ wa_fs_lock_facts(const wa_fs *fs, const char *key, int *ret_fd, wa_error *err)
     }
 }
 
-/* EXISTS, once what exists is durable. */
+/* EXISTS, once what exists is durable; OK when it is gone again. */
 static wa_status
 refuse(const wa_fs *fs, const char *key, const char *path, wa_error *err)
 {
-    WA_TRY(wa_fsync_parent(path, err));
+    wa_status status = wa_fsync_parent(path, err);
+    if (status == WA_NOT_FOUND) { /* a deleter took object and directory away: not taken any more */
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
     return wa_error_set(err, WA_EXISTS, "object \"%s\" already exists in \"%s\"", key, fs->url);
 }
 
@@ -438,7 +443,11 @@ publish(const wa_fs *fs, const char *key, staged *data, staged *meta, wa_put_mod
     drop_temporary_name(meta);
     drop_temporary_name(data);
     WA_CRASH_POINT("store-file-before-directory-sync");
-    return wa_fsync_parent(path, err);
+    wa_status status = wa_fsync_parent(path, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err); /* put, and deleted with its directory by somebody else since */
+    return WA_OK;
 }
 
 static wa_status

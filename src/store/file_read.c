@@ -152,8 +152,16 @@ settle_directory(const wa_fs *fs, const char *first, wa_error *err)
     size_t root_len = strlen(fs->root);
     while (strlen(dir) > root_len && (rmdir(dir) == 0 || errno == ENOENT))
         *strrchr(dir, '/') = '\0';
-    wa_status status = wa_fsync_dir(dir, err);
-    return status == WA_NOT_FOUND ? wa_fs_check_root(fs, err) : status;
+    /* A directory that another deleter took away meanwhile: its removal is in the one above. */
+    for (;;) {
+        wa_status status = wa_fsync_dir(dir, err);
+        if (status != WA_NOT_FOUND)
+            return status;
+        wa_error_clear(err);
+        if (strlen(dir) <= root_len)
+            return wa_fs_check_root(fs, err);
+        *strrchr(dir, '/') = '\0';
+    }
 }
 
 wa_status

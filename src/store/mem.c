@@ -194,7 +194,8 @@ next_object(mem_store *s, const wa_list_options *options, const char *last, char
 {
     WA_LOCK(&s->mutex);
     size_t prefix_len = strlen(options->prefix), last_len = last ? strlen(last) : 0;
-    bool last_is_prefix = last_len > 0 && last[last_len - 1] == '/';
+    /* A prefix that was listed is longer than the one listed under. */
+    bool last_is_prefix = last_len > prefix_len && last[last_len - 1] == '/';
     size_t at =
         lower_bound(s, last != NULL && strcmp(last, options->prefix) > 0 ? last : options->prefix);
     for (; at < s->count; at++) {

@@ -361,7 +361,9 @@ static void
 listings_agree_with_those_of_the_store_in_memory(void **state)
 {
     fixture *f = *state;
-    unsigned seed = (unsigned)time(NULL);
+    unsigned seed = getenv("WALAGENT_SEED") != NULL
+                        ? (unsigned)strtoul(getenv("WALAGENT_SEED"), NULL, 10)
+                        : (unsigned)time(NULL);
     print_message("seed %u\n", seed);
     WA_CLEANUP(wa_store_freep) wa_store *mem = wa_store_mem_new();
     char key[16], after[16];
