@@ -139,8 +139,8 @@ other_branches(wa_repo *repo, wa_windows *w, wa_lsn from, wa_error *err)
             continue;
         WA_CLEANUP(wa_lineage_freep) wa_lineage *chain = NULL;
         wa_status status = wa_lineage_to_branch(repo, w->lineage, &branches[i], &chain, err);
-        if (status == WA_NOT_FOUND) {
-            wa_error_clear(err);
+        if (status == WA_NOT_FOUND || status == WA_CONFLICT || status == WA_CORRUPT) {
+            wa_error_clear(err); /* nothing can be said of it, and nothing is said for it */
             continue;
         }
         WA_TRY(status);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LINE_MAX_BYTES 65536u
+#define NEAR_END_LEVEL 3
 
 typedef struct scan {
     wa_repo *repo;
@@ -232,7 +233,8 @@ walk_object(walk *w, const wa_segranges *present, const wa_index_object *o, wa_s
             continue;
         bool inside = part.begin >= use.begin && part.end <= use.end;
         bool fresh = was_refilled(w, part);
-        if (inside && !fresh && (!w->find || !is_candidate(w, &o->part[i]))) {
+        /* What holds no transaction late enough holds none in any part of it. */
+        if (!fresh && (w->find ? !is_candidate(w, &o->part[i]) : inside)) {
             take_part(w, part.begin, &o->part[i]);
             continue;
         }
@@ -274,7 +276,15 @@ wa_index_find_time(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_seg
                    bool inclusive, wa_segno *ret, wa_error *err)
 {
     walk w = {.repo = repo, .branch = *branch, .find = true, .time = t, .inclusive = inclusive};
-    wa_status status = walk_range(&w, from, to, err);
+    /* The end takes most requests, since the levels end one after another there: it is looked at
+     * only when the time isn't found before. */
+    wa_segno near_end = behind(to) / wa_index_span(NEAR_END_LEVEL) * wa_index_span(NEAR_END_LEVEL);
+    wa_status status = near_end > from ? walk_range(&w, from, near_end - 1, err) : WA_OK;
+    if (status == WA_OK && !w.found) {
+        wa_segranges_done(&w.refilled);
+        w.refilled = (wa_segranges){0};
+        status = walk_range(&w, from > near_end ? from : near_end, to, err);
+    }
     wa_segranges_done(&w.refilled);
     WA_TRY(status);
     if (!w.found) {

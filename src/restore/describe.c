@@ -120,8 +120,9 @@ wa_plan_describe(wa_planning *p)
     wa_buf_printf(&out, "WAL: %s to %s, timeline %u (%s)\n", wa_lsn_format(plan->wal_from, a),
                   wa_lsn_format(plan->wal_to, b), plan->branch.tli,
                   wa_branch_format(&plan->branch, branch));
-    wa_buf_printf(&out, "To fetch: %s of backup, %s of WAL\n",
-                  wa_format_size(plan->backup_bytes, bytes), wa_format_size(plan->wal_bytes, wal));
+    wa_buf_printf(&out, "To fetch: %s of backup, %s%s of WAL\n",
+                  wa_format_size(plan->backup_bytes, bytes),
+                  plan->wal_bytes_estimated ? "about " : "", wa_format_size(plan->wal_bytes, wal));
     describe_target(p, &out);
     if (p->note[0] != '\0')
         wa_buf_printf(&out, "  %s\n", p->note);
@@ -169,6 +170,7 @@ wa_restore_plan_to_json(const wa_restore_plan *plan)
     set_lsn(json, "wal_to_lsn", plan->wal_to);
     wa_json_set_u64(json, "backup_bytes", plan->backup_bytes);
     wa_json_set_u64(json, "wal_bytes", plan->wal_bytes);
+    wa_json_set_bool(json, "wal_bytes_estimated", plan->wal_bytes_estimated);
     wa_json_set_bool(json, "has_target", plan->has_target);
     set_lsn(json, "target_lsn", plan->target_lsn);
     wa_json_set_bool(json, "target_inclusive", plan->target_inclusive);

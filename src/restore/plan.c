@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SUM_EXACTLY 4000u /* segments of a run whose sizes are listed, 1,000 a request */
+#define SUM_SAMPLES 4u
+#define SUM_SAMPLE 500u
+
 void
 wa_restore_plan_free(wa_restore_plan *plan)
 {
@@ -215,8 +219,8 @@ wa_plan_usable(wa_planning *p, wa_error *err)
 /* ---- what has to be fetched ---- */
 
 typedef struct wal_sum {
-    uint64_t bytes;
-    wa_segno from, to;
+    uint64_t bytes, count;
+    wa_segno to;
 } wal_sum;
 
 static wa_status
@@ -228,6 +232,29 @@ add_segment(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, w
     if (segno > s->to)
         return WA_CANCELLED;
     s->bytes += stored_size;
+    s->count++;
+    return WA_OK;
+}
+
+/* Segments [from, to] of a branch. So many that listing them takes long are estimated from samples:
+ * a plan is for people, and answered at once. */
+static wa_status
+sum_segments(const wa_planning *p, const wa_branch *branch, wa_segno from, wa_segno to,
+             uint64_t *bytes, wa_error *err)
+{
+    uint64_t segments = to - from + 1, step = segments / SUM_SAMPLES;
+    bool exact = segments <= SUM_EXACTLY;
+    wal_sum sum = {0};
+    for (uint64_t i = 0; i < (exact ? 1u : SUM_SAMPLES); i++) {
+        wa_segno begin = exact ? from : from + i * step + step / 2;
+        sum.to = exact ? to : begin + SUM_SAMPLE - 1;
+        WA_TRY(wa_wal_list(p->o->repo, branch, begin, add_segment, &sum, err));
+    }
+    p->plan->wal_bytes_estimated = p->plan->wal_bytes_estimated || !exact;
+    if (exact)
+        *bytes += sum.bytes;
+    else if (sum.count > 0)
+        *bytes += (uint64_t)((double)sum.bytes / (double)sum.count * (double)segments);
     return WA_OK;
 }
 
@@ -242,11 +269,9 @@ sum_wal(const wa_planning *p, uint64_t *ret, wa_error *err)
         const wa_run *run = &p->view.coverage.runs[i];
         wa_lsn begin = run->begin < plan->wal_from ? plan->wal_from : run->begin;
         wa_lsn end = run->end > plan->wal_to ? plan->wal_to : run->end;
-        if (begin >= end)
-            continue;
-        wal_sum sum = {.from = wa_segno_of(begin, size), .to = wa_segno_of(end - 1, size)};
-        WA_TRY(wa_wal_list(p->o->repo, &run->branch, sum.from, add_segment, &sum, err));
-        *ret += sum.bytes;
+        if (begin < end)
+            WA_TRY(sum_segments(p, &run->branch, wa_segno_of(begin, size),
+                                wa_segno_of(end - 1, size), ret, err));
     }
     return WA_OK;
 }

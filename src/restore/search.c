@@ -38,6 +38,7 @@ typedef struct first_search {
     wa_lsn from;
     wa_time t;
     bool at_or_after;
+    unsigned near_pieces; /* that were looked at without the index */
     wa_commit_point found;
 } first_search;
 
@@ -143,10 +144,20 @@ wa_search_time(const wa_view *v, wa_lsn from, wa_lsn to, wa_time t, bool exclusi
     return first_fitting(&s, to, ret, err);
 }
 
+/* Nearly always it is in the same segment or the next: look there before the index is asked. */
+static wa_status
+near_piece(void *arg, const wa_piece *piece, wa_error *err)
+{
+    first_search *s = arg;
+    WA_TRY(wa_view_records(s->v, piece, first_record, s, err));
+    return s->found.known || ++s->near_pieces == 2 ? WA_CANCELLED : WA_OK;
+}
+
 wa_status
 wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_point *ret, wa_error *err)
 {
     first_search s = {.v = v, .from = lsn, .t = INT64_MIN + 1, .at_or_after = true};
+    WA_TRY(wa_view_pieces(v, lsn, to, false, near_piece, &s, err));
     return first_fitting(&s, to, ret, err);
 }
 

@@ -200,12 +200,15 @@ wa_store_delete(wa_store *store, const wa_strv *keys, wa_error *err)
     return store->ops->remove(store, keys, err);
 }
 
+#define LIST_PAGE 1000u
+
 /* Stands between a driver's listing and the caller's function. */
 typedef struct list_filter {
     wa_list_fn fn;
     void *arg;
     const char *after;
     bool enough;
+    size_t count; /* objects and prefixes that came */
 } list_filter;
 
 static wa_status
@@ -214,6 +217,7 @@ filter_object(void *arg, const wa_object *object, wa_error *err)
     list_filter *filter = arg;
     if (filter->after != NULL && strcmp(object->key, filter->after) <= 0)
         return WA_OK;
+    filter->count++;
     wa_status status = filter->fn(filter->arg, object, err);
     if (status == WA_CANCELLED && err->status != WA_CANCELLED)
         filter->enough = true;
@@ -232,8 +236,11 @@ wa_store_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, vo
     WA_TRY(check_prefix(checked.prefix, err));
     atomic_fetch_add(&store->lists, 1);
     wa_error_clear(err);
-    list_filter filter = {fn, arg, checked.after, false};
+    list_filter filter = {.fn = fn, .arg = arg, .after = checked.after};
     wa_status status = store->ops->list(store, &checked, filter_object, &filter, err);
+    /* One request a page. */
+    size_t page = checked.page != 0 ? checked.page : LIST_PAGE;
+    atomic_fetch_add(&store->lists, filter.count > 0 ? (filter.count - 1) / page : 0);
     return filter.enough && status == WA_CANCELLED ? WA_OK : status;
 }
 

@@ -81,6 +81,7 @@ typedef struct wa_restore_plan {
     wa_lsn wal_from, wal_to;          /* WAL that will be replayed */
     wa_branch branch;                 /* of the end */
     uint64_t backup_bytes, wal_bytes; /* to fetch, compressed */
+    bool wal_bytes_estimated;         /* from samples: there are too many segments to list */
     bool has_target;                  /* false: latest */
     wa_lsn target_lsn; /* what recovery_target_lsn becomes; 0: end of archive, name or xid as they
                           are */
