@@ -18,6 +18,7 @@
 
 #define STOP_MS 8000 /* of the 10 s that an orderly end may take */
 #define HOOK_GRACE_MS 1000
+#define SOON_SEGMENTS 4 /* behind the durable position: what the streamer ships within seconds */
 
 static void
 setup_log(const wa_config *config)
@@ -225,6 +226,30 @@ hook_knows(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX]
            wa_streamer_knows(agent->streamer, segment_name, ret_xxh3, ret_branch);
 }
 
+static wa_ships
+hook_ships(void *arg, const char *segment_name)
+{
+    wa_agent *agent = arg;
+    wa_streamer_status status;
+    uint64_t size = 0;
+    {
+        WA_LOCK(&agent->mutex);
+        if (agent->streamer == NULL || agent->repo == NULL)
+            return WA_SHIPS_NOT;
+        wa_streamer_get_status(agent->streamer, &status);
+        size = wa_repo_cluster(agent->repo)->segment_size;
+    }
+    wa_tli tli;
+    wa_segno segno;
+    if (status.state != WA_STREAM_STREAMING ||
+        !wa_segment_parse(segment_name, size, &tli, &segno) || tli != status.branch.tli)
+        return WA_SHIPS_NOT;
+    wa_lsn end = wa_segment_start(segno, size) + size;
+    if (end <= status.durable)
+        return WA_SHIPS_DONE;
+    return end <= status.durable + SOON_SEGMENTS * size ? WA_SHIPS_SOON : WA_SHIPS_NOT;
+}
+
 static void
 hook_limits(void *arg, wa_hook_limits *ret)
 {
@@ -253,6 +278,7 @@ start_hooks(wa_agent *agent, wa_hook_server **ret, wa_error *err)
                                       .arg = agent,
                                       .repo = hook_repo,
                                       .knows = hook_knows,
+                                      .ships = hook_ships,
                                       .limits = hook_limits,
                                       .status = hook_status};
     return wa_hook_server_start(&options, ret, err);

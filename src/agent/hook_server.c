@@ -1,8 +1,9 @@
 /*
  * hook_server.c - serve the hooks over the local socket.
  */
-#include "walagent/agent/hook_server.h"
+#include "push_ahead_internal.h"
 
+#include "walagent/base/file.h"
 #include "walagent/base/hook.h"
 #include "walagent/base/log.h"
 #include "walagent/base/socket.h"
@@ -22,12 +23,16 @@
 #define REQUEST_TIMEOUT_MS 5000
 #define POOL_WORKERS_MAX 4
 #define POOL_BACKLOG 16
+#define STREAMER_PATIENCE_MS 5000
+#define STREAMER_DONE_MS 200 /* its position may pass a segment shortly before the whole object */
+#define STREAMER_LOOK_MS 10
 
 struct wa_hook_server {
     wa_hook_server_options options;
     char *socket_path;
     int listener;
     wa_pool *pool;
+    wa_push_ahead *ahead;
     wa_cancel closing; /* nobody new */
     wa_cancel cancel;  /* ends what is in flight */
     pthread_t thread;
@@ -222,6 +227,47 @@ serve_hint(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     return WA_OK;
 }
 
+/* ---- archive-push ---- */
+
+typedef struct push_call {
+    wa_hook_server *server;
+    wa_repo *repo;
+} push_call;
+
+static bool
+push_knows(void *arg, const char *name, char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
+{
+    push_call *c = arg;
+    wa_hook_server *s = c->server;
+    return s->options.knows(s->options.arg, name, ret_xxh3, ret_branch) ||
+           wa_push_ahead_knows(s->ahead, c->repo, name, ret_xxh3, ret_branch);
+}
+
+/* Give the streamer the time to ship a segment that it has in hand. True: the archive probably has
+ * it by now, though nobody here remembers its content. */
+static bool
+await_streamer(push_call *c, const char *name)
+{
+    wa_hook_server *s = c->server;
+    wa_error ignored = WA_ERROR_INIT;
+    char xxh3[WA_XXH_HEX];
+    wa_branch branch;
+    wa_mono began = wa_mono_now();
+    wa_ships ships = WA_SHIPS_NOT;
+    if (wa_wal_file_kind_of(name) != WA_WAL_SEGMENT)
+        return false;
+    while (!push_knows(c, name, xxh3, &branch)) {
+        ships = s->options.ships(s->options.arg, name);
+        uint64_t patience = ships == WA_SHIPS_SOON   ? STREAMER_PATIENCE_MS
+                            : ships == WA_SHIPS_DONE ? STREAMER_DONE_MS
+                                                     : 0;
+        if (wa_mono_now() - began >= patience ||
+            wa_cancel_sleep(&s->cancel, STREAMER_LOOK_MS, &ignored) != WA_OK)
+            return ships == WA_SHIPS_DONE;
+    }
+    return false;
+}
+
 /* PATH */
 static wa_status
 serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
@@ -233,13 +279,17 @@ serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
         return wa_error_set(err, WA_INVALID, "archive-push needs an absolute path");
     WA_TRY(reach_repo(s, &repo, err));
     s->options.limits(s->options.arg, &limits);
+    const char *path = request->items[1];
+    push_call call = {.server = s, .repo = repo};
+    wa_push_ahead_join(s->ahead, path, &s->cancel);
     wa_push_options options = {.repo = repo,
-                               .knows = s->options.knows,
-                               .knows_arg = s->options.arg,
+                               .knows = push_knows,
+                               .knows_arg = &call,
                                .pool = s->pool,
+                               .look_first = await_streamer(&call, wa_path_base(path)),
                                .stop_on_damage = limits.stop_on_damage,
                                .cancel = &s->cancel};
-    wa_status status = wa_push_file(&options, request->items[1], &result, err);
+    wa_status status = wa_push_file(&options, path, &result, err);
     if (status != WA_OK) {
         wa_log_error(WA_LOG_WARNING, err, "archive-push");
         return status;
@@ -247,6 +297,8 @@ serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     if (result.warning[0] != '\0')
         wa_log(WA_LOG_WARNING, "archive-push: %s", result.warning);
     answer_ok(fd, result.warning);
+    if (result.xxh3[0] != '\0')
+        wa_push_ahead_after(s->ahead, repo, path, limits.stop_on_damage);
     return WA_OK;
 }
 
@@ -347,6 +399,7 @@ static void
 server_free(wa_hook_server *s)
 {
     wa_closep(&s->listener);
+    wa_push_ahead_free(s->ahead);
     wa_pool_free(s->pool);
     wa_cancel_done(&s->closing);
     wa_cancel_done(&s->cancel);
@@ -364,6 +417,8 @@ open_parts(wa_hook_server *s, wa_error *err)
     WA_TRY(wa_cancel_init(&s->cancel, err));
     WA_TRY(wa_pool_new("hook-work", workers < POOL_WORKERS_MAX ? workers : POOL_WORKERS_MAX,
                        POOL_BACKLOG, &s->pool, err));
+    s->ahead = wa_push_ahead_new(
+        &(wa_push_ahead_options){.hooks = &s->options, .pool = s->pool, .cancel = &s->cancel});
     WA_TRY(wa_socket_listen(s->socket_path, &s->listener, err));
     return wa_thread_start(&s->thread, "hooks", listener_main, s, err);
 }

@@ -2,7 +2,7 @@
  * main.c - the full program: find the command, parse its options, run it, map its status to an exit
  * code.
  */
-#include "cmd_internal.h"
+#include "commands_internal.h"
 
 #include "walagent/base/hook.h"
 #include "walagent/net/http.h"
@@ -72,13 +72,22 @@ parse_and_run(const wa_command *command, int argc, char **argv, wa_context *ctx,
     return command->run(ctx, err);
 }
 
+/* Of archive-get 1 says "not in the archive", which nothing but its own run() knows. The front
+ * turns 4 into 254 where recovery must stop. */
+static int
+failure_code(const wa_command *command, wa_status status)
+{
+    int code = wa_exit_code(status);
+    return command == &wa_command_archive_get && code == 1 ? 4 : code;
+}
+
 static int
 run_command(const wa_command *command, int argc, char **argv)
 {
     wa_error err = WA_ERROR_INIT;
     if (wa_cancel_init(&interrupted, &err) != WA_OK) {
         wa_print_error(&err);
-        return 1;
+        return failure_code(command, WA_FAILED);
     }
     catch_signals();
     wa_context ctx = {
@@ -86,7 +95,7 @@ run_command(const wa_command *command, int argc, char **argv)
     wa_status status = parse_and_run(command, argc - 2, argv + 2, &ctx, &err);
     if (status != WA_OK)
         wa_print_error(&err);
-    int code = ctx.exit_code >= 0 ? ctx.exit_code : wa_exit_code(status);
+    int code = ctx.exit_code >= 0 ? ctx.exit_code : failure_code(command, status);
     wa_config_free(ctx.config);
     wa_freep(&ctx.parsed);
     free(ctx.operands);

@@ -23,7 +23,31 @@ streamed_already(const wa_push_job *job, wa_push_result *ret)
         strcmp(wa_xxh_of(job->data, job->size, mine), known) != 0)
         return false;
     *ret = (wa_push_result){.outcome = WA_PUT_SAME, .branch = branch, .checked = true};
+    memcpy(ret->xxh3, mine, sizeof ret->xxh3);
     return true;
+}
+
+/* Other content is left to the upload, which keeps it. */
+static wa_status
+archived_already(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret,
+                 bool *ret_archived, wa_error *err)
+{
+    wa_wal_info there = {0};
+    *ret_archived = false;
+    if (!job->options->look_first)
+        return WA_OK;
+    wa_status status = wa_wal_head(job->repo, branch, job->segno, &there, err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
+    if (there.raw_size != job->size || strcmp(there.xxh3, ret->xxh3) != 0)
+        return WA_OK;
+    ret->outcome = WA_PUT_SAME;
+    ret->checked = there.checked;
+    *ret_archived = true;
+    return WA_OK;
 }
 
 /* Losing the event never stops WAL: the object itself says "checked": false. */
@@ -68,14 +92,34 @@ update_index(const wa_push_job *job, const wa_branch *branch)
 }
 
 static wa_status
-store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+await_turn(const wa_push_job *job, wa_error *err)
 {
     const wa_push_options *o = job->options;
-    bool parsed = job->check.parsed;
+    return o->turn == NULL ? WA_OK : o->turn(o->turn_arg, err);
+}
+
+static wa_status
+put_segment(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = NULL;
+    WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, &w, err));
+    WA_TRY(wa_container_write(wa_wal_writer_container(w), job->data, job->size, err));
+    WA_TRY(await_turn(job, err));
+    return wa_wal_writer_commit(w, 0, job->check.parsed ? job->facts : NULL, ret->checked,
+                                &ret->outcome, err);
+}
+
+static wa_status
+store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+{
+    bool parsed = job->check.parsed, archived = false;
     ret->checked = parsed && !job->damaged;
-    WA_TRY(wa_wal_put(job->repo, branch, job->segno, job->data, o->pool, 0,
-                      parsed ? job->facts : NULL, ret->checked, &ret->outcome, err));
-    update_index(job, branch);
+    wa_xxh_of(job->data, job->size, ret->xxh3);
+    WA_TRY(archived_already(job, branch, ret, &archived, err));
+    if (!archived) {
+        WA_TRY(put_segment(job, branch, ret, err));
+        update_index(job, branch);
+    }
     if (job->damaged)
         report_damage(job, branch, ret);
     else if (!parsed)
@@ -107,6 +151,7 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     } else if (whole && !partial) {
         WA_TRY(store_segment(job, &answer.branch, &result, err));
     } else {
+        WA_TRY(await_turn(job, err));
         WA_TRY(wa_push_prefix(job, &answer.branch, &result, err));
         if (partial)
             result.warning[0] = '\0'; /* what a .partial is for */

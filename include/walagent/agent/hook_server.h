@@ -3,7 +3,9 @@
  *
  * One request a connection, a thread each, at most 32; requests and answers: base/hook.h. Peers are
  * the agent's own user and root. A segment that was streamed is answered from what the streamer
- * knows. In recovery of a server it fetches ahead, one prefetcher a data directory.
+ * knows, and one that it is about to ship is waited for, 5 s at most, rather than sent twice. Behind
+ * a segment that was pushed, what else is ready is archived ahead (push_ahead_internal.h). In
+ * recovery of a server it fetches ahead, one prefetcher a data directory.
  * Ownership: borrows the options' arg and strings. Threads: start and stop from one thread; the
  * callbacks are called from any.
  */
@@ -19,6 +21,13 @@ typedef struct wa_hook_limits { /* may change with the configuration */
     bool stop_on_damage;
 } wa_hook_limits;
 
+/* What the streamer does about a segment of this name. */
+typedef enum wa_ships {
+    WA_SHIPS_NOT,  /* nothing, or it is far from it */
+    WA_SHIPS_SOON, /* it has received it, or is about to */
+    WA_SHIPS_DONE  /* its durable position is behind it */
+} wa_ships;
+
 typedef struct wa_hook_server_options {
     const char *socket_path;
     void *arg;
@@ -28,6 +37,7 @@ typedef struct wa_hook_server_options {
     /* As wa_streamer_knows. */
     bool (*knows)(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
                   wa_branch *ret_branch);
+    wa_ships (*ships)(void *arg, const char *segment_name);
     void (*limits)(void *arg, wa_hook_limits *ret);
     char *(*status)(void *arg); /* JSON; a new string */
 } wa_hook_server_options;

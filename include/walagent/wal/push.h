@@ -23,6 +23,14 @@ typedef struct wa_push_options {
                   wa_branch *ret_branch);
     void *knows_arg;
     wa_pool *pool; /* for compression; NULL: this thread */
+    /* The archive probably has it (streamed or pushed ahead by somebody else): one question first,
+     * which saves compression and upload. */
+    bool look_first;
+    /* Called when all is checked and compressed, before a segment is written: pushes that run side
+     * by side become visible in the order of their names. Not OK: nothing is written. May be NULL.
+     */
+    wa_status (*turn)(void *arg, wa_error *err);
+    void *turn_arg;
     bool stop_on_damage;
     wa_cancel *cancel;
 } wa_push_options;
@@ -31,7 +39,8 @@ typedef struct wa_push_result {
     wa_put_outcome outcome;
     wa_branch branch;
     bool checked;
-    char warning[512]; /* "" when there is none */
+    char xxh3[WA_XXH_HEX]; /* of a whole segment that is archived under its name; else "" */
+    char warning[512];     /* "" when there is none */
 } wa_push_result;
 
 /* path: the file (absolute or relative to the working directory); its base name is the WAL file

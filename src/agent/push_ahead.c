@@ -1,0 +1,321 @@
+/*
+ * push_ahead.c - a short queue of segments in the order of their names, three workers that prepare
+ * them, and the turn that lets only the first of the queue be written.
+ */
+#include "push_ahead_internal.h"
+
+#include "walagent/base/file.h"
+#include "walagent/base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define WORKERS 3
+#define KNOWN (4 * WA_PUSH_AHEAD_SEGMENTS)
+#define GLANCE_MS 250 /* how often a wait looks at its cancel */
+
+typedef struct entry {
+    char name[WA_SEGMENT_NAME];
+    bool running;
+} entry;
+
+typedef struct known {
+    const wa_repo *repo; /* NULL: unused */
+    char name[WA_SEGMENT_NAME];
+    char xxh3[WA_XXH_HEX];
+    wa_branch branch;
+} known;
+
+struct wa_push_ahead {
+    wa_push_ahead_options options;
+    wa_mutex mutex; /* guards all that follows */
+    wa_cond cond;
+    bool stopping, scanning;
+    bool failing; /* what waited was dropped, what runs will find out at its turn */
+    pthread_t threads[WORKERS];
+    size_t thread_count;
+    entry queue[WA_PUSH_AHEAD_SEGMENTS]; /* in order; the first one may be written */
+    size_t count;
+    char *wal_dir; /* of everything in the queue */
+    wa_repo *repo;
+    bool stop_on_damage;
+    known known[KNOWN];
+    size_t known_next;
+};
+
+/* ---- the queue, under the mutex ---- */
+
+static bool
+find_locked(const wa_push_ahead *a, const char *name, size_t *ret)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        if (strcmp(a->queue[i].name, name) == 0) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+remove_locked(wa_push_ahead *a, size_t i)
+{
+    memmove(a->queue + i, a->queue + i + 1, (a->count - i - 1) * sizeof a->queue[0]);
+    if (--a->count == 0)
+        a->failing = false;
+    wa_cond_broadcast(&a->cond);
+}
+
+static void
+fail_locked(wa_push_ahead *a)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < a->count; i++)
+        if (a->queue[i].running)
+            a->queue[kept++] = a->queue[i];
+    a->count = kept;
+    a->failing = kept > 0;
+    wa_cond_broadcast(&a->cond);
+}
+
+static void
+remember_locked(wa_push_ahead *a, const char *name, const wa_push_result *result)
+{
+    known *k = &a->known[a->known_next++ % KNOWN];
+    *k = (known){.repo = a->repo, .branch = result->branch};
+    snprintf(k->name, sizeof k->name, "%s", name);
+    memcpy(k->xxh3, result->xxh3, sizeof k->xxh3);
+}
+
+/* ---- workers ---- */
+
+typedef struct work {
+    wa_push_ahead *ahead;
+    char name[WA_SEGMENT_NAME];
+} work;
+
+static wa_status
+await_turn(void *arg, wa_error *err)
+{
+    work *w = arg;
+    wa_push_ahead *a = w->ahead;
+    size_t at = 0;
+    WA_LOCK(&a->mutex);
+    for (;;) {
+        if (a->stopping || a->failing)
+            return wa_error_set(err, WA_CANCELLED, "nothing is archived ahead any more");
+        WA_ASSERT(find_locked(a, w->name, &at));
+        if (at == 0)
+            return WA_OK;
+        wa_cond_wait(&a->cond, &a->mutex);
+    }
+}
+
+/* A warning is for archive_command's own call to give; so is what became no whole segment. */
+static void
+work_done(work *w, wa_status status, const wa_push_result *result, const wa_error *err)
+{
+    wa_push_ahead *a = w->ahead;
+    size_t at = 0;
+    bool good = status == WA_OK && result->xxh3[0] != '\0' && result->warning[0] == '\0';
+    if (status != WA_OK && status != WA_CANCELLED)
+        wa_log_error(WA_LOG_WARNING, err, "could not archive ahead");
+    WA_LOCK(&a->mutex);
+    if (good)
+        remember_locked(a, w->name, result);
+    WA_ASSERT(find_locked(a, w->name, &at));
+    a->queue[at].running = false;
+    if (!good)
+        fail_locked(a); /* drops this one too */
+    else
+        remove_locked(a, at);
+}
+
+static bool
+take_work(wa_push_ahead *a, work *ret, wa_push_options *options, char **ret_path)
+{
+    WA_LOCK(&a->mutex);
+    while (!a->stopping) {
+        for (size_t i = 0; i < a->count && !a->failing; i++) {
+            if (a->queue[i].running)
+                continue;
+            a->queue[i].running = true;
+            *ret = (work){.ahead = a};
+            snprintf(ret->name, sizeof ret->name, "%s", a->queue[i].name);
+            *options = (wa_push_options){.repo = a->repo,
+                                         .pool = a->options.pool,
+                                         .turn = await_turn,
+                                         .turn_arg = ret,
+                                         .stop_on_damage = a->stop_on_damage,
+                                         .cancel = a->options.cancel};
+            *ret_path = wa_path_join(a->wal_dir, ret->name);
+            return true;
+        }
+        wa_cond_wait(&a->cond, &a->mutex);
+    }
+    return false;
+}
+
+static void *
+worker_main(void *arg)
+{
+    wa_push_ahead *a = arg;
+    work w;
+    wa_push_options options;
+    char *path = NULL;
+    while (take_work(a, &w, &options, &path)) {
+        wa_error err = WA_ERROR_INIT;
+        wa_push_result result = {0};
+        wa_status status = wa_push_file(&options, path, &result, &err);
+        work_done(&w, status, &result, &err);
+        wa_freep(&path);
+    }
+    return NULL;
+}
+
+/* ---- what comes next ---- */
+
+/* Segments that follow `name` without a gap and are ready, in order; none while an older one is. */
+static void
+ready_behind(const wa_push_ahead *a, const wa_repo *repo, const char *wal_dir, const char *answered,
+             const char *name, wa_strv *ret)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    size_t most = WA_PUSH_AHEAD_BYTES / size;
+    WA_CLEANUP(wa_strv_done) wa_strv ready = {0};
+    wa_tli tli, next_tli;
+    wa_segno segno, next;
+    if (!wa_segment_parse(name, size, &tli, &segno) ||
+        wa_push_ready_after(wal_dir, "", 2 * WA_PUSH_AHEAD_SEGMENTS, &ready, &ignored) != WA_OK)
+        return;
+    if (ready.count == 0 || strcmp(ready.items[0], answered) < 0)
+        return;
+    for (size_t i = 0; i < ready.count && ret->count < most; i++) {
+        if (strcmp(ready.items[i], name) <= 0)
+            continue;
+        if (!wa_segment_parse(ready.items[i], size, &next_tli, &next) || next_tli != tli ||
+            next != segno + 1 + ret->count ||
+            a->options.hooks->ships(a->options.hooks->arg, ready.items[i]) != WA_SHIPS_NOT)
+            break;
+        wa_strv_add(ret, ready.items[i]);
+    }
+}
+
+static bool
+start_workers_locked(wa_push_ahead *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    while (a->thread_count < WORKERS && wa_thread_start(&a->threads[a->thread_count], "push-ahead",
+                                                        worker_main, a, &err) == WA_OK)
+        a->thread_count++;
+    return a->thread_count > 0;
+}
+
+/* Copies into `last` what the queue ends with; false: nothing is to be added now. */
+static bool
+begin_scan_locked(wa_push_ahead *a, const wa_repo *repo, const char *wal_dir, const char *name,
+                  char last[static WA_SEGMENT_NAME])
+{
+    if (a->stopping || a->failing || a->scanning || a->count > WA_PUSH_AHEAD_SEGMENTS / 2 ||
+        (a->count > 0 && (a->repo != repo || strcmp(a->wal_dir, wal_dir) != 0)))
+        return false;
+    snprintf(last, WA_SEGMENT_NAME, "%s", name);
+    if (a->count > 0 && strcmp(a->queue[a->count - 1].name, name) > 0)
+        snprintf(last, WA_SEGMENT_NAME, "%s", a->queue[a->count - 1].name);
+    a->scanning = true;
+    return true;
+}
+
+void
+wa_push_ahead_after(wa_push_ahead *a, wa_repo *repo, const char *path, bool stop_on_damage)
+{
+    char last[WA_SEGMENT_NAME];
+    const char *name = wa_path_base(path);
+    WA_CLEANUP(wa_freep) char *wal_dir = wa_path_dir(path);
+    WA_CLEANUP(wa_strv_done) wa_strv names = {0};
+    if (wa_wal_file_kind_of(name) != WA_WAL_SEGMENT)
+        return;
+    {
+        WA_LOCK(&a->mutex);
+        if (!begin_scan_locked(a, repo, wal_dir, name, last))
+            return;
+    }
+    ready_behind(a, repo, wal_dir, name, last, &names);
+    WA_LOCK(&a->mutex);
+    a->scanning = false;
+    /* A failure meanwhile emptied the queue: what was found may not follow what is durable. */
+    bool follows = strcmp(last, name) == 0
+                       ? a->count == 0
+                       : a->count > 0 && strcmp(a->queue[a->count - 1].name, last) == 0;
+    if (a->stopping || a->failing || !follows || names.count == 0 || !start_workers_locked(a))
+        return;
+    if (a->count == 0) {
+        wa_freep(&a->wal_dir);
+        a->wal_dir = WA_TAKE(wal_dir);
+        a->repo = repo;
+        a->stop_on_damage = stop_on_damage;
+    }
+    for (size_t i = 0; i < names.count && a->count < WA_PUSH_AHEAD_SEGMENTS; i++) {
+        entry *e = &a->queue[a->count++];
+        *e = (entry){.running = false};
+        snprintf(e->name, sizeof e->name, "%s", names.items[i]);
+    }
+    wa_cond_broadcast(&a->cond);
+}
+
+void
+wa_push_ahead_join(wa_push_ahead *a, const char *path, wa_cancel *cancel)
+{
+    size_t at = 0;
+    const char *name = wa_path_base(path);
+    WA_CLEANUP(wa_freep) char *wal_dir = wa_path_dir(path);
+    WA_LOCK(&a->mutex);
+    while (a->count > 0 && strcmp(a->wal_dir, wal_dir) == 0 && find_locked(a, name, &at) &&
+           !a->stopping && !wa_cancelled(cancel))
+        wa_cond_wait_until(&a->cond, &a->mutex, wa_mono_now() + GLANCE_MS);
+}
+
+bool
+wa_push_ahead_knows(wa_push_ahead *a, const wa_repo *repo, const char *name,
+                    char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
+{
+    WA_LOCK(&a->mutex);
+    for (size_t i = 0; i < KNOWN; i++) {
+        const known *k = &a->known[i];
+        if (k->repo != repo || strcmp(k->name, name) != 0)
+            continue;
+        memcpy(ret_xxh3, k->xxh3, sizeof k->xxh3);
+        *ret_branch = k->branch;
+        return true;
+    }
+    return false;
+}
+
+wa_push_ahead *
+wa_push_ahead_new(const wa_push_ahead_options *options)
+{
+    wa_push_ahead *a = wa_calloc(1, sizeof *a);
+    a->options = *options;
+    wa_mutex_init(&a->mutex);
+    wa_cond_init(&a->cond);
+    return a;
+}
+
+void
+wa_push_ahead_free(wa_push_ahead *a)
+{
+    if (a == NULL)
+        return;
+    {
+        WA_LOCK(&a->mutex);
+        a->stopping = true;
+        wa_cond_broadcast(&a->cond);
+    }
+    for (size_t i = 0; i < a->thread_count; i++)
+        wa_thread_join(a->threads[i]);
+    wa_freep(&a->wal_dir);
+    wa_cond_done(&a->cond);
+    wa_mutex_done(&a->mutex);
+    wa_freep(&a);
+}
