@@ -296,9 +296,10 @@ serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     }
     if (result.warning[0] != '\0')
         wa_log(WA_LOG_WARNING, "archive-push: %s", result.warning);
-    answer_ok(fd, result.warning);
+    /* Before the answer: the next call must find in the queue what it is going to ask for. */
     if (result.xxh3[0] != '\0')
         wa_push_ahead_after(s->ahead, repo, path, limits.stop_on_damage);
+    answer_ok(fd, result.warning);
     return WA_OK;
 }
 

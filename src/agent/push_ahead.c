@@ -175,30 +175,33 @@ worker_main(void *arg)
 
 /* ---- what comes next ---- */
 
-/* Segments that follow `name` without a gap and are ready, in order; none while an older one is. */
+/* Segments that follow `answered` without a gap, are ready, and neither queued (up to `last`) nor
+ * archived ahead before; none while an older one is ready. */
 static void
-ready_behind(const wa_push_ahead *a, const wa_repo *repo, const char *wal_dir, const char *answered,
-             const char *name, wa_strv *ret)
+ready_behind(wa_push_ahead *a, const wa_repo *repo, const char *wal_dir, const char *answered,
+             const char *last, wa_strv *ret)
 {
     wa_error ignored = WA_ERROR_INIT;
     uint64_t size = wa_repo_cluster(repo)->segment_size;
     size_t most = WA_PUSH_AHEAD_BYTES / size;
+    most = most < WA_PUSH_AHEAD_SEGMENTS ? most : WA_PUSH_AHEAD_SEGMENTS;
     WA_CLEANUP(wa_strv_done) wa_strv ready = {0};
-    wa_tli tli, next_tli;
-    wa_segno segno, next;
-    if (!wa_segment_parse(name, size, &tli, &segno) ||
-        wa_push_ready_after(wal_dir, "", 2 * WA_PUSH_AHEAD_SEGMENTS, &ready, &ignored) != WA_OK)
+    char expected[WA_SEGMENT_NAME], xxh3[WA_XXH_HEX];
+    wa_branch branch;
+    wa_tli tli;
+    wa_segno segno;
+    if (!wa_segment_parse(answered, size, &tli, &segno) ||
+        wa_push_ready_after(wal_dir, "", most + 1, &ready, &ignored) != WA_OK)
         return;
-    if (ready.count == 0 || strcmp(ready.items[0], answered) < 0)
-        return;
-    for (size_t i = 0; i < ready.count && ret->count < most; i++) {
-        if (strcmp(ready.items[i], name) <= 0)
-            continue;
-        if (!wa_segment_parse(ready.items[i], size, &next_tli, &next) || next_tli != tli ||
-            next != segno + 1 + ret->count ||
-            a->options.hooks->ships(a->options.hooks->arg, ready.items[i]) != WA_SHIPS_NOT)
+    size_t at = ready.count > 0 && strcmp(ready.items[0], answered) == 0 ? 1 : 0;
+    for (size_t i = 0; at + i < ready.count && i < most; i++) {
+        const char *name = ready.items[at + i];
+        wa_segment_name(tli, segno + 1 + i, size, expected);
+        if (strcmp(name, expected) != 0 ||
+            a->options.hooks->ships(a->options.hooks->arg, name) != WA_SHIPS_NOT)
             break;
-        wa_strv_add(ret, ready.items[i]);
+        if (strcmp(name, last) > 0 && !wa_push_ahead_knows(a, repo, name, xxh3, &branch))
+            wa_strv_add(ret, name);
     }
 }
 
