@@ -20,4 +20,7 @@ extern const wa_command wa_command_archive_push;
 extern const wa_command wa_command_archive_get;
 extern const wa_command wa_command_config;
 
+/* lineage_resolve.c: the verb "resolve NAME --keep archived|both" of lineage. */
+wa_status wa_lineage_resolve(wa_context *ctx, wa_repo *repo, wa_error *err) WA_MUST_CHECK;
+
 #endif

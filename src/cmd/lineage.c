@@ -302,17 +302,24 @@ run(wa_context *ctx, wa_error *err)
 {
     const char *verb = ctx->operand_count > 0 ? ctx->operands[0] : "show";
     bool adopts = strcmp(verb, "adopt") == 0, rejects = strcmp(verb, "reject") == 0;
-    if (!adopts && !rejects && strcmp(verb, "show") != 0) {
+    bool resolves = strcmp(verb, "resolve") == 0;
+    if (!adopts && !rejects && !resolves && strcmp(verb, "show") != 0) {
         wa_error_set(err, WA_INVALID, "unknown verb \"%s\" for \"walagent lineage\"", verb);
-        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\" or \"reject BRANCH\".");
+        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\", \"reject BRANCH\" or "
+                                  "\"resolve NAME --keep archived|both\".");
     }
-    if ((adopts || rejects) != (ctx->operand_count == 2))
+    if ((adopts || rejects || resolves) != (ctx->operand_count == 2))
         return wa_error_set(err, WA_INVALID,
-                            adopts || rejects ? "\"walagent lineage %s\" needs a branch"
-                                              : "\"walagent lineage %s\" takes no branch",
+                            resolves            ? "\"walagent lineage %s\" needs a WAL file name"
+                            : adopts || rejects ? "\"walagent lineage %s\" needs a branch"
+                                                : "\"walagent lineage %s\" takes no branch",
                             verb);
+    if (!resolves && wa_arg_value(ctx, "keep") != NULL)
+        return wa_error_set(err, WA_INVALID, "--keep is for \"walagent lineage resolve\"");
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    if (resolves)
+        return wa_lineage_resolve(ctx, repo, err);
     if (adopts)
         return change(ctx, repo, "adopted", adopt, err);
     if (rejects)
@@ -322,13 +329,14 @@ run(wa_context *ctx, wa_error *err)
 
 static const wa_command_option options[] = {
     {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    {"keep", 0, WA_ARG_VALUE, "archived|both", "With resolve: what is right."},
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 
 const wa_command wa_command_lineage = {
     .name = "lineage",
-    .summary = "the accepted chain of timelines; adopt or reject a branch",
-    .operands = "[show | adopt BRANCH | reject BRANCH]",
+    .summary = "the accepted chain of timelines; adopt or reject a branch, end a conflict",
+    .operands = "[show | adopt BRANCH | reject BRANCH | resolve NAME]",
     .min_operands = 0,
     .max_operands = 2,
     .options = options,
@@ -341,8 +349,15 @@ const wa_command wa_command_lineage = {
         "that it descends from accepted up to their forks, and fences the agent that wrote the "
         "head before. Without an agent nobody adopts by himself: archive_command never does. "
         "reject says that a branch is not to be asked about again. "
-        "Nothing is ever removed.",
-    .exit_codes = "  0   done\n  1   no such branch\n  2   wrong usage",
-    .example = "  walagent lineage\n  walagent lineage adopt 00000002-1a2b3c4d",
+        "Nothing is ever removed.\n\n"
+        "resolve ends a conflict: archive-push refused a WAL file (exit 5) because the archive has "
+        "other content under its name. The pushed bytes that are kept in quarantine/ are settled "
+        "from then on, --keep archived (they are wrong) or both (two servers, both right): "
+        "archive-push accepts exactly them, with a warning, and archiving goes on. What is "
+        "archived is never replaced.",
+    .exit_codes =
+        "  0   done\n  1   no such branch, or nothing is kept under the name\n  2   wrong usage",
+    .example = "  walagent lineage\n  walagent lineage adopt 00000002-1a2b3c4d\n"
+               "  walagent lineage resolve 00000001000000000000002A --keep archived",
     .run = run,
 };

@@ -110,7 +110,7 @@ report_conflict(const wa_wal_info *there, const wa_wal_info *mine, const char *n
     return wa_error_hint(err,
                          "Two servers wrote this segment, or it was damaged. Find out which one is "
                          "right, then run \"walagent lineage resolve %s --keep "
-                         "archived|pushed|both\".",
+                         "archived|both\".",
                          name);
 }
 

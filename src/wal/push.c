@@ -6,6 +6,7 @@
 #include "walagent/base/file.h"
 #include "walagent/repo/event.h"
 #include "walagent/repo/index.h"
+#include "walagent/repo/resolution.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -130,9 +131,56 @@ store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa
     return WA_OK;
 }
 
+/* The archive has other content. OK all the same when a person has settled exactly these bytes
+ * (what is kept in quarantine): archiving goes on. */
+static wa_status
+unless_settled(const wa_push_job *job, const wa_branch *branch, const void *data, size_t len,
+               wa_push_result *result, wa_error *err)
+{
+    wa_error failed = WA_ERROR_INIT;
+    char xxh3[WA_XXH_HEX];
+    bool settled = false;
+    if (wa_resolution_exists(job->repo, branch, job->name, wa_xxh_of(data, len, xxh3), &settled,
+                             &failed) != WA_OK ||
+        !settled)
+        return err->status;
+    wa_error_clear(err);
+    *result = (wa_push_result){.outcome = WA_PUT_SAME, .branch = *branch};
+    snprintf(result->warning, sizeof result->warning,
+             "WAL file \"%s\" is archived with other content; what was pushed was settled by "
+             "\"walagent lineage resolve\" and stays in quarantine",
+             job->name);
+    return WA_OK;
+}
+
+/* Stores what the file holds, by what it is: ret_len bytes of it. */
+static wa_status
+store_what_it_is(wa_push_job *job, bool partial, const wa_branch *branch, size_t *ret_len,
+                 wa_push_result *result, wa_error *err)
+{
+    bool whole = job->check.complete || !job->check.parsed;
+    *ret_len = job->size;
+    if (partial && (job->damaged || !job->check.parsed)) {
+        WA_TRY(wa_wal_put_other(job->repo, branch, job->name, job->data, job->size, err));
+        snprintf(result->warning, sizeof result->warning,
+                 "WAL file \"%s\" was archived without checking it", job->name);
+        result->checked = false;
+    } else if (whole && !partial) {
+        WA_TRY(store_segment(job, branch, result, err));
+    } else {
+        *ret_len = (size_t)(job->check.valid_end - job->start);
+        WA_TRY(await_turn(job, err));
+        WA_TRY(wa_push_prefix(job, branch, result, err));
+        if (partial)
+            result->warning[0] = '\0'; /* what a .partial is for */
+    }
+    return WA_OK;
+}
+
 static wa_status
 push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
 {
+    size_t len = 0;
     WA_TRY(wa_push_read(job, partial, err));
     if (!partial && streamed_already(job, ret))
         return WA_OK;
@@ -142,20 +190,10 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     WA_TRY(find_branch(job, &answer, err));
     WA_TRY(wa_branch_settle(job->repo, &answer, err));
     wa_push_result result = {.branch = answer.branch, .checked = true};
-    bool whole = job->check.complete || !job->check.parsed;
-    if (partial && (job->damaged || !job->check.parsed)) {
-        WA_TRY(wa_wal_put_other(job->repo, &answer.branch, job->name, job->data, job->size, err));
-        snprintf(result.warning, sizeof result.warning,
-                 "WAL file \"%s\" was archived without checking it", job->name);
-        result.checked = false;
-    } else if (whole && !partial) {
-        WA_TRY(store_segment(job, &answer.branch, &result, err));
-    } else {
-        WA_TRY(await_turn(job, err));
-        WA_TRY(wa_push_prefix(job, &answer.branch, &result, err));
-        if (partial)
-            result.warning[0] = '\0'; /* what a .partial is for */
-    }
+    wa_status status = store_what_it_is(job, partial, &answer.branch, &len, &result, err);
+    if (status == WA_CONFLICT)
+        status = unless_settled(job, &answer.branch, job->data, len, &result, err);
+    WA_TRY(status);
     *ret = result;
     return WA_OK;
 }

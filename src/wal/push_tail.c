@@ -29,7 +29,7 @@ conflicting(wa_push_job *job, const wa_branch *branch, size_t len, const char *w
                  with, kept);
     return wa_error_hint(err,
                          "Two servers wrote this segment. Find out which one is right, then run "
-                         "\"walagent lineage resolve %s --keep archived|pushed|both\".",
+                         "\"walagent lineage resolve %s --keep archived|both\".",
                          segment);
 }
 

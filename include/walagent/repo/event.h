@@ -3,8 +3,8 @@
  * once each.
  *
  * Kinds are short stable words: "conflict", "hole", "damage", "fenced", "took-over", "adopted",
- * "rejected", "backup-wanted", "unadopted-child". Writing one is best effort at the caller: losing
- * an event never stops WAL.
+ * "rejected", "resolved", "backup-wanted", "unadopted-child". Writing one is best effort at the
+ * caller: losing an event never stops WAL.
  */
 #ifndef WALAGENT_REPO_EVENT_H
 #define WALAGENT_REPO_EVENT_H

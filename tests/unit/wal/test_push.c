@@ -10,6 +10,8 @@
 
 #include "hook_fixture.h"
 
+#include "walagent/repo/resolution.h"
+
 #define SEG3 "000000010000000000000003"
 #define FORK 0x341000u
 #define HISTORY "1\t0/341000\tno recovery target specified\n"
@@ -50,6 +52,89 @@ other_content_is_a_conflict_and_is_kept(void **state)
     OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
     wal_builder_free(b);
     wal_builder_free(other);
+}
+
+static void
+settled_content_is_accepted_with_a_warning_and_no_other(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    bool created = false;
+    WA_CLEANUP(wa_quarantine_list_done) wa_quarantine_list kept = {0};
+    wal_builder *b = full_segment(700), *other = full_segment(701), *third = full_segment(702);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    OK(wa_quarantine_find(f->repo, SEG3, &kept, &err));
+    assert_int_equal(kept.count, 0);
+    FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
+    FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
+    OK(wa_quarantine_find(f->repo, "000000010000000000000030", &kept, &err));
+    assert_int_equal(kept.count, 0);
+    OK(wa_quarantine_find(f->repo, SEG3, &kept, &err));
+    assert_int_equal(kept.count, 1);
+    OK(wa_resolution_put(f->repo, &kept.items[0], WA_KEEP_ARCHIVED, &created, &err));
+    assert_true(created);
+    OK(wa_resolution_put(f->repo, &kept.items[0], WA_KEEP_BOTH, &created, &err));
+    assert_false(created);
+    OK(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err));
+    assert_non_null(strstr(result.warning, "settled"));
+    assert_string_equal(result.xxh3, ""); /* it isn't archived under its name */
+    FAILS(push(f, SEG3, wal_bytes(third), SEGMENT, &result, &err), WA_CONFLICT);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_string_equal(result.warning, "");
+    uint8_t *got = wa_malloc(SEGMENT);
+    OK(wa_wal_get(f->repo, &f->first, 3, NULL, got, NULL, NULL, &err));
+    assert_memory_equal(got, wal_bytes(b), SEGMENT);
+    free(got);
+    wal_builder_free(b);
+    wal_builder_free(other);
+    wal_builder_free(third);
+}
+
+static void
+a_segment_that_is_there_is_asked_for_and_not_sent_again(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700), *other = full_segment(701);
+    f->push.look_first = true;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    uint64_t puts = wa_store_requests(f->store, "put");
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_SAME);
+    assert_true(wa_store_requests(f->store, "put") == puts);
+    FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
+    wal_builder_free(b);
+    wal_builder_free(other);
+}
+
+static wa_status
+no_turn(void *arg, wa_error *err)
+{
+    fixture *f = arg;
+    assert_int_equal(count_keys(f, "wal/"), 0);
+    return wa_error_set(err, WA_CANCELLED, "not now");
+}
+
+static void
+nothing_is_written_before_its_turn(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700);
+    f->push.turn = no_turn;
+    f->push.turn_arg = f;
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err), WA_CANCELLED);
+    assert_int_equal(count_keys(f, "wal/"), 0);
+    uint8_t *padded = wa_calloc(1, SEGMENT);
+    memcpy(padded, wal_bytes(b), SEGMENT / 2);
+    FAILS(push(f, SEG3, padded, SEGMENT, &result, &err), WA_CANCELLED);
+    assert_int_equal(count_keys(f, "tail/"), 0);
+    free(padded);
+    wal_builder_free(b);
 }
 
 static void
@@ -295,6 +380,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_segment_is_stored_once_and_the_same_again_is_fine),
         TEST(other_content_is_a_conflict_and_is_kept),
+        TEST(settled_content_is_accepted_with_a_warning_and_no_other),
+        TEST(a_segment_that_is_there_is_asked_for_and_not_sent_again),
+        TEST(nothing_is_written_before_its_turn),
         TEST(what_is_not_the_segment_of_its_name_is_refused),
         TEST(damage_is_archived_unchecked_or_refused_as_configured),
         TEST(junk_behind_a_switch_is_damage),
