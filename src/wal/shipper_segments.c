@@ -10,10 +10,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AWAY_MS 400 /* the third failure in a row */
+
+/* Said once for each time that it is away; a hiccup is no news. */
+static void
+say_away_locked(wa_streamer *s, const wa_error *err, uint64_t backoff_ms)
+{
+    if (s->away_said || backoff_ms < AWAY_MS)
+        return;
+    s->away_said = true;
+    wa_streamer_say(s, WA_LOG_WARNING,
+                    err->hint[0] != '\0'
+                        ? err->hint
+                        : "WAL waits in the spool, then on the server; see \"walagent status\".",
+                    "the repository can't be written: %s", err->message);
+}
+
 bool
 wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *backoff_ms)
 {
     wa_streamer_note_error_locked(s, err);
+    say_away_locked(s, err, *backoff_ms);
     wa_mono until = wa_mono_now() + *backoff_ms;
     *backoff_ms = *backoff_ms * 2 > WA_BACKOFF_MAX_MS ? WA_BACKOFF_MAX_MS : *backoff_ms * 2;
     while (!wa_cancelled(&s->stop) && wa_mono_left(until) > 0)

@@ -77,6 +77,9 @@ wa_flow_advance_locked(wa_streamer *s, wa_lsn durable)
     if (durable / s->cluster.segment_size != flow->durable / s->cluster.segment_size)
         flow->small = 0;
     flow->durable = durable;
+    if (s->away_said)
+        wa_streamer_say(s, WA_LOG_NOTICE, "", "the repository can be written again");
+    s->away_said = false;
     s->status.durable_time = wa_time_now();
     wa_cond_broadcast(&s->cond);
     wa_streamer_wake(s);

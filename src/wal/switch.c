@@ -16,36 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The server sent more of the old timeline than belongs to the new one's history. */
-static wa_status
-cut_surplus(wa_streamer *s, wa_lsn fork, wa_error *err)
-{
-    uint64_t size = s->cluster.segment_size;
-    wa_flow *flow = &s->flow;
-    if (flow->received <= fork || wa_segno_of(flow->received, size) != wa_segno_of(fork, size))
-        return WA_OK;
-    size_t len = (size_t)(flow->received - fork);
-    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(len);
-    WA_CLEANUP(wa_freep) char *key = NULL;
-    char name[WA_SEGMENT_NAME], at[WA_LSN_TEXT];
-    wa_segno segno = wa_segno_of(fork, size);
-    WA_TRY(wa_spool_read(s->spool, &flow->branch, segno, fork % size, bytes, len, err));
-    wa_segment_name(flow->branch.tli, segno, size, name);
-    WA_TRY(wa_wal_quarantine(s->repo, &flow->branch, name, bytes, len,
-                             "received behind the point where the timeline ends", &key, err));
-    wa_streamer_event(s, "past-fork", WA_LOG_WARNING, "",
-                      "%zu bytes of WAL behind the end of timeline %u at %s were put into "
-                      "quarantine",
-                      len, flow->branch.tli, wa_lsn_format(fork, at));
-    WA_LOCK(&s->mutex);
-    if (flow->durable < flow->received) {
-        flow->received = flow->durable > fork ? flow->durable : fork;
-        if (flow->checked > flow->received)
-            flow->checked = flow->received;
-    }
-    return WA_OK;
-}
-
 /* The child's first segment begins with the parent's bytes. */
 static wa_status
 seed_child(wa_streamer *s, const wa_branch *parent, const wa_branch *child, wa_lsn fork,
@@ -74,7 +44,8 @@ wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork, wa_erro
     wa_streamer_say(s, WA_LOG_NOTICE, "", "timeline %u ends at %s, going on with timeline %u",
                     parent.tli, wa_lsn_format(fork, at), next);
     wa_spool_end(s->spool);
-    WA_TRY(cut_surplus(s, fork, err));
+    /* What was received behind the fork is archived, too: the lineage says that it isn't accepted,
+     * and a person may want to see it. */
     WA_TRY(wa_flow_drain(s, s->cancel, err));
     wa_buf_done(&s->history);
     wa_buf_init(&s->history, 1024 * 1024);

@@ -1,0 +1,229 @@
+"""The streamer while something is wrong: the store is away, a disk is full, the slot was
+invalidated, the archive knows more than the new primary."""
+import os
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+import lab
+from test_backup import backup, durable, follow
+from test_stream import (MIB, Load, keeping, lsn, make_streamer,  # noqa: F401 (fixtures)
+                         promote_over, restart_lsn, write_wal)
+
+
+def stall(agent):
+    """The store fails from now on; returns what ends it."""
+    lab.write_file(agent.flag, "")
+    return lambda: os.unlink(agent.flag)
+
+
+@pytest.fixture
+def stallable(work_dir):
+    return "fault+file://" + lab.make_dir(os.path.join(work_dir, "repo"))
+
+
+def in_spool(agent):
+    return sorted(n for n in os.listdir(agent.spool) if n not in ("lock", "writer"))
+
+
+# ---- acknowledge = spool ----
+
+def test_what_the_spool_acknowledged_survives_the_agent_and_reaches_the_store(keeping, make_streamer,
+                                                                              stallable):
+    agent = make_streamer(keeping, url=stallable, acknowledge_spool=1, tail_interval_ms=200).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    agent.wait_durable(keeping)
+    keeping.sql("CREATE TABLE t (x int)")
+    keeping.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
+    keeping.reload()
+    agent.wait(lambda st: st["synchronous"], 15, "the server waits for us")
+    go_on = stall(agent)
+    before = agent.status()["puts"]
+    keeping.sql("INSERT INTO t VALUES (0)")
+    agent.wait(lambda st: st["puts"] > before + 1, 15, "the store refuses")
+    done = []
+    thread = threading.Thread(target=lambda: [done.append(keeping.sql("INSERT INTO t VALUES (%s)", x))
+                                              for x in range(1, 50)])
+    thread.start()
+    thread.join(30)
+    assert len(done) == 49, "commits wait for the store though the spool acknowledges"
+    write_wal(keeping, 2.5)
+    acknowledged = lab.wait_until(
+        lambda: (lambda at: at if at > agent.status()["durable"] + 2 * MIB else None)(
+            restart_lsn(keeping)), 15, "the slot moves without the store")
+    for _ in range(2):
+        agent.kill9()
+        keeping.sql("SET synchronous_commit = local; INSERT INTO t VALUES (100)")
+        agent.start().wait(lambda st: st["state"] == "streaming")
+        agent.wait(lambda st: restart_lsn(keeping) > acknowledged, 15, "the slot moves again")
+        acknowledged = max(acknowledged, restart_lsn(keeping))
+        assert agent.status()["durable"] < acknowledged
+    keeping.stop("immediate")
+    shutil.copytree(os.path.join(keeping.data, "pg_wal"), os.path.join(agent.dir, "wal"))
+    go_on()
+    agent.wait(lambda st: st["durable"] >= acknowledged, 30, "the spool drains without a server")
+    agent.kill9()
+    keeping.start()
+    agent.assert_identical(keeping, agent.lineage()[0][0], acknowledged,
+                           os.path.join(agent.dir, "wal"))
+
+
+def test_with_acknowledge_spool_nothing_bypasses_it(keeping, make_streamer, stallable):
+    agent = make_streamer(keeping, url=stallable, acknowledge_spool=1).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    agent.wait_durable(keeping)
+    agent.stop()
+    write_wal(keeping, 4)
+    go_on = stall(agent)
+    agent.start()
+    target = lsn(keeping.lsn())
+    agent.wait(lambda st: restart_lsn(keeping) >= target, 20, "the spool acknowledges the past")
+    assert len(in_spool(agent)) >= 4
+    go_on()
+    end = agent.wait_durable(keeping)
+    agent.stop()
+    agent.assert_identical(keeping, agent.lineage()[0][0], end)
+
+
+# ---- the archive is ahead of the new primary ----
+
+@pytest.mark.parametrize("mib", [0.05, 2.3])
+@pytest.mark.parametrize("slow_store", [False, True])
+def test_wal_behind_a_fork_stays_and_the_new_timeline_goes_on(make_pg, make_streamer, work_dir,
+                                                              stallable, mib, slow_store):
+    old = make_pg(wal_segsize=1, wal_keep_size="1GB")
+    new = old.standby(os.path.join(work_dir, "new"), wal_keep_size="1GB")
+    make_pg.adopt(new)
+    new.start()
+    agent = make_streamer(old, new, url=stallable, tail_interval_ms=200).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    write_wal(old, 1.4)
+    agent.wait_durable(old)
+    lab.wait_until(lambda: new.value("SELECT count(*) FROM pg_replication_slots") == 1, 15, "its slot")
+    new.caught_up_with(old)
+    new.stop()
+    go_on = stall(agent) if slow_store else lambda: None
+    write_wal(old, mib)  # the agent has it, the standby never will
+    surplus = lsn(old.lsn())
+    agent.wait(lambda st: st["received"] >= surplus, 15, "received")
+    if not slow_store:
+        agent.wait_durable(old)
+    old.kill9()
+    new.start()
+    new.promote()
+    new.sql("CREATE TABLE afterwards AS SELECT 1 AS x")
+    write_wal(new, 1.4)
+    go_on()
+    agent.wait(lambda st: st["branch"].startswith("00000002-"), 30, "the new timeline is streamed")
+    end = agent.wait_durable(new, 30)
+    agent.stop()
+    parent, child = agent.lineage()
+    fork = lsn(lab.read_file(new.data + "/pg_wal/00000002.history").split("\t")[1])
+    assert child[1] == fork < surplus
+    agent.assert_identical(new, child[0], end)
+    agent.assert_identical(new, parent[0], surplus, os.path.join(old.data, "pg_wal"))
+    assert agent.status()["hole_end"] == 0
+    assert "level=1 " not in agent.said() and "conflict" not in agent.said()
+
+
+# ---- disks and slots ----
+
+def test_a_full_disk_below_the_spool_stops_reading_until_there_is_room(keeping, make_streamer,
+                                                                       stallable, work_dir):
+    spool = lab.make_dir(os.path.join(work_dir, "small"), 0o700)
+    if os.geteuid() != 0 or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m,mode=700,uid=%d" % os.stat(spool).st_uid,
+             "tmpfs", spool], stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("can't mount a small file system here")
+    try:
+        agent = make_streamer(keeping, url=stallable, tail_interval_ms=200)
+        agent.spool = spool
+        agent.start().wait(lambda st: st["state"] == "streaming")
+        agent.wait_durable(keeping)
+        go_on = stall(agent)
+        write_wal(keeping, 8)
+        agent.wait(lambda st: "No space left" in agent.said(), 20, "the disk is full")
+        stuck = restart_lsn(keeping)
+        agent.wait(lambda st: st["reconnects"] >= 2, 20, "it keeps trying")
+        assert agent.status()["durable"] >= restart_lsn(keeping) == stuck
+        go_on()
+        end = agent.wait_durable(keeping, 30)
+        assert agent.status()["spool_bytes"] <= 3 * MIB
+        agent.stop()
+        agent.assert_identical(keeping, agent.lineage()[0][0], end)
+    finally:
+        agent.close()
+        subprocess.run(["umount", spool], check=True)
+
+
+def test_a_slot_that_was_invalidated_is_made_anew_and_the_hole_declared(make_pg, make_streamer):
+    server = make_pg(wal_segsize=1, wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB",
+                     max_slot_wal_keep_size="2MB")
+    agent = make_streamer(server).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    agent.wait_durable(server)
+    known = agent.stop()["durable"]
+
+    def state():
+        return server.value("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'walagent'")
+    for _ in range(5):
+        write_wal(server, 2)
+        server.sql("CHECKPOINT")
+    assert state() == "lost"
+    agent.start()
+    st = agent.wait(lambda st: st["hole_end"] > 0, 15, "the hole")
+    assert st["hole_begin"] == known and st["hole_end"] > known
+    assert "was invalidated" in agent.said() and "Take a base backup" in agent.said()
+    assert state() != "lost"
+    agent.wait_durable(server)
+    write_wal(server, 1)
+    agent.wait_durable(server)
+    agent.stop()
+
+
+# ---- the store is away ----
+
+@pytest.fixture
+def lasting_ceph(work_dir):
+    """Its own, because it is stopped; with a disk, because it is started again."""
+    server = lab.Ceph(os.path.join(work_dir, "ceph"), env={"CEPH_STORE": "bluestore"})
+    try:
+        yield server.start()
+    finally:
+        server.wipe()
+
+
+@pytest.mark.long  # starts a Ceph of its own three times
+def test_a_store_that_was_away_gets_everything_in_order(make_pg, make_walagent, lasting_ceph):
+    ceph, bucket = lasting_ceph, lasting_ceph.make_bucket()
+    pg = make_pg(wal_segsize=1, wal_keep_size="1GB")
+    wa = follow(make_walagent(ceph.settings(bucket, "archive"), pg, settings={"archive.tail_interval": "200ms"}))
+    backup(wa)
+    first = pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    load = Load(pg)
+    try:
+        for n in range(2):
+            ceph.stop()
+            here = lsn(pg.lsn())
+            lab.wait_until(lambda: lsn(pg.lsn()) > here + 3 * MIB, 30, "WAL is written meanwhile")
+            lab.wait_until(lambda: wa.log.count("can't be written") == n + 1, 30, "the agent says it")
+            ceph.start()
+            lab.wait_until(lambda: wa.log.count("can be written again") == n + 1, 60, "it goes on")
+            durable(wa, pg)
+    finally:
+        load.stop()
+    pg.switch_wal()
+    last = pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    pg.sql("CREATE TABLE afterwards AS SELECT 1 AS x")
+    durable(wa, pg)
+    keys = {os.path.basename(k)[:24]: k for k in ceph.client.keys(bucket) if "/wal/" in k}
+    names = [n for n in sorted(os.listdir(pg.data + "/pg_wal")) if first <= n < last and len(n) == 24]
+    assert len(names) >= 6 and set(names) <= set(keys), sorted(set(names) - set(keys))
+    for name in names:
+        ours = subprocess.run(["zstd", "-dcq"], input=ceph.client.get(bucket, keys[name]),
+                              check=True, stdout=subprocess.PIPE).stdout
+        with open(os.path.join(pg.data, "pg_wal", name), "rb") as f:
+            assert ours == f.read(), name
+    assert wa.json("list")["hole_count"] == 0 and wa.json("verify")["damage"] == []
