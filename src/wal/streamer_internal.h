@@ -107,7 +107,7 @@ struct wa_streamer {
     bool stopping;    /* cancelled: what was received is made durable, nothing more is read */
     bool job_running; /* the segments thread uses the first job outside the mutex */
     bool full_said;
-    bool away_said; /* that the repository can't be written */
+    bool away_said;          /* that the repository can't be written */
     char *host_conninfo;     /* of the server streamed from; NULL: none */
     wa_known_segment *known; /* ring */
     size_t known_next;
