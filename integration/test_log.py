@@ -96,8 +96,8 @@ class Ledger:
 
 
 @pytest.fixture(params=["agent", "archive_command"])
-def ledger(request, make_pg, make_walagent, file_repository, work_dir):
-    pg = make_pg(start=False, wal_segsize=1)
+def ledger(request, major, make_pg, make_walagent, file_repository, work_dir):
+    pg = make_pg(major, start=False, wal_segsize=1)
     wa = make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"})
     agent = request.param == "agent"
     pg.configure(track_commit_timestamp="on", wal_keep_size="256MB", max_prepared_transactions=5,
@@ -210,7 +210,7 @@ def test_what_was_dropped_comes_back_by_the_printed_command(ledger, make_pg, wor
     text = wa.run("log", "--find-drop", "-c", wa.config_path).stdout
     for i, (name, (drop,)) in enumerate(dropped.items()):
         line = next(l for l in text.splitlines() if "--to-lsn %s " % drop["restore_lsn"] in l)
-        copy = lab.Postgres("%s/copy%d" % (work_dir, i))
+        copy = lab.Postgres("%s/copy%d" % (work_dir, i), pg.major)
         argv = shlex.split(line.partition("the moment before: walagent ")[2])
         assert argv[0] == "restore"
         wa.run(*[copy.data if word == "DIRECTORY" else word for word in argv])
