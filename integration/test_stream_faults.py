@@ -130,6 +130,73 @@ def test_wal_behind_a_fork_stays_and_the_new_timeline_goes_on(make_pg, make_stre
 
 # ---- disks and slots ----
 
+@pytest.mark.long  # other hosts are looked at every ten seconds
+def test_every_host_keeps_the_slot_up_to_the_durable_position(make_pg, make_streamer, work_dir,
+                                                              stallable):
+    primary = make_pg(wal_segsize=1, wal_keep_size="1GB", max_wal_size="1GB")
+    standby = primary.standby(os.path.join(work_dir, "standby"), max_wal_size="1GB",
+                              wal_keep_size="0", max_slot_wal_keep_size="1MB")
+    make_pg.adopt(standby)
+    standby.start()
+    agent = make_streamer(primary, standby, url=stallable, tail_interval_ms=200).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+
+    def there():
+        # a position that was durable before the slot was looked at is never behind the slot's
+        found = standby.sql("SELECT restart_lsn::text, wal_status FROM pg_replication_slots "
+                            "WHERE slot_name = 'walagent' AND restart_lsn IS NOT NULL")
+        at = lsn(found[0][0]) if found and found[0][1] != "lost" else None
+        assert at is None or at <= agent.wait(lambda st: st["durable"] > 0)["durable"] or \
+            at <= agent.wait(lambda st: st["durable"] >= at)["durable"]
+        return at
+    first = lab.wait_until(there, 15, "the slot on the standby")
+    write_wal(primary, 2)
+    target = agent.wait_durable(primary)
+    standby.caught_up_with(primary)
+    second = lab.wait_until(lambda: (lambda at: at if at and at >= target else None)(there()), 25,
+                            "the slot on the standby follows")
+    assert first < second
+    go_on = stall(agent)
+    write_wal(primary, 3)  # replayed on the standby, not durable: its slot must stay
+    standby.caught_up_with(primary)
+    durable_now = agent.status()["durable"]
+    again = agent.status()["puts"]
+    agent.wait(lambda st: st["puts"] > again, 15, "the store refuses")
+    standby.sql("SELECT pg_drop_replication_slot('walagent')")
+    standby.sql("CHECKPOINT")
+    made = lab.wait_until(there, 25, "the slot is made again")
+    assert made <= max(durable_now, agent.status()["durable"])
+    go_on()
+    end = agent.wait_durable(primary)
+    lab.wait_until(lambda: (there() or 0) >= end, 25, "and follows again")
+    agent.stop()
+
+
+def test_check_names_hosts_without_the_slot(make_pg, make_walagent, file_repository, work_dir):
+    primary = make_pg(wal_segsize=1)
+    standby = primary.standby(os.path.join(work_dir, "standby"))
+    make_pg.adopt(standby)
+    standby.start()
+    wa = make_walagent(file_repository, primary)
+    wa.run("init")
+    wa.set("cluster.conninfo", "host=%s,%s port=%s,%s user=postgres" % (
+        primary.dir, standby.dir, primary.port, standby.port))
+
+    def hosts():
+        found = wa.json("check", check=None)["findings"]
+        return [(f["verdict"], f["detail"]) for f in found if f["what"] == "host"]
+    one, two = hosts()
+    assert one[0] == "ok" and two[0] == "warning"
+    assert standby.dir in two[1] and "has no replication slot" in two[1]
+    wa.start()
+    lab.wait_until(lambda: standby.value("SELECT count(*) FROM pg_replication_slots") == 1, 20, "slot")
+    assert [h[0] for h in hosts()] == ["ok", "ok"]
+    wa.stop()
+    standby.stop()
+    one, two = hosts()
+    assert (one[0], two[0]) == ("ok", "warning") and standby.dir in two[1]
+
+
 def test_a_full_disk_below_the_spool_stops_reading_until_there_is_room(keeping, make_streamer,
                                                                        stallable, work_dir):
     spool = lab.make_dir(os.path.join(work_dir, "small"), 0o700)

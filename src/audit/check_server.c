@@ -139,8 +139,8 @@ wa_check_slot(check *c)
     }
     c->streams = slot.active;
     wa_check_add(
-        c, slot.active ? WA_VERDICT_OK : WA_VERDICT_WARNING, "slot",
-        slot.active
+        c, slot.active || c->in_recovery ? WA_VERDICT_OK : WA_VERDICT_WARNING, "slot",
+        slot.active || c->in_recovery
             ? NULL
             : "Start the agent: an unused slot keeps WAL on the server until its disk is full.",
         "replication slot \"%s\" is %s, WAL %s", name, slot.active ? "in use" : "not in use",

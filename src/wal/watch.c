@@ -78,8 +78,11 @@ keep_slot(wa_streamer *s, const char *conninfo, wa_lsn durable, wa_error *err)
     wa_pg_slot slot;
     WA_TRY(connect_to(s, conninfo, false, &conn, err));
     WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
-    if (!slot.exists) {
+    bool lost = slot.exists && !slot.active && strcmp(slot.wal_status, "lost") == 0;
+    if (!slot.exists || lost) {
         WA_TRY(connect_to(s, conninfo, true, &repl, err));
+        if (lost)
+            WA_TRY(wa_pg_slot_drop(repl, s->options.slot, err));
         return wa_pg_slot_create(repl, s->options.slot, err);
     }
     if (slot.active || durable <= slot.restart_lsn)
