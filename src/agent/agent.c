@@ -216,6 +216,18 @@ hook_repo(void *arg, char *reason, size_t size)
     return agent->repo;
 }
 
+static wa_status
+hook_open_repo(void *arg, wa_cancel *cancel, wa_repo **ret, wa_error *err)
+{
+    wa_agent *agent = arg;
+    const wa_config *config;
+    {
+        WA_LOCK(&agent->mutex);
+        config = agent->config; /* lives to the end, even when it is replaced */
+    }
+    return agent->options->open_repo(config, cancel, ret, err);
+}
+
 static bool
 hook_knows(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
            wa_branch *ret_branch)
@@ -277,6 +289,7 @@ start_hooks(wa_agent *agent, wa_hook_server **ret, wa_error *err)
     wa_hook_server_options options = {.socket_path = path,
                                       .arg = agent,
                                       .repo = hook_repo,
+                                      .open_repo = hook_open_repo,
                                       .knows = hook_knows,
                                       .ships = hook_ships,
                                       .limits = hook_limits,

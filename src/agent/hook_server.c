@@ -1,6 +1,7 @@
 /*
  * hook_server.c - serve the hooks over the local socket.
  */
+#include "lookup_internal.h"
 #include "push_ahead_internal.h"
 
 #include "walagent/base/file.h"
@@ -33,6 +34,7 @@ struct wa_hook_server {
     int listener;
     wa_pool *pool;
     wa_push_ahead *ahead;
+    wa_lookups *lookups;
     wa_cancel closing; /* nobody new */
     wa_cancel cancel;  /* ends what is in flight */
     pthread_t thread;
@@ -186,6 +188,30 @@ patience_ms(wa_get_mode mode, const char *data_dir, const wa_hook_limits *limits
     return wa_hook_promoting(data_dir, &left) ? left : limits->get_timeout_ms;
 }
 
+/* The store's own time is the only limit in raw mode: nobody's recovery waits. */
+static wa_status
+look_up(wa_hook_server *s, wa_repo *repo, wa_get_mode mode, const wa_strv *request, int fd,
+        uint64_t patience, wa_get_result *ret, wa_error *err)
+{
+    const char *data_dir = request->items[2], *name = request->items[3];
+    wa_mono deadline = wa_mono_now() + patience;
+    wa_lookup *lookup = NULL;
+    WA_TRY(wa_lookup_begin(s->lookups, repo, fd, mode == WA_GET_RAW ? UINT64_MAX : deadline,
+                           &lookup, err));
+    wa_get_options options = {.repo = wa_lookup_repo(lookup),
+                              .pool = s->pool,
+                              .data_dir = data_dir,
+                              .cancel = wa_lookup_cancel(lookup)};
+    wa_status status =
+        wa_get_file_until(&options, mode, name, request->items[4], deadline, ret, err);
+    wa_lookup_end(lookup);
+    if (status == WA_CANCELLED && !wa_cancelled(&s->cancel))
+        status = wa_error_set(err, WA_UNAVAILABLE,
+                              "the archive did not answer within %.1f s about \"%s\"",
+                              (double)patience / 1000, name);
+    return status;
+}
+
 /* MODE PGDATA NAME TARGET */
 static wa_status
 serve_get(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
@@ -200,10 +226,7 @@ serve_get(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     WA_TRY(parse_mode(request->items[1], &mode, err));
     WA_TRY(reach_repo(s, &repo, err));
     s->options.limits(s->options.arg, &limits);
-    wa_get_options options = {
-        .repo = repo, .pool = s->pool, .data_dir = data_dir, .cancel = &s->cancel};
-    wa_mono deadline = wa_mono_now() + patience_ms(mode, data_dir, &limits);
-    WA_TRY(wa_get_file_until(&options, mode, name, request->items[4], deadline, &result, err));
+    WA_TRY(look_up(s, repo, mode, request, fd, patience_ms(mode, data_dir, &limits), &result, err));
     answer_ok(fd, result.note);
     if (!result.from_tail)
         fetch_ahead(s, repo, mode, data_dir, name, limits.prefetch_max);
@@ -401,6 +424,7 @@ server_free(wa_hook_server *s)
 {
     wa_closep(&s->listener);
     wa_push_ahead_free(s->ahead);
+    wa_lookups_free(s->lookups);
     wa_pool_free(s->pool);
     wa_cancel_done(&s->closing);
     wa_cancel_done(&s->cancel);
@@ -418,6 +442,7 @@ open_parts(wa_hook_server *s, wa_error *err)
     WA_TRY(wa_cancel_init(&s->cancel, err));
     WA_TRY(wa_pool_new("hook-work", workers < POOL_WORKERS_MAX ? workers : POOL_WORKERS_MAX,
                        POOL_BACKLOG, &s->pool, err));
+    s->lookups = wa_lookups_new(&s->options, &s->cancel);
     s->ahead = wa_push_ahead_new(
         &(wa_push_ahead_options){.hooks = &s->options, .pool = s->pool, .cancel = &s->cancel});
     WA_TRY(wa_socket_listen(s->socket_path, &s->listener, err));

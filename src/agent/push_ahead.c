@@ -17,6 +17,7 @@
 typedef struct entry {
     char name[WA_SEGMENT_NAME];
     bool running;
+    bool doomed; /* one before it failed */
 } entry;
 
 typedef struct known {
@@ -31,7 +32,7 @@ struct wa_push_ahead {
     wa_mutex mutex; /* guards all that follows */
     wa_cond cond;
     bool stopping, scanning;
-    bool failing; /* what waited was dropped, what runs will find out at its turn */
+    bool failing; /* nothing is added until the queue is empty */
     pthread_t threads[WORKERS];
     size_t thread_count;
     entry queue[WA_PUSH_AHEAD_SEGMENTS]; /* in order; the first one may be written */
@@ -66,13 +67,17 @@ remove_locked(wa_push_ahead *a, size_t i)
     wa_cond_broadcast(&a->cond);
 }
 
+/* What stands before goes on; what waits behind is dropped, and what runs learns it at its turn. */
 static void
-fail_locked(wa_push_ahead *a)
+fail_locked(wa_push_ahead *a, size_t at)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < a->count; i++)
-        if (a->queue[i].running)
-            a->queue[kept++] = a->queue[i];
+    size_t kept = at;
+    for (size_t i = at + 1; i < a->count; i++) {
+        if (!a->queue[i].running)
+            continue;
+        a->queue[kept] = a->queue[i];
+        a->queue[kept++].doomed = true;
+    }
     a->count = kept;
     a->failing = kept > 0;
     wa_cond_broadcast(&a->cond);
@@ -102,9 +107,9 @@ await_turn(void *arg, wa_error *err)
     size_t at = 0;
     WA_LOCK(&a->mutex);
     for (;;) {
-        if (a->stopping || a->failing)
-            return wa_error_set(err, WA_CANCELLED, "nothing is archived ahead any more");
         WA_ASSERT(find_locked(a, w->name, &at));
+        if (a->stopping || a->queue[at].doomed)
+            return wa_error_set(err, WA_CANCELLED, "nothing is archived ahead any more");
         if (at == 0)
             return WA_OK;
         wa_cond_wait(&a->cond, &a->mutex);
@@ -124,11 +129,10 @@ work_done(work *w, wa_status status, const wa_push_result *result, const wa_erro
     if (good)
         remember_locked(a, w->name, result);
     WA_ASSERT(find_locked(a, w->name, &at));
-    a->queue[at].running = false;
-    if (!good)
-        fail_locked(a); /* drops this one too */
-    else
+    if (good)
         remove_locked(a, at);
+    else
+        fail_locked(a, at);
 }
 
 static bool

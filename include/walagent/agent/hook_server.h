@@ -34,6 +34,8 @@ typedef struct wa_hook_server_options {
     /* The loaded repository, valid until the server was stopped; NULL: not reached yet, and what is
      * waited for in reason. */
     wa_repo *(*repo)(void *arg, char *reason, size_t reason_size);
+    /* Another handle of it, not loaded, with a cancel of its own. */
+    wa_status (*open_repo)(void *arg, wa_cancel *cancel, wa_repo **ret, wa_error *err);
     /* As wa_streamer_knows. */
     bool (*knows)(void *arg, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
                   wa_branch *ret_branch);

@@ -6,10 +6,10 @@
 #ifndef WA_TESTS_HOOK_FIXTURE_H
 #define WA_TESTS_HOOK_FIXTURE_H
 
-#include "branch_of_internal.h"
 #include "wal_builder.h"
 
 #include "walagent/base/file.h"
+#include "walagent/repo/branch.h"
 #include "walagent/repo/lineage.h"
 #include "walagent/repo/tail.h"
 #include "walagent/store/drivers.h"

@@ -1,0 +1,249 @@
+/*
+ * test_push_ahead.c - what is archived ahead, in which order, and what is left behind a failure;
+ * look-ups end when nobody waits for them.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../wal/hook_fixture.h"
+#include "lookup_internal.h"
+#include "push_ahead_internal.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#define FIRST 3
+#define SEGMENTS 9 /* 3 to 11; 3 is the one that was answered */
+#define PATIENCE_MS 60000
+
+typedef struct ahead_fixture {
+    fixture *f;
+    wa_hook_server_options hooks;
+    wa_cancel cancel;
+    wa_pool *pool;
+    wa_push_ahead *ahead;
+    const char *streamed; /* the streamer's from here on */
+    char *first_path;
+} ahead_fixture;
+
+static wa_ships
+ships(void *arg, const char *name)
+{
+    const ahead_fixture *a = arg;
+    return a->streamed != NULL && strcmp(name, a->streamed) >= 0 ? WA_SHIPS_SOON : WA_SHIPS_NOT;
+}
+
+static wa_status
+open_repo(void *arg, wa_cancel *cancel, wa_repo **ret, wa_error *err)
+{
+    (void)arg;
+    (void)cancel;
+    return wa_repo_of_store(wa_store_mem_new(), "main", 1, ret, err);
+}
+
+static char *
+name_of(wa_segno segno, char out[static WA_SEGMENT_NAME])
+{
+    wa_segment_name(1, segno, SEGMENT, out);
+    return out;
+}
+
+static void
+mark(fixture *f, const char *name, const char *state)
+{
+    WA_CLEANUP(wa_freep) char *file = wa_format("archive_status/%s.%s", name, state);
+    WA_CLEANUP(wa_freep) char *path = put_file(f, file, "", 0);
+}
+
+static void
+begin(ahead_fixture *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    char name[WA_SEGMENT_NAME];
+    OK(wa_cancel_init(&a->cancel, &err));
+    OK(wa_pool_new("work", 2, 4, &a->pool, &err));
+    WA_CLEANUP(wa_freep) char *status = wa_path_join(a->f->wal_dir, "archive_status");
+    OK(wa_mkdir_p(status, 0700, &err));
+    a->hooks = (wa_hook_server_options){.arg = a, .ships = ships, .open_repo = open_repo};
+    a->ahead = wa_push_ahead_new(
+        &(wa_push_ahead_options){.hooks = &a->hooks, .pool = a->pool, .cancel = &a->cancel});
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = FIRST * SEGMENT});
+    for (wa_segno i = 0; i < SEGMENTS; i++) {
+        wal_add_commit(b, 700 + (uint32_t)i, 1000);
+        wal_fill_segment(b);
+        WA_CLEANUP(wa_freep)
+        char *path = put_file(a->f, name_of(FIRST + i, name), wal_bytes(b) + i * SEGMENT, SEGMENT);
+        mark(a->f, name, "ready");
+        if (i == 0)
+            a->first_path = WA_TAKE(path);
+    }
+    wal_builder_free(b);
+}
+
+static void
+end(ahead_fixture *a)
+{
+    wa_push_ahead_free(a->ahead);
+    wa_pool_free(a->pool);
+    wa_cancel_done(&a->cancel);
+    wa_freep(&a->first_path);
+}
+
+/* Until nothing is on its way. */
+static void
+join_all(ahead_fixture *a)
+{
+    char name[WA_SEGMENT_NAME];
+    for (wa_segno i = 0; i < SEGMENTS; i++) {
+        WA_CLEANUP(wa_freep)
+        char *path = wa_path_join(a->f->wal_dir, name_of(FIRST + i, name));
+        wa_push_ahead_join(a->ahead, path, &a->cancel);
+    }
+}
+
+/* How many segments behind the first are archived; without a gap, and known exactly when they are.
+ */
+static size_t
+archived(ahead_fixture *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    size_t count = 0;
+    for (wa_segno i = 1; i < SEGMENTS; i++) {
+        char name[WA_SEGMENT_NAME], xxh3[WA_XXH_HEX];
+        wa_wal_info info = {0};
+        wa_branch branch;
+        wa_status status = wa_wal_head(a->f->repo, &a->f->first, FIRST + i, &info, &err);
+        bool known =
+            wa_push_ahead_knows(a->ahead, a->f->repo, name_of(FIRST + i, name), xxh3, &branch);
+        assert_int_equal(known, status == WA_OK);
+        if (status != WA_OK)
+            continue;
+        assert_int_equal(count, i - 1);
+        assert_string_equal(xxh3, info.xxh3);
+        assert_true(wa_branch_eq(&branch, &a->f->first));
+        count++;
+    }
+    return count;
+}
+
+static void
+a_failure_leaves_no_hole_and_the_next_push_begins_anew(void **state)
+{
+    for (unsigned nth = 1;; nth++) {
+        ahead_fixture a = {.f = *state};
+        begin(&a);
+        wa_store_fault_set(a.f->store, "put", nth, 1000, WA_FAULT_FAIL);
+        wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+        join_all(&a);
+        bool failed = wa_store_fault_hits(a.f->store) > 0;
+        assert_int_equal(archived(&a), failed ? nth - 1 : SEGMENTS - 1);
+        wa_store_fault_set(a.f->store, "put", 0, 0, WA_FAULT_FAIL);
+        wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+        join_all(&a);
+        assert_int_equal(archived(&a), SEGMENTS - 1);
+        end(&a);
+        if (!failed)
+            return;
+        fixture_teardown(state);
+        fixture_setup(state);
+    }
+}
+
+static void
+what_the_streamer_ships_is_left_to_it(void **state)
+{
+    ahead_fixture a = {.f = *state, .streamed = "000000010000000000000006"};
+    begin(&a);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), 2);
+    end(&a);
+}
+
+static void
+nothing_runs_ahead_over_a_gap_or_past_an_older_file(void **state)
+{
+    ahead_fixture a = {.f = *state};
+    begin(&a);
+    mark(a.f, "000000010000000000000002", "ready");
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), 0);
+    WA_CLEANUP(wa_freep)
+    char *older = wa_path_join(a.f->wal_dir, "archive_status/000000010000000000000002.ready");
+    WA_CLEANUP(wa_freep)
+    char *gap = wa_path_join(a.f->wal_dir, "archive_status/000000010000000000000006.ready");
+    assert_int_equal(unlink(older), 0);
+    assert_int_equal(unlink(gap), 0);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), 2);
+    end(&a);
+}
+
+static void
+what_needs_a_warning_is_left_to_the_call_that_gives_it(void **state)
+{
+    ahead_fixture a = {.f = *state};
+    begin(&a);
+    WA_CLEANUP(wa_freep) char *junk = wa_calloc(1, SEGMENT);
+    WA_CLEANUP(wa_freep) char *path = put_file(a.f, "000000010000000000000005", junk, SEGMENT);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), 1);
+    end(&a);
+}
+
+static void
+a_look_up_ends_when_its_peer_goes_away_or_its_time_is_up(void **state)
+{
+    ahead_fixture a = {.f = *state};
+    wa_error err = WA_ERROR_INIT;
+    wa_lookup *lookup = NULL;
+    int pair[2];
+    begin(&a);
+    wa_lookups *lookups = wa_lookups_new(&a.hooks, &a.cancel);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    OK(wa_lookup_begin(lookups, a.f->repo, pair[0], UINT64_MAX, &lookup, &err));
+    wa_repo *repo = wa_lookup_repo(lookup);
+    assert_false(wa_cancelled(wa_lookup_cancel(lookup)));
+    wa_lookup_end(lookup);
+    OK(wa_lookup_begin(lookups, a.f->repo, pair[0], UINT64_MAX, &lookup, &err));
+    assert_ptr_equal(wa_lookup_repo(lookup), repo); /* kept open */
+    close(pair[1]);
+    OK(wa_cancel_poll(NULL, wa_lookup_cancel(lookup)->fd, POLLIN, PATIENCE_MS, &err));
+    wa_lookup_end(lookup);
+    close(pair[0]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    OK(wa_lookup_begin(lookups, a.f->repo, pair[0], wa_mono_now(), &lookup, &err));
+    OK(wa_cancel_poll(NULL, wa_lookup_cancel(lookup)->fd, POLLIN, PATIENCE_MS, &err));
+    wa_lookup_end(lookup);
+    OK(wa_lookup_begin(lookups, a.f->repo, pair[0], UINT64_MAX, &lookup, &err));
+    assert_false(wa_cancelled(wa_lookup_cancel(lookup))); /* a cancelled one isn't taken again */
+    wa_cancel_trigger(&a.cancel);
+    OK(wa_cancel_poll(NULL, wa_lookup_cancel(lookup)->fd, POLLIN, PATIENCE_MS, &err));
+    wa_lookup_end(lookup);
+    wa_lookups_free(lookups);
+    close(pair[0]);
+    close(pair[1]);
+    end(&a);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_failure_leaves_no_hole_and_the_next_push_begins_anew),
+        TEST(what_the_streamer_ships_is_left_to_it),
+        TEST(nothing_runs_ahead_over_a_gap_or_past_an_older_file),
+        TEST(what_needs_a_warning_is_left_to_the_call_that_gives_it),
+        TEST(a_look_up_ends_when_its_peer_goes_away_or_its_time_is_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
