@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import hand
 import lab
 
 TABLESPACE_ROWS = 20000
@@ -442,3 +443,76 @@ def test_the_dry_run_writes_nothing_and_says_what_would_be_fetched(story, work_d
     assert plan["backup"] == story.first and plan["chain"] == [story.first]
     assert plan["backup_bytes"] > 0 and plan["wal_bytes"] > 0
     assert json.dumps(plan["after"]) != "null"
+
+
+# ---- incremental, 17 and later ----
+
+def tree(directory):
+    """Relative path: content, of everything that a manifest lists."""
+    names = {f["Path"] for f in json.loads(lab.read_file(directory + "/backup_manifest"))["Files"]}
+    found = {}
+    for name in names:
+        with open(os.path.join(directory, name), "rb") as f:
+            found[name] = f.read()
+    return found
+
+
+CHANGES = (
+    # grows, shrinks and grows again, goes, comes, is rewritten, is left alone
+    ["UPDATE t SET s = upper(s) WHERE i % 977 = 0", "DELETE FROM shrinks WHERE i > 2000",
+     "VACUUM shrinks", "DROP TABLE goes", "CREATE TABLE comes AS SELECT generate_series(1, 5000) AS i",
+     "VACUUM FULL rewritten"],
+    ["INSERT INTO t SELECT i, 'more' FROM generate_series(1, 30000) AS i",
+     "INSERT INTO shrinks SELECT generate_series(1, 60000)", "TRUNCATE comes",
+     "INSERT INTO comes SELECT generate_series(1, 10)", "CREATE INDEX ON t (s)"],
+    ["UPDATE t SET s = 'x' WHERE i = 5", "DELETE FROM shrinks", "VACUUM shrinks",
+     "INSERT INTO rewritten VALUES (1)"],
+)
+
+
+@pytest.mark.parametrize("version", [17, 18])
+def test_a_chain_of_incremental_backups_becomes_what_pg_combinebackup_makes(
+        make_pg, make_walagent, file_repository, work_dir, version):
+    pg = make_pg(version, summarize_wal="on")
+    wa = make_walagent(file_repository, pg)
+    wa.run("init")
+    wa.start()
+    pg.sql("CREATE TABLE t AS SELECT i, repeat('s', 50) AS s FROM generate_series(1, 60000) AS i")
+    for name in ("shrinks", "goes", "rewritten", "alone"):
+        pg.sql("CREATE TABLE %s AS SELECT generate_series(1, 60000) AS i" % name)
+    pg.sql("VACUUM")
+    wa.run("backup")
+    for statements in CHANGES:
+        for statement in statements:
+            pg.sql(statement)
+        wa.run("backup", "--type", "incremental")
+    labels = [b["label"] for b in wa.json("list")["backups"]]
+    expected = {t: pg.value("SELECT md5(string_agg(x::text, '' ORDER BY x::text)) FROM %s x" % t)
+                for t in ("t", "shrinks", "comes", "rewritten", "alone")}
+    pg.switch_wal()
+    archive = hand.archive_of(file_repository["url"])
+    parts = [hand.restore(archive, label, "%s/part%d" % (work_dir, i), version).data
+             for i, label in enumerate(labels)]
+    for last in range(1, len(labels)):
+        oracle = "%s/oracle%d" % (work_dir, last)
+        pg.tool("pg_combinebackup", *parts[:last + 1], "-o", oracle)
+        copy = lab.Postgres("%s/copy%d" % (work_dir, last), version)
+        plan = wa.json("restore", "-D", copy.data, "--backup", labels[last], "--dry-run")
+        assert plan["chain"] == labels[:last + 1]
+        wa.run("restore", "-D", copy.data, "--backup", labels[last], "--no-recovery")
+        pg.tool("pg_verifybackup", "-n", copy.data)
+        ours, theirs = tree(copy.data), tree(oracle)
+        for name in ("recovery.signal", "postgresql.auto.conf"):  # written by hand
+            ours.pop(name, None)
+            theirs.pop(name, None)
+        assert sorted(ours.keys() ^ theirs.keys()) == []
+        assert [n for n in ours if ours[n] != theirs[n]] == []
+    server = lab.Postgres(work_dir + "/latest", version)
+    wa.run("restore", "-D", server.data)
+    wa.run("restore", "-D", server.data, "--delta")
+    server.tool("pg_verifybackup", "-n", server.data)
+    make_pg.adopt(server)
+    server.start()
+    lab.wait_until(lambda: not server.value("SELECT pg_is_in_recovery()"), 60, "recovery ends")
+    assert {t: server.value("SELECT md5(string_agg(x::text, '' ORDER BY x::text)) FROM %s x" % t)
+            for t in expected} == expected

@@ -77,8 +77,9 @@ static wa_status
 add_file(void *arg, const wa_backup_file *f, wa_error *err)
 {
     (void)err;
+    WA_CLEANUP(wa_freep) char *stands_for = wa_incremental_target(f->path);
     if (f->type != 'l')
-        add(arg, f->path, f->type);
+        add(arg, stands_for != NULL ? stands_for : f->path, f->type);
     return WA_OK;
 }
 

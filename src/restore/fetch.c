@@ -10,7 +10,6 @@
  */
 #include "restore_internal.h"
 
-#include "walagent/base/crc32c.h"
 #include "walagent/base/file.h"
 
 #include <errno.h>
@@ -36,7 +35,8 @@ typedef struct fetch {
     const char *label;
     const wa_layout *layout;
     const wa_expected *expected;
-    size_t next; /* file of the manifest */
+    wa_chain *chain; /* NULL: a full backup */
+    size_t next;     /* file of the manifest */
     wa_pack *pack;
     uint32_t pack_number;
     unit *open;
@@ -78,27 +78,12 @@ typedef struct target {
 } target;
 
 static wa_status
-copy_bytes(wa_frames *frames, const unit *u, const wa_unit_file *file, const target *to,
-           wa_error *err)
+put_bytes(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_error *err)
 {
-    uint32_t crc = 0;
-    for (uint64_t done = 0; done < file->size;) {
-        const uint8_t *data = NULL;
-        size_t len = 0;
-        WA_TRY(wa_frames_at(frames, u->pack, file->offset + done, u->end, &data, &len, err));
-        if (len > file->size - done)
-            len = (size_t)(file->size - done);
-        crc = wa_crc32c(crc, data, len);
-        if (to->memory != NULL)
-            memcpy(to->memory + done, data, len);
-        else
-            WA_TRY(wa_pwrite_all(to->fd, data, len, (off_t)done, to->path, err));
-        done += len;
-    }
-    if (crc != file->crc)
-        return wa_error_set(err, WA_CORRUPT,
-                            "file \"%s\" in \"%s\" has checksum %08X where the manifest says %08X",
-                            file->path, wa_pack_key(u->pack), crc, file->crc);
+    const target *to = arg;
+    if (to->memory == NULL)
+        return wa_pwrite_all(to->fd, data, len, (off_t)position, to->path, err);
+    memcpy(to->memory + position, data, len);
     return WA_OK;
 }
 
@@ -142,7 +127,7 @@ write_file(const fetch *f, wa_frames *frames, const unit *u, const wa_unit_file 
         errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
         return wa_error_errno(err, errno, "could not allocate space for file \"%s\": %m", path);
     target to = {.fd = fd, .path = path};
-    WA_TRY(copy_bytes(frames, u, file, &to, err));
+    WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_bytes, &to, err));
     return finish_file(fd, file, path, err);
 }
 
@@ -155,27 +140,37 @@ keep_control(fetch *f, wa_frames *frames, const unit *u, const wa_unit_file *fil
         return wa_error_set(err, WA_CORRUPT, "\"%s\" of the backup has %llu bytes", file->path,
                             (unsigned long long)file->size);
     target to = {.memory = c->data, .path = file->path};
-    WA_TRY(copy_bytes(frames, u, file, &to, err));
+    WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_bytes, &to, err));
     c->mode = file->mode & 0777;
     c->there = true;
     return WA_OK;
 }
 
 static wa_status
-restore_unit(fetch *f, wa_frames *frames, unit *u, wa_error *err)
+restore_file(fetch *f, wa_frames *frames, wa_chain_readers *readers, const unit *u,
+             const wa_unit_file *file, wa_error *err)
+{
+    if (strcmp(file->path, WA_CONTROL_PATH) == 0)
+        return keep_control(f, frames, u, file, err);
+    WA_CLEANUP(wa_freep) char *stands_for = wa_incremental_target(file->path);
+    WA_CLEANUP(wa_freep)
+    char *path = wa_path_join(f->layout->root, stands_for != NULL ? stands_for : file->path);
+    if (f->chain != NULL && stands_for != NULL)
+        return wa_chain_rebuild(f->chain, readers, u->pack, file, path, err);
+    if (f->o->delta && wa_delta_is_right(path, file))
+        return WA_OK;
+    return write_file(f, frames, u, file, err);
+}
+
+static wa_status
+restore_unit(fetch *f, wa_frames *frames, wa_chain_readers *readers, unit *u, wa_error *err)
 {
     for (size_t i = 0; i < u->count; i++) {
-        wa_unit_file *file = &u->files[i];
+        const wa_unit_file *file = &u->files[i];
         if (atomic_load(&f->failed))
             return WA_OK;
         WA_TRY(wa_cancel_check(f->o->cancel, err));
-        bool control = strcmp(file->path, WA_CONTROL_PATH) == 0;
-        WA_CLEANUP(wa_freep) char *path = wa_path_join(f->layout->root, file->path);
-        bool keep = f->o->delta && !control && wa_delta_is_right(path, file);
-        if (!keep && control)
-            WA_TRY(keep_control(f, frames, u, file, err));
-        else if (!keep)
-            WA_TRY(write_file(f, frames, u, file, err));
+        WA_TRY(restore_file(f, frames, readers, u, file, err));
         if (f->o->progress != NULL) {
             atomic_fetch_add(&f->o->progress->done_bytes, file->size);
             atomic_fetch_add(&f->o->progress->done_files, 1);
@@ -189,14 +184,16 @@ work(void *arg)
 {
     fetch *f = arg;
     WA_CLEANUP(wa_frames_freep) wa_frames *frames = wa_frames_new();
+    wa_chain_readers *readers = f->chain != NULL ? wa_chain_readers_new(f->chain) : NULL;
     void *item = NULL;
     while (wa_queue_pop(f->queue, &item)) {
         unit *u = item;
         wa_error err = WA_ERROR_INIT;
-        if (!atomic_load(&f->failed) && restore_unit(f, frames, u, &err) != WA_OK)
+        if (!atomic_load(&f->failed) && restore_unit(f, frames, readers, u, &err) != WA_OK)
             fail(f, &err);
         unit_free(u);
     }
+    wa_chain_readers_free(readers);
     return NULL;
 }
 
@@ -349,9 +346,14 @@ run_workers(fetch *f, wa_error *err)
 
 wa_status
 wa_fetch_files(const wa_restore_options *o, const char *label, const wa_layout *layout,
-               const wa_expected *expected, wa_control_file *ret, wa_error *err)
+               const wa_expected *expected, wa_chain *chain, wa_control_file *ret, wa_error *err)
 {
-    fetch f = {.o = o, .label = label, .layout = layout, .expected = expected, .control = ret};
+    fetch f = {.o = o,
+               .label = label,
+               .layout = layout,
+               .expected = expected,
+               .chain = chain,
+               .control = ret};
     size_t jobs = o->jobs > 0 ? o->jobs : wa_processors();
     wa_mutex_init(&f.mutex);
     f.queue = wa_queue_new(jobs + 1);

@@ -312,6 +312,9 @@ wa_layout_check(const wa_restore_options *o, const wa_restore_plan *plan, wa_lay
     scan s = {.l = &l, .delta = o->delta};
     WA_TRY(wa_backup_files(o->repo, plan->backup->label, scan_file, &s, err));
     l.dir_mode = s.group ? 0750 : 0700;
+    /* How large the files of an incremental backup become is known from the full one, about. */
+    if (plan->chain_count > 1 && l.places[0].needed < plan->chain[0]->raw_bytes)
+        l.places[0].needed = plan->chain[0]->raw_bytes;
     WA_TRY(check_room(&l, err));
     *ret = l;
     l = (wa_layout){0};

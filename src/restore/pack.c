@@ -6,6 +6,7 @@
  */
 #include "restore_internal.h"
 
+#include "walagent/base/crc32c.h"
 #include "walagent/codec/container.h"
 
 #include <stdatomic.h>
@@ -165,5 +166,27 @@ wa_frames_at(wa_frames *f, wa_pack *pack, uint64_t offset, uint64_t until, const
     }
     *ret = f->raw + (offset - info.raw_offset);
     *ret_len = (size_t)(info.raw_offset + info.raw_size - offset);
+    return WA_OK;
+}
+
+wa_status
+wa_frames_each(wa_frames *f, wa_pack *pack, const wa_unit_file *file, uint64_t until,
+               wa_bytes_fn fn, void *arg, wa_error *err)
+{
+    uint32_t crc = 0;
+    for (uint64_t done = 0; done < file->size;) {
+        const uint8_t *data = NULL;
+        size_t len = 0;
+        WA_TRY(wa_frames_at(f, pack, file->offset + done, until, &data, &len, err));
+        if (len > file->size - done)
+            len = (size_t)(file->size - done);
+        crc = wa_crc32c(crc, data, len);
+        WA_TRY(fn(arg, done, data, len, err));
+        done += len;
+    }
+    if (crc != file->crc)
+        return wa_error_set(err, WA_CORRUPT,
+                            "file \"%s\" in \"%s\" has checksum %08X where the manifest says %08X",
+                            file->path, pack->key, crc, file->crc);
     return WA_OK;
 }

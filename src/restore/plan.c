@@ -156,8 +156,7 @@ static bool
 is_usable(const wa_planning *p, const wa_backup_info *b)
 {
     const wa_cluster *c = wa_repo_cluster(p->o->repo);
-    /* An incremental one has to be combined with its parents by PostgreSQL's own tool. */
-    return b->system_identifier == c->system_identifier && !b->incremental &&
+    return b->system_identifier == c->system_identifier &&
            (p->o->backup_label == NULL || strcmp(b->label, p->o->backup_label) == 0) &&
            lies_on(p->lineage, &b->branch, b->start_lsn) &&
            lies_on(p->lineage, &b->end_branch, b->end_lsn) && chain_is_complete(p, b) &&
@@ -168,16 +167,7 @@ static wa_status
 check_label(const wa_planning *p, wa_error *err)
 {
     const char *label = p->o->backup_label;
-    if (label == NULL)
-        return WA_OK;
-    const wa_backup_info *b = find_backup(p, label);
-    if (b != NULL && b->incremental) {
-        wa_error_set(err, WA_UNSUPPORTED, "backup \"%s\" is incremental", label);
-        return wa_error_hint(err, "Lay down its chain by hand and combine it with "
-                                  "pg_combinebackup (docs/howto-restore-by-hand.md), or choose a "
-                                  "full backup.");
-    }
-    if (b != NULL)
+    if (label == NULL || find_backup(p, label) != NULL)
         return WA_OK;
     for (size_t i = 0; i < p->backups.damaged.count; i++)
         if (wa_str_starts(p->backups.damaged.items[i], label))

@@ -68,14 +68,15 @@ typedef struct wa_unit_file {
     bool keep; /* right already */
 } wa_unit_file;
 
-/* Everything but pg_control, whose bytes (checked) are given back. */
+/* Everything but pg_control, whose bytes (checked) are given back. chain NULL: a full backup. */
 typedef struct wa_control_file {
     uint8_t data[8192];
     uint32_t mode;
     bool there;
 } wa_control_file;
+typedef struct wa_chain wa_chain;
 wa_status wa_fetch_files(const wa_restore_options *o, const char *label, const wa_layout *layout,
-                         const wa_expected *expected, wa_control_file *ret,
+                         const wa_expected *expected, wa_chain *chain, wa_control_file *ret,
                          wa_error *err) WA_MUST_CHECK;
 
 /* A pack that several workers read. */
@@ -96,6 +97,33 @@ WA_DEFINE_CLEANUP(wa_frames, wa_frames_free)
  * at `until` (raw). */
 wa_status wa_frames_at(wa_frames *f, wa_pack *pack, uint64_t offset, uint64_t until,
                        const uint8_t **ret, size_t *ret_len, wa_error *err) WA_MUST_CHECK;
+
+/* The bytes [offset, offset+size) in order; `name` and `crc` as the manifest has them: CORRUPT when
+ * they differ, after fn saw all of it. */
+typedef wa_status (*wa_bytes_fn)(void *arg, uint64_t position, const uint8_t *data, size_t len,
+                                 wa_error *err);
+wa_status wa_frames_each(wa_frames *f, wa_pack *pack, const wa_unit_file *file, uint64_t until,
+                         wa_bytes_fn fn, void *arg, wa_error *err) WA_MUST_CHECK;
+
+/* ---- incremental backups: the chain below the last one ---- */
+
+/* Indexes the files of all but the last backup of the chain: 40 bytes a file. */
+wa_status wa_chain_load(const wa_restore_options *o, const wa_restore_plan *plan, wa_chain **ret,
+                        wa_error *err) WA_MUST_CHECK;
+void wa_chain_free(wa_chain *c);
+WA_DEFINE_CLEANUP(wa_chain, wa_chain_free)
+/* The path of the file that an INCREMENTAL.* file stands for, a new string; NULL: it is none. */
+char *wa_incremental_target(const char *path);
+/* A worker's readers, one a backup of the chain. */
+typedef struct wa_chain_readers wa_chain_readers;
+wa_chain_readers *wa_chain_readers_new(const wa_chain *c);
+void wa_chain_readers_free(wa_chain_readers *r);
+/* Builds the file at `path` from the incremental one and what lies below it; notes its checksum. */
+wa_status wa_chain_rebuild(wa_chain *c, wa_chain_readers *r, wa_pack *pack,
+                           const wa_unit_file *file, const char *path, wa_error *err) WA_MUST_CHECK;
+/* Makes backup_label one of a full backup, and the manifest one of what was laid down. */
+wa_status wa_chain_finish(wa_chain *c, const wa_restore_options *o, const wa_restore_plan *plan,
+                          const wa_layout *l, wa_error *err) WA_MUST_CHECK;
 
 /* ---- delta ---- */
 

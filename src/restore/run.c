@@ -47,8 +47,13 @@ lay_down(const wa_restore_options *o, const wa_restore_plan *plan, wa_layout *l,
     }
     WA_TRY(wa_layout_create(l, err));
     WA_TRY(wa_expected_load(o->repo, label, manifest, &expected, err));
+    WA_CLEANUP(wa_chain_freep) wa_chain *chain = NULL;
+    if (plan->chain_count > 1)
+        WA_TRY(wa_chain_load(o, plan, &chain, err));
     set_phase(o, "restoring");
-    WA_TRY(wa_fetch_files(o, label, l, &expected, control, err));
+    WA_TRY(wa_fetch_files(o, label, l, &expected, chain, control, err));
+    if (chain != NULL)
+        WA_TRY(wa_chain_finish(chain, o, plan, l, err));
     WA_TRY(check_control(o, control, label, err));
     WA_CRASH_POINT("restore-before-settings");
     WA_TRY(wa_restore_write_settings(o, plan, l->root, err));
@@ -67,7 +72,6 @@ wa_restore_run(const wa_restore_options *o, const wa_restore_plan *plan, wa_erro
     WA_CLEANUP(wa_layout_done) wa_layout l = {0};
     WA_ASSERT(o->no_recovery || o->restore_command != NULL);
     set_phase(o, "checking");
-    WA_ASSERT(plan->chain_count == 1); /* the plan takes full backups only */
     WA_TRY(wa_restore_check_settings(o, err));
     WA_TRY(wa_layout_check(o, plan, &l, err));
     if (o->progress != NULL) {
