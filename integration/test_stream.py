@@ -354,6 +354,24 @@ def test_a_full_spool_stops_reading_and_goes_on(keeping, make_streamer, work_dir
     agent.assert_identical(keeping, agent.lineage()[0][0], end)
 
 
+def test_a_segment_that_somebody_pushed_hides_no_gap(keeping, make_streamer):
+    """archive_command is set up while the agent is away: what it missed before is streamed."""
+    agent = make_streamer(keeping).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    write_wal(keeping, 1.5)
+    agent.wait_durable(keeping)
+    agent.kill9()
+    write_wal(keeping, 4)
+    name = keeping.value("SELECT pg_walfile_name(pg_switch_wal())")
+    write_wal(keeping, 0.5)
+    agent.command("push", agent.url, os.path.join(keeping.data, "pg_wal", name))
+    agent.start()
+    end = agent.wait_durable(keeping)
+    assert agent.status()["hole_end"] == 0
+    agent.stop()
+    agent.assert_identical(keeping, agent.lineage()[0][0], end)
+
+
 def test_a_lost_slot_is_a_declared_hole(make_pg, make_streamer):
     server = make_pg(wal_segsize=1, wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
     agent = make_streamer(server).start()

@@ -11,6 +11,7 @@
 #include "streamer_internal.h"
 
 #include "walagent/codec/hash.h"
+#include "walagent/repo/coverage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,47 @@ wa_reconcile_tip(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
         WA_TRY(follow_tail(repo, &head->branch, &tip, err));
     wa_error_clear(err);
     *ret = tip;
+    return WA_OK;
+}
+
+/* The first LSN that matters: of what the server keeps for us, and of what the spool holds. A hole
+ * that was declared is not looked for again. */
+static wa_status
+first_needed(wa_streamer *s, const wa_branch *head, wa_lsn kept, wa_lsn *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_spool_file *files = NULL;
+    size_t count = 0;
+    WA_TRY(wa_spool_list(s->spool, &files, &count, err));
+    if (kept != 0 && kept < s->status.hole_end)
+        kept = s->status.hole_end;
+    for (size_t i = 0; i < count; i++) {
+        wa_lsn start = files[i].segno * s->cluster.segment_size;
+        if (start < s->status.hole_end)
+            continue;
+        if (wa_branch_eq(&files[i].branch, head) && (kept == 0 || start < kept))
+            kept = start;
+    }
+    *ret = kept;
+    return WA_OK;
+}
+
+/* The last whole segment may lie behind a gap: archive_command was set up later than the stream, or
+ * a person pushed it. What was streamed ends where the gap begins, and goes on from there. */
+static wa_status
+stop_at_gap(wa_streamer *s, const wa_lineage_step *head, wa_lsn kept, wa_lsn *tip, wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    WA_CLEANUP(wa_coverage_done) wa_coverage c = {0};
+    WA_TRY(first_needed(s, &head->branch, kept, &kept, err));
+    if (kept == 0 || wa_segno_of(kept, size) + 1 >= wa_segno_of(*tip, size))
+        return WA_OK;
+    wa_lsn from = kept - kept % size;
+    if (from < head->begin)
+        from = head->begin;
+    WA_TRY(wa_coverage_load(s->repo, s->lineage, from, &c, err));
+    wa_lsn end = wa_coverage_from(&c, from);
+    if (end < *tip)
+        *tip = end;
     return WA_OK;
 }
 
@@ -228,7 +270,7 @@ free_flowp(wa_flow **flow)
 }
 
 wa_status
-wa_reconcile(wa_streamer *s, wa_lsn fallback, wa_error *err)
+wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err)
 {
     const wa_lineage_step *head = wa_lineage_head(s->lineage);
     uint64_t size = s->cluster.segment_size;
@@ -238,9 +280,10 @@ wa_reconcile(wa_streamer *s, wa_lsn fallback, wa_error *err)
     wa_flow_init(flow);
     wa_spool_end(s->spool);
     WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(stop_at_gap(s, head, kept, &tip, err));
     WA_TRY(clean_spool(s, &head->branch, &tip, err));
     if (tip == 0)
-        tip = fallback - fallback % size;
+        tip = kept - kept % size;
     if (tip == 0)
         return wa_error_set(err, WA_NOT_FOUND, "neither archive nor spool holds WAL yet");
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
@@ -252,35 +295,56 @@ wa_reconcile(wa_streamer *s, wa_lsn fallback, wa_error *err)
     flow->small = (unsigned)(chunks.count < 31 ? chunks.count : 31);
     WA_TRY(walk_spool(s, head, tip, flow, err));
     wa_flow_install(s, flow);
+    s->anchored = kept != 0;
     return plan_removals(s, &head->branch, tip, err);
+}
+
+/* Where the archive, that ends at `begin`, goes on before `limit`; limit when it doesn't; begin
+ * when it was filled meanwhile. */
+static wa_status
+end_of_gap(wa_streamer *s, wa_lsn begin, wa_lsn limit, wa_lsn *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_coverage_done) wa_coverage c = {0};
+    WA_TRY(wa_coverage_load(s->repo, s->lineage, begin, &c, err));
+    wa_lsn end = wa_coverage_from(&c, begin) > begin ? begin : limit;
+    for (size_t i = 0; i < c.count; i++)
+        if (c.runs[i].begin > begin && c.runs[i].begin < end)
+            end = c.runs[i].begin;
+    *ret = end;
+    return WA_OK;
+}
+
+static void
+declare_hole(wa_streamer *s, wa_lsn begin, wa_lsn end)
+{
+    char from[WA_LSN_TEXT], to[WA_LSN_TEXT];
+    wa_streamer_event(s, "hole", WA_LOG_ERROR,
+                      "Take a base backup: no point in time behind the hole can be reached from an "
+                      "older one.",
+                      "WAL from %s to %s is gone from the server and is not in the archive",
+                      wa_lsn_format(begin, from), wa_lsn_format(end, to));
+    WA_LOCK(&s->mutex);
+    s->status.hole_begin = begin;
+    s->status.hole_end = end;
 }
 
 wa_status
 wa_reconcile_hole(wa_streamer *s, wa_lsn available, wa_error *err)
 {
-    wa_lsn tip = 0, begin;
     uint64_t size = s->cluster.segment_size;
     WA_TRY(wa_flow_drain(s, s->cancel, err));
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
-    begin = wa_flow_durable(s) > tip ? wa_flow_durable(s) : tip;
+    wa_lsn begin = wa_flow_durable(s), end = 0;
     available -= available % size;
-    if (available > begin) {
-        char from[WA_LSN_TEXT], to[WA_LSN_TEXT];
-        wa_streamer_event(s, "hole", WA_LOG_ERROR,
-                          "Take a base backup: no point in time behind the hole can be reached "
-                          "from an older one.",
-                          "WAL from %s to %s is gone from the server and is not in the archive",
-                          wa_lsn_format(begin, from), wa_lsn_format(available, to));
-        WA_LOCK(&s->mutex);
-        s->status.hole_begin = begin;
-        s->status.hole_end = available;
-    } else {
+    WA_TRY(end_of_gap(s, begin, available, &end, err));
+    if (end <= begin)
         return wa_reconcile(s, begin, err);
-    }
-    WA_CLEANUP(free_flowp) wa_flow *flow = wa_malloc(sizeof *flow);
-    wa_flow_init(flow);
+    declare_hole(s, begin, end);
     wa_spool_end(s->spool);
     WA_TRY(wa_spool_remove(s->spool, &s->flow.branch, wa_segno_of(begin, size), err));
+    if (end < available) /* others have archived what comes next */
+        return wa_reconcile(s, end, err);
+    WA_CLEANUP(free_flowp) wa_flow *flow = wa_malloc(sizeof *flow);
+    wa_flow_init(flow);
     flow->branch = s->flow.branch;
     flow->epoch = s->flow.epoch;
     flow->received = flow->checked = flow->durable = flow->handed = available;

@@ -163,7 +163,7 @@ static wa_status
 agree(wa_streamer *s, session *x, wa_error *err)
 {
     bool named = s->flow.branch.id[0] != '\0';
-    if (flow_ready(s) && named) {
+    if (flow_ready(s) && named && s->anchored) {
         /* What went into a writer, or was not synced, went with the old connection. */
         uint64_t have = 0, size = s->cluster.segment_size;
         wa_segno segno = s->flow.handed / size;

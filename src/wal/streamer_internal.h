@@ -128,6 +128,7 @@ struct wa_streamer {
     wa_buf history;    /* of the timeline that begins, until its branch is known */
     wa_lsn parent_end; /* where its parent's chain is sealed */
     bool major_said;
+    bool anchored; /* the flow begins where nothing is missing that the server keeps for us */
 };
 
 /* streamer_flow.c: positions; the mutex is taken inside unless named _locked. */
@@ -189,9 +190,10 @@ wa_status wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, 
 /* reconcile.c: spool, archive and slot into a flow. */
 wa_status wa_reconcile_tip(wa_repo *repo, const wa_lineage *l, wa_lsn *ret,
                            wa_error *err) WA_MUST_CHECK;
-/* fallback: where to begin when neither archive nor spool has anything; 0: not known yet (then
- * NOT_FOUND in that case). */
-wa_status wa_reconcile(wa_streamer *s, wa_lsn fallback, wa_error *err) WA_MUST_CHECK;
+/* kept: the first LSN that the server keeps for us. Where to begin when neither archive nor spool
+ * has anything, and from where on nothing may be missing. 0: not known yet (then NOT_FOUND in the
+ * first case). */
+wa_status wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err) WA_MUST_CHECK;
 /* Bytes [segment start, upto) of branch from the archive into the spool, as `into`'s. */
 wa_status wa_reconcile_prefix(wa_streamer *s, const wa_branch *from, const wa_branch *into,
                               wa_lsn upto, wa_error *err) WA_MUST_CHECK;

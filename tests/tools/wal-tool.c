@@ -9,6 +9,7 @@
  *   wal-tool tail URL BRANCH SEGMENT FILE            the tail's bytes, padded with zeroes; prints
  *                                                    the valid end
  *   wal-tool lineage URL                             the accepted chain
+ *   wal-tool push URL FILE                           as archive_command does
  *   wal-tool seal URL LSN                            end the head's epoch there, as gate does
  *
  * Keys of stream: tail_interval_ms, spool_max, acknowledge_spool, stop_on_damage, jobs, slot.
@@ -21,6 +22,7 @@
 #include "walagent/repo/lineage.h"
 #include "walagent/repo/tail.h"
 #include "walagent/store/drivers.h"
+#include "walagent/wal/push.h"
 #include "walagent/wal/streamer.h"
 
 #include <inttypes.h>
@@ -261,6 +263,19 @@ lineage(const char *url)
 }
 
 static int
+push(char **argv)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    fault_watch watch = {0};
+    wa_push_result result = {0};
+    if (open_repo(argv[0], &watch, &repo, &err) != WA_OK || wa_repo_load(repo, &err) != WA_OK)
+        return fail(&err);
+    wa_push_options options = {.repo = repo};
+    return wa_push_file(&options, argv[1], &result, &err) != WA_OK ? fail(&err) : 0;
+}
+
+static int
 seal(char **argv)
 {
     wa_error err = WA_ERROR_INIT;
@@ -289,8 +304,10 @@ main(int argc, char **argv)
         return get(true, argv + 2);
     if (argc == 3 && strcmp(argv[1], "lineage") == 0)
         return lineage(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "push") == 0)
+        return push(argv + 2);
     if (argc == 4 && strcmp(argv[1], "seal") == 0)
         return seal(argv + 2);
-    fprintf(stderr, "usage: wal-tool init|stream|get|tail|lineage|seal ...\n");
+    fprintf(stderr, "usage: wal-tool init|stream|get|tail|lineage|push|seal ...\n");
     return 2;
 }
