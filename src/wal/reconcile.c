@@ -278,6 +278,7 @@ wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err)
     wa_streamer_set_state(s, WA_STREAM_RECONCILING);
     WA_CLEANUP(free_flowp) wa_flow *flow = wa_malloc(sizeof *flow);
     wa_flow_init(flow);
+    wa_flow_suspend(s);
     wa_spool_end(s->spool);
     WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
     WA_TRY(stop_at_gap(s, head, kept, &tip, err));

@@ -7,7 +7,7 @@
 #include "streamer_internal.h"
 
 /* After a failure: shows it, waits (the backoff doubles), and says whether to try again. False
- * when the threads are to end. */
+ * when the threads are to end, or the flow is not to be shipped any more. */
 bool wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *backoff_ms);
 /* The archive holds other bytes than ours (or another writer has taken over: fenced): nothing more
  * is shipped or acknowledged, the session ends, a person is told. */

@@ -33,9 +33,9 @@ wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *backoff_m
     say_away_locked(s, err, *backoff_ms);
     wa_mono until = wa_mono_now() + *backoff_ms;
     *backoff_ms = *backoff_ms * 2 > WA_BACKOFF_MAX_MS ? WA_BACKOFF_MAX_MS : *backoff_ms * 2;
-    while (!wa_cancelled(&s->stop) && wa_mono_left(until) > 0)
+    while (!wa_cancelled(&s->stop) && s->flow.ready && wa_mono_left(until) > 0)
         wa_cond_wait_until(&s->cond, &s->mutex, until);
-    return !wa_cancelled(&s->stop);
+    return !wa_cancelled(&s->stop) && s->flow.ready;
 }
 
 void

@@ -174,9 +174,9 @@ put_piece(wa_streamer *s, piece *p, wa_lsn *ret_end, wa_error *err)
     size_t len = (size_t)(p->cut.end - p->cut.base);
     bool whole = false;
     if (p->data == NULL) {
-        p->data = wa_malloc(len);
-        WA_TRY(
-            wa_spool_read(s->spool, &p->branch, p->segno, p->cut.base % size, p->data, len, err));
+        WA_CLEANUP(wa_freep) uint8_t *data = wa_malloc(len);
+        WA_TRY(wa_spool_read(s->spool, &p->branch, p->segno, p->cut.base % size, data, len, err));
+        p->data = WA_TAKE(data); /* only now: a failed read is read again */
     }
     if (p->look)
         WA_TRY(look_for_whole(s, p, &whole, err));
@@ -220,8 +220,10 @@ ship_piece(wa_streamer *s, piece *p)
         WA_LOCK(&s->mutex);
         /* The spool file goes when the segments thread was faster. */
         bool overtaken = s->generation != p->generation || s->flow.durable >= p->cut.end;
-        if (!overtaken && wa_shipper_pause_locked(s, &err, &backoff))
+        if (!overtaken && wa_shipper_pause_locked(s, &err, &backoff)) {
+            p->look = true; /* however long this lasts, the whole segment may come meanwhile */
             continue;
+        }
         if (s->generation == p->generation && !overtaken)
             give_back_locked(s, p);
         return;
@@ -247,7 +249,11 @@ wa_tail_thread(void *arg)
             if (wa_cancelled(&s->stop))
                 return NULL;
             take_piece_locked(s, &cut, &p);
+            s->piece_running = true;
         }
         ship_piece(s, &p);
+        WA_LOCK(&s->mutex);
+        s->piece_running = false;
+        wa_cond_broadcast(&s->cond);
     }
 }

@@ -20,14 +20,27 @@ wa_flow_init(wa_flow *flow)
     flow->parsed = true;
 }
 
+static void
+suspend_locked(wa_streamer *s)
+{
+    s->flow.ready = false;
+    wa_cond_broadcast(&s->cond);
+    while (s->job_running || s->piece_running)
+        wa_cond_wait(&s->cond, &s->mutex);
+}
+
+void
+wa_flow_suspend(wa_streamer *s)
+{
+    WA_LOCK(&s->mutex);
+    suspend_locked(s);
+}
+
 void
 wa_flow_install(wa_streamer *s, wa_flow *flow)
 {
     WA_LOCK(&s->mutex);
-    s->flow.ready = false;
-    wa_cond_broadcast(&s->cond);
-    while (s->job_running)
-        wa_cond_wait(&s->cond, &s->mutex);
+    suspend_locked(s);
     wa_flow_done(&s->flow);
     s->flow = *flow;
     if (s->flow.jobs == NULL)

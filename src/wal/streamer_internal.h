@@ -104,8 +104,9 @@ struct wa_streamer {
     wa_streamer_status status;
     wa_error fault; /* a thread's verdict that ends the session: fenced, conflict */
     bool fenced;
-    bool stopping;    /* cancelled: what was received is made durable, nothing more is read */
-    bool job_running; /* the segments thread uses the first job outside the mutex */
+    bool stopping;      /* cancelled: what was received is made durable, nothing more is read */
+    bool piece_running; /* the tail thread ships a chunk */
+    bool job_running;   /* the segments thread uses the first job outside the mutex */
     bool full_said;
     bool away_said;          /* that the repository can't be written */
     char *host_conninfo;     /* of the server streamed from; NULL: none */
@@ -133,6 +134,9 @@ struct wa_streamer {
 
 /* streamer_flow.c: positions; the mutex is taken inside unless named _locked. */
 void wa_flow_init(wa_flow *flow);
+/* Nothing more is shipped of this flow; returns when the threads have left it, each with the one
+ * call to the store that it was in. Spool and archive then hold still for a reconciliation. */
+void wa_flow_suspend(wa_streamer *s);
 /* Replaces the flow (its jobs are taken) and clears a fault, when no thread uses the old one. */
 void wa_flow_install(wa_streamer *s, wa_flow *flow);
 void wa_flow_done(wa_flow *flow);

@@ -298,6 +298,86 @@ a_whole_segment_replaces_its_spool_file_and_is_known(void **state)
 }
 
 static void
+a_spool_file_that_could_not_be_read_is_read_again(void **state)
+{
+    fixture *f = *state;
+    char path[128], hidden[128];
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    snprintf(path, sizeof path, "%s/000000010000000000000001-%s", f->dir, f->branch.id);
+    snprintf(hidden, sizeof hidden, "%s/hidden", f->dir);
+    assert_int_equal(rename(path, hidden), 0);
+    wal_add_noise(f->wal, 700, 3000);
+    wa_lsn end = receive(f);
+    {
+        WA_LOCK(&f->s->mutex);
+        while (f->s->status.last_error[0] == '\0')
+            assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline) ||
+                        f->s->status.last_error[0] != '\0');
+    }
+    assert_int_equal(rename(hidden, path), 0);
+    wait_durable(f, end);
+    assert_tail_is(f, 1, end);
+}
+
+/* The flow as it is, again, in another epoch: everything received counts as durable. */
+static void
+install_next(fixture *f)
+{
+    wa_flow *flow = wa_malloc(sizeof *flow);
+    wa_flow_init(flow);
+    flow->branch = f->branch;
+    flow->epoch = 2;
+    flow->received = flow->checked = flow->durable = wal_position(f->wal);
+    flow->handed = flow->received - flow->received % SEGMENT;
+    flow->tail_in_spool = true;
+    wa_flow_install(f->s, flow);
+    free(flow);
+}
+
+static void
+wait_hits(fixture *f, unsigned hits)
+{
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    while (wa_store_fault_hits(f->fault) < hits)
+        assert_true(wa_mono_left(deadline) > 0);
+}
+
+static void
+a_new_flow_need_not_wait_for_a_store_that_refuses_segments(void **state)
+{
+    fixture *f = *state;
+    uint64_t size;
+    wa_store_fault_set(f->fault, "put", 1, 1000000, WA_FAULT_DENY);
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false; /* leaves everything to the whole object */
+    }
+    wal_fill_segment(f->wal);
+    receive(f);
+    wait_hits(f, 2);
+    install_next(f); /* would never return */
+    wa_store_fault_set(f->fault, "put", 0, 0, WA_FAULT_FAIL);
+    OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
+    wal_add_noise(f->wal, 701, 3000);
+    wait_durable(f, receive(f));
+}
+
+static void
+what_is_left_of_an_older_flow_does_not_fence_the_new_one(void **state)
+{
+    fixture *f = *state;
+    wa_store_fault_set(f->fault, "put", 1, 3, WA_FAULT_FAIL);
+    wal_add_noise(f->wal, 700, 3000);
+    receive(f);
+    wait_hits(f, 4);
+    install_next(f);
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, SEGMENT, &f->err)); /* our own, at a switch */
+    wal_add_noise(f->wal, 701, 3000);
+    wait_durable(f, receive(f));
+    assert_false(f->s->fenced);
+}
+
+static void
 chunks_go_when_their_grace_is_over_but_never_the_newest(void **state)
 {
     fixture *f = *state;
@@ -342,6 +422,9 @@ main(void)
         TEST(a_seal_fences_chunks),
         TEST(a_seal_fences_whole_segments),
         TEST(a_whole_segment_replaces_its_spool_file_and_is_known),
+        TEST(a_spool_file_that_could_not_be_read_is_read_again),
+        TEST(a_new_flow_need_not_wait_for_a_store_that_refuses_segments),
+        TEST(what_is_left_of_an_older_flow_does_not_fence_the_new_one),
         TEST(chunks_go_when_their_grace_is_over_but_never_the_newest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
