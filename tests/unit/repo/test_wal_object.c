@@ -99,7 +99,7 @@ other_content_is_kept_reported_and_does_not_replace(void **state)
         assert_non_null(strstr(err.message, wa_xxh_of(theirs, SEGMENT, hash)));
         assert_non_null(strstr(err.message, wa_repo_writer(f.repo)));
         assert_non_null(strstr(err.hint, "walagent lineage resolve 000000010000000000000005 "
-                                         "--keep archived|pushed|both"));
+                                         "--keep archived|both"));
         free(mine);
         free(theirs);
     }
