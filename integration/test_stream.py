@@ -543,6 +543,37 @@ def test_another_writer_takes_over_and_the_old_one_is_fenced(keeping, make_strea
     first.assert_identical(keeping, first.lineage()[0][0], end)
 
 
+def epoch_of(agent):
+    return int(re.search(r"epoch=(\d+)", agent.command("lineage", agent.url).stdout).group(1))
+
+
+def test_the_agent_of_a_primary_left_behind_takes_nothing_back(make_pg, make_streamer, work_dir):
+    """Each agent knows its own server only, and nobody fences the old primary."""
+    old = make_pg(wal_segsize=1, wal_keep_size="1GB", synchronous_commit="on")
+    first = make_streamer(old, tail_interval_ms=200).start()
+    first.wait(lambda st: st["state"] == "streaming")
+    new = old.standby(os.path.join(work_dir, "new"))
+    make_pg.adopt(new)
+    new.start()
+    second = make_streamer(new, url=first.url, init=False, tail_interval_ms=200).start()
+    second.wait(lambda st: st["state"] == "waiting")
+    time.sleep(4)  # its free slot on the standby is no reason
+    assert second.status()["state"] == "waiting" and epoch_of(first) == 1
+    new.promote()
+    second.wait(lambda st: st["state"] == "streaming" and st["branch"].startswith("00000002"), 30)
+    epoch = epoch_of(first)
+    for n in range(6):
+        old.sql("CREATE TABLE zombie%d AS SELECT generate_series(1, 100)" % n)
+        new.sql("CREATE TABLE living%d AS SELECT generate_series(1, 100)" % n)
+        time.sleep(1)
+    assert epoch_of(first) == epoch
+    end = second.wait_durable(new)
+    assert first.status()["state"] in ("fenced", "waiting", "retrying")
+    second.stop()
+    branch, begin = second.lineage()[-1]
+    assert branch.startswith("00000002") and begin < end
+
+
 def test_a_seal_fences_the_writer_until_its_next_run(keeping, make_streamer):
     agent = make_streamer(keeping, tail_interval_ms=200).start()
     agent.wait(lambda st: st["state"] == "streaming")

@@ -160,8 +160,11 @@ look_at_other(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w
     wa_pg_slot slot;
     wa_pg_system sys;
     wa_lsn tip = 0;
+    bool in_recovery = false;
     WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
-    w->free_looks = slot.exists && slot.active ? 0 : w->free_looks + 1;
+    WA_TRY(wa_pg_in_recovery(conn, &in_recovery, err));
+    /* On a standby it says nothing: the other agent streams from the primary. */
+    w->free_looks = in_recovery || (slot.exists && slot.active) ? 0 : w->free_looks + 1;
     if (w->free_looks >= 2) {
         *ret_reason = "the slot was free";
         return WA_OK;
@@ -182,6 +185,30 @@ look_at_other(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w
     return WA_OK;
 }
 
+/* Has the accepted timeline come to this server? One that was left behind (a primary that nobody
+ * fenced) has nothing to add to it: its agent must not take the archive from the one that does. */
+static wa_status
+check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(1024 * 1024);
+    WA_CLEANUP(wa_history_freep) wa_history *history = NULL;
+    wa_tli head = wa_lineage_head(s->lineage)->branch.tli;
+    wa_pg_system sys;
+    WA_TRY(wa_pg_identify(repl, &sys, err));
+    if (sys.tli == head)
+        return WA_OK;
+    if (sys.tli > 1)
+        WA_TRY(wa_pg_timeline_history(repl, sys.tli, &text, err));
+    WA_TRY(wa_history_parse(sys.tli, wa_buf_str(&text), text.len, &history, err));
+    if (wa_history_has(history, head))
+        return WA_OK;
+    wa_error_set(err, WA_UNAVAILABLE,
+                 "server %s is on timeline %u, which does not descend from timeline %u, the "
+                 "archive's newest: another agent keeps writing it",
+                 wa_pg_host(repl), sys.tli, head);
+    return wa_error_hint(err, "Fence the server, or rewind it to follow the new primary.");
+}
+
 wa_status
 wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *err)
 {
@@ -198,8 +225,10 @@ wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *e
         if (role == WA_ROLE_WRITER || fresh)
             return WA_OK;
         WA_TRY(look_at_other(s, repl, conn, &w, &reason, err));
-        if (reason != NULL)
+        if (reason != NULL) {
+            WA_TRY(check_descends(s, repl, err));
             return take_over(s, reason, err);
+        }
         WA_TRY(wa_cancel_sleep(s->cancel, LOOK_EVERY_MS, err));
     }
 }
