@@ -547,6 +547,29 @@ def epoch_of(agent):
     return int(re.search(r"epoch=(\d+)", agent.command("lineage", agent.url).stdout).group(1))
 
 
+def test_a_kill_between_taking_over_and_the_seal_is_made_good(keeping, make_streamer):
+    first = make_streamer(keeping, tail_interval_ms=200).start()
+    first.wait(lambda st: st["state"] == "streaming")
+    first.wait_durable(keeping)
+    first.kill9()
+
+    def seals():
+        facts = [json.loads(lab.read_file(p)) for p in glob.glob(
+            os.path.join(first.cluster_dir(), "tail", "*", "*", "00000001", "*.meta"))]
+        assert facts
+        return [f for f in facts if f["base"] == f["end"]]
+
+    second = make_streamer(keeping, url=first.url, init=False, tail_interval_ms=200)
+    second.start(crash="seal-before-put:1")
+    assert second.process.wait(20) == -signal.SIGKILL
+    assert epoch_of(first) == 2 and not seals()
+    second.start().wait(lambda st: st["state"] == "streaming")
+    assert len(seals()) == 1
+    end = second.wait_durable(keeping)
+    second.stop()
+    second.assert_identical(keeping, second.lineage()[0][0], end)
+
+
 def test_the_agent_of_a_primary_left_behind_takes_nothing_back(make_pg, make_streamer, work_dir):
     """Each agent knows its own server only, and nobody fences the old primary."""
     old = make_pg(wal_segsize=1, wal_keep_size="1GB", synchronous_commit="on")

@@ -121,6 +121,19 @@ take_over(wa_streamer *s, const char *reason, wa_error *err)
     return tip == 0 ? WA_OK : wa_role_seal(s, &head, old, tip, &tip, err);
 }
 
+/* We took over and died before the old epoch was sealed, as far as can be told: nothing in the
+ * tip's segment is ours yet. Once more does no harm. */
+static bool
+may_be_unsealed(const wa_lineage *l, const wa_chunks *chunks)
+{
+    bool ours = l->epoch <= 1;
+    for (size_t i = 0; i < l->seal_count; i++)
+        ours = ours || l->seals[i].epoch + 1 == l->epoch;
+    for (size_t i = 0; i < chunks->count; i++)
+        ours = ours || chunks->items[i].epoch == l->epoch;
+    return !ours;
+}
+
 wa_status
 wa_role_reopen(wa_streamer *s, wa_error *err)
 {
@@ -136,7 +149,11 @@ wa_role_reopen(wa_streamer *s, wa_error *err)
     for (size_t i = 0; i < chunks.count; i++)
         sealed =
             sealed || (chunks.items[i].epoch == s->lineage->epoch && chunks.items[i].start == tip);
-    return sealed ? take_over(s, "opened again after a seal", err) : WA_OK;
+    if (sealed)
+        return take_over(s, "opened again after a seal", err);
+    return may_be_unsealed(s->lineage, &chunks)
+               ? wa_role_seal(s, &head, s->lineage->epoch - 1, tip, &tip, err)
+               : WA_OK;
 }
 
 static uint64_t
