@@ -223,7 +223,7 @@ strings_to_json(const wa_strv *v)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < v->count; i++)
-        json_array_append_new(array, json_string(v->items[i]));
+        wa_json_add_string(array, v->items[i]);
     return array;
 }
 

@@ -45,7 +45,7 @@ restore_text(const wa_context *ctx, const wa_log_xact *x)
 static void
 append_text(json_t *list, char *taken)
 {
-    json_array_append_new(list, json_string(taken));
+    wa_json_add_string(list, taken);
     wa_freep(&taken);
 }
 

@@ -202,6 +202,14 @@ wa_json_set_string(json_t *obj, const char *key, const char *value)
 }
 
 void
+wa_json_add_string(json_t *array, const char *value)
+{
+    json_t *string = value ? json_string(value) : json_null();
+
+    WA_ASSERT(json_array_append_new(array, string ? string : escaped_string(value)) == 0);
+}
+
+void
 wa_json_set_i64(json_t *obj, const char *key, int64_t value)
 {
     wa_json_set(obj, key, json_integer(value));

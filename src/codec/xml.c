@@ -18,6 +18,13 @@
 #define WA_XML_TEXT (1024 * 1024)
 #define WA_XML_STEP (1024 * 1024)
 
+/* Newer expat has the same with a result of one size everywhere, and warns about the old one. */
+#if XML_MAJOR_VERSION > 2 || (XML_MAJOR_VERSION == 2 && XML_MINOR_VERSION >= 9)
+#define CURRENT_LINE XML_GetCurrentLineNumber64
+#else
+#define CURRENT_LINE XML_GetCurrentLineNumber
+#endif
+
 typedef struct level {
     size_t parent_path; /* length of the parent's path */
     bool has_children;
@@ -160,7 +167,7 @@ wa_xml_parse(const char *data, size_t len, const char *what, wa_xml_fn fn, void 
             return p.status;
         if (status != XML_STATUS_OK)
             return wa_error_set(err, WA_CORRUPT, "%s is not valid XML: line %lu: %s", what,
-                                (unsigned long)XML_GetCurrentLineNumber(p.expat),
+                                (unsigned long)CURRENT_LINE(p.expat),
                                 XML_ErrorString(XML_GetErrorCode(p.expat)));
         if (last)
             break;

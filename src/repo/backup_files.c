@@ -114,13 +114,10 @@ parse_line(const json_t *json, const char *what, wa_backup_file *f, wa_error *er
     return WA_OK;
 }
 
-static wa_status
-take_line(void *arg, const char *line, size_t len, wa_error *err)
+wa_status
+wa_backup_file_parse(const char *line, size_t len, const char *what, wa_backup_file_fn fn,
+                     void *arg, wa_error *err)
 {
-    files_state *s = arg;
-    s->line++;
-    WA_CLEANUP(wa_freep)
-    char *what = wa_format("line %llu of \"%s\"", (unsigned long long)s->line, s->key);
     WA_CLEANUP(wa_json_freep) json_t *json = NULL;
     WA_TRY(wa_json_parse(line, len, what, &json, err));
     wa_backup_file f = {0};
@@ -135,7 +132,17 @@ take_line(void *arg, const char *line, size_t len, wa_error *err)
         if (f.link == NULL)
             return wa_error_set(err, WA_CORRUPT, "%s has no link target", what);
     }
-    return s->fn(s->arg, &f, err);
+    return fn(arg, &f, err);
+}
+
+static wa_status
+take_line(void *arg, const char *line, size_t len, wa_error *err)
+{
+    files_state *s = arg;
+    s->line++;
+    WA_CLEANUP(wa_freep)
+    char *what = wa_format("line %llu of \"%s\"", (unsigned long long)s->line, s->key);
+    return wa_backup_file_parse(line, len, what, s->fn, s->arg, err);
 }
 
 wa_status

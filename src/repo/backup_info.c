@@ -90,7 +90,7 @@ wa_backup_info_to_json(const wa_backup_info *b)
     wa_json_set_string(json, "note", b->note);
     json_t *annotations = json_array();
     for (size_t i = 0; i < b->annotations.count; i++)
-        json_array_append_new(annotations, json_string(b->annotations.items[i]));
+        wa_json_add_string(annotations, b->annotations.items[i]);
     wa_json_set(json, "annotations", annotations);
     set_branch_or_null(json, "branch", &b->branch);
     set_branch_or_null(json, "end_branch", &b->end_branch);

@@ -17,8 +17,8 @@
 
 #define SEALS_MAX 100000u
 
-static json_t *
-lineage_to_json(const wa_lineage *l)
+json_t *
+wa_lineage_to_json(const wa_lineage *l)
 {
     json_t *json = json_object();
     wa_json_set_i64(json, "v", 1);
@@ -86,6 +86,8 @@ parse_seals(const json_t *json, const char *what, wa_lineage *l, wa_error *err)
         WA_TRY(wa_json_get_u64(item, "epoch", what, &epoch, err));
         WA_TRY(wa_repo_json_branch(item, "branch", what, &branch, err));
         WA_TRY(wa_repo_json_lsn(item, "lsn", what, &lsn, err));
+        if (epoch > UINT32_MAX)
+            return wa_error_set(err, WA_CORRUPT, "a seal of \"%s\" has an impossible epoch", what);
         wa_lineage_add_seal(l, (uint32_t)epoch, &branch, lsn);
     }
     for (size_t i = 0; i < json_array_size(rejected); i++) {
@@ -99,8 +101,8 @@ parse_seals(const json_t *json, const char *what, wa_lineage *l, wa_error *err)
     return WA_OK;
 }
 
-static wa_status
-lineage_from_json(const json_t *json, const char *what, wa_lineage **ret, wa_error *err)
+wa_status
+wa_lineage_from_json(const json_t *json, const char *what, wa_lineage **ret, wa_error *err)
 {
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
     uint64_t epoch = 0;
@@ -158,7 +160,7 @@ wa_lineage_load(wa_repo *repo, wa_lineage **ret, wa_error *err)
     WA_CLEANUP(wa_json_freep) json_t *json = NULL;
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     WA_TRY(wa_object_get_json(repo, key, &json, err));
-    WA_TRY(lineage_from_json(json, key, &l, err));
+    WA_TRY(wa_lineage_from_json(json, key, &l, err));
     l->number = number;
     wa_repo_lineage_saw(repo, number);
     *ret = WA_TAKE(l);
@@ -170,7 +172,7 @@ wa_lineage_store(wa_repo *repo, wa_lineage *l, wa_error *err)
 {
     WA_ASSERT(l->count > 0 && l->number < UINT32_MAX);
     WA_CLEANUP(wa_freep) char *key = lineage_key(repo, l->number + 1);
-    WA_CLEANUP(wa_json_freep) json_t *json = lineage_to_json(l);
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_lineage_to_json(l);
     WA_CLEANUP(wa_freep) char *dumped = wa_json_dump(json, 2);
     WA_CLEANUP(wa_freep) char *text = wa_format("%s\n", dumped);
     /* The same bytes (writer and time are among them): our own try whose answer got lost. */

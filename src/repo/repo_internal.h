@@ -7,6 +7,8 @@
 
 #include "walagent/codec/json.h"
 #include "walagent/codec/stream.h"
+#include "walagent/repo/backup_object.h"
+#include "walagent/repo/lineage.h"
 #include "walagent/repo/repo.h"
 
 #define WA_SMALL_MAX (4u * 1024 * 1024) /* JSON objects and histories: what a reader accepts */
@@ -51,6 +53,13 @@ wa_status wa_repo_list(wa_repo *repo, const char *prefix, bool delimited, const 
 char *wa_key_tail(const char *key);
 /* "<8 hex><suffix>" as a number; false for anything else. */
 bool wa_key_number(const char *key, const char *suffix, uint64_t *ret);
+
+/* A document of lineage/ (without its number), and one line of a backup's files.zst. */
+json_t *wa_lineage_to_json(const wa_lineage *l);
+wa_status wa_lineage_from_json(const json_t *json, const char *what, wa_lineage **ret,
+                               wa_error *err) WA_MUST_CHECK;
+wa_status wa_backup_file_parse(const char *line, size_t len, const char *what, wa_backup_file_fn fn,
+                               void *arg, wa_error *err) WA_MUST_CHECK;
 
 /* Run fn for 0..count-1, several at a time. The failure with the lowest index is reported. */
 typedef wa_status (*wa_each_fn)(void *arg, size_t index, wa_error *err);

@@ -161,7 +161,7 @@ wa_restore_plan_to_json(const wa_restore_plan *plan)
     char branch[WA_BRANCH_TEXT];
     json_t *json = json_object(), *chain = json_array();
     for (size_t i = 0; i < plan->chain_count; i++)
-        json_array_append_new(chain, json_string(plan->chain[i]->label));
+        wa_json_add_string(chain, plan->chain[i]->label);
     wa_json_set_string(json, "backup", plan->backup->label);
     wa_json_set(json, "chain", chain);
     wa_json_set_string(json, "branch", wa_branch_format(&plan->branch, branch));

@@ -45,6 +45,7 @@ void wa_json_set_string(json_t *obj, const char *key, const char *value); /* NUL
 void wa_json_set_i64(json_t *obj, const char *key, int64_t value);
 void wa_json_set_u64(json_t *obj, const char *key, uint64_t value); /* above 2^53: decimal string */
 void wa_json_set_bool(json_t *obj, const char *key, bool value);
+void wa_json_add_string(json_t *array, const char *value); /* the same at an array's end */
 /* Compact (indent 0) or indented text, members in order of insertion; a new string. */
 char *wa_json_dump(const json_t *json, size_t indent);
 

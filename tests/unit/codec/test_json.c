@@ -147,6 +147,18 @@ strings_that_are_not_utf8_are_escaped(void **state)
     }
 }
 
+static void
+array_members_that_are_not_utf8_are_escaped_too(void **state)
+{
+    (void)state;
+    WA_CLEANUP(wa_json_freep) json_t *array = json_array();
+    wa_json_add_string(array, "gr\xc3\xbc\xc3\x9f");
+    wa_json_add_string(array, "a\xff");
+    wa_json_add_string(array, NULL);
+    WA_CLEANUP(wa_freep) char *text = wa_json_dump(array, 0);
+    assert_string_equal(text, "[\"gr\xc3\xbc\xc3\x9f\",\"a\\\\xff\",null]");
+}
+
 int
 main(void)
 {
@@ -156,6 +168,7 @@ main(void)
         cmocka_unit_test(getters_name_the_key_and_the_document),
         cmocka_unit_test(large_numbers_survive),
         cmocka_unit_test(strings_that_are_not_utf8_are_escaped),
+        cmocka_unit_test(array_members_that_are_not_utf8_are_escaped_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -271,7 +271,6 @@ what_is_written_is_read_back(void **state)
         WA_CLEANUP(wa_manifest_writer_freep)
         wa_manifest_writer *w = wa_manifest_writer_new(version, version == 2 ? 42 : 0);
         WA_CLEANUP(wa_buf_done) wa_buf out = WA_BUF_INIT(1 << 22);
-        WA_CLEANUP(wa_buf_done) wa_buf expected = WA_BUF_INIT(1 << 22);
         wa_error err = WA_ERROR_INIT;
         listing l = {.text = WA_BUF_INIT(1 << 22)}, e = {.text = WA_BUF_INIT(1 << 22)};
         size_t files = (size_t)rand_r(&seed) % 20;

@@ -104,8 +104,8 @@ a_damaged_entry_is_named(void **state)
     (void)state;
     static const char *const texts[] = {
         "{\"v\":1,\"form", "[]", "{\"format\":1}",
-        "{\"format\":1,\"system_identifier\":\"1\",\"major\":15,\"segment_size\":1000000,"
-        "\"since\":null,\"single_writer\":false}"};
+        ("{\"format\":1,\"system_identifier\":\"1\",\"major\":15,\"segment_size\":1000000,"
+         "\"since\":null,\"single_writer\":false}")};
     for (size_t i = 0; i < WA_ARRAY_SIZE(texts); i++) {
         wa_error err = WA_ERROR_INIT;
         fixture f;

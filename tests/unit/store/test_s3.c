@@ -169,8 +169,8 @@ put_carries_checksums_conditions_and_storage_settings(void **state)
     static const char *const lines[] = {
         "\r\nIf-None-Match: *\r\n",
         "\r\nx-amz-checksum-crc32c: 4waSgw==\r\n", /* of "123456789": E3069283 */
-        "\r\nx-amz-content-sha256: "
-        "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225\r\n",
+        ("\r\nx-amz-content-sha256: "
+         "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225\r\n"),
         "\r\nx-amz-meta-wa: {\"v\":1}\r\n",
         "\r\nx-amz-storage-class: STANDARD_IA\r\n",
         "\r\nx-amz-server-side-encryption: aws:kms\r\n",

@@ -96,7 +96,7 @@ mutate(uint8_t *bytes, size_t len, size_t range)
             memcpy(bytes + b, page, sizeof page);
             break;
         }
-        /* fall through */
+        __attribute__((fallthrough));
     default:
         memset(bytes + at / WA_WAL_PAGE * WA_WAL_PAGE, 0,
                range - at < WA_WAL_PAGE ? range - at : WA_WAL_PAGE);
