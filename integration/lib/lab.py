@@ -32,7 +32,9 @@ LAB = os.environ.get("LAB") or os.path.join(os.environ.get("TMPDIR") or "/tmp", 
 BUILD = os.environ.get("WALAGENT_BUILD") or os.path.join(ROOT, "build", "dev")
 USER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8",
-                     "TZ": "UTC", "HOME": "/nonexistent"}
+                     "TZ": "UTC", "HOME": "/nonexistent",
+                     **{name: value for name, value in os.environ.items()
+                        if name.endswith("SAN_OPTIONS")}}  # where sanitizers report
 
 
 # Servers that pg_ctl leaves behind become our children, so that a killed one can be reaped at once:
