@@ -202,9 +202,9 @@ wa_bb_begin(wa_pg_conn *repl, const wa_bb_options *options, wa_cancel *cancel, w
     if (receive_start(bb, err) != WA_OK) {
         wa_error ignored = WA_ERROR_INIT;
         wa_mono deadline = wa_mono_now() + WA_PG_COMMAND_TIMEOUT_MS;
-        if (wa_pg_sqlstate(repl)[0] == '\0')
-            repl->broken = true; /* not an answer of the server's: it may still be sending */
-        else if (!repl->broken && wa_pg_drain(repl, cancel, deadline, &ignored) != WA_OK)
+        /* Without an answer of the server's it may still be sending. */
+        if (wa_pg_sqlstate(repl)[0] == '\0' ||
+            (!repl->broken && wa_pg_drain(repl, cancel, deadline, &ignored) != WA_OK))
             repl->broken = true;
         return wa_error_wrap(err, "could not start a base backup");
     }

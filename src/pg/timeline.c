@@ -9,6 +9,8 @@
  */
 #include "walagent/pg/timeline.h"
 
+#include "walagent/base/str.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -188,11 +190,10 @@ wa_history_name(wa_tli tli, char out[static WA_SEGMENT_NAME])
 bool
 wa_history_name_parse(const char *name, wa_tli *ret)
 {
-    wa_tli tli = 0;
+    uint64_t tli = 0;
 
-    if (wa_wal_file_kind_of(name) != WA_WAL_HISTORY || sscanf(name, "%8" SCNx32, &tli) != 1 ||
-        tli == 0)
+    if (wa_wal_file_kind_of(name) != WA_WAL_HISTORY || !wa_parse_hex(name, 8, &tli) || tli == 0)
         return false;
-    *ret = tli;
+    *ret = (wa_tli)tli;
     return true;
 }

@@ -67,7 +67,7 @@ wa_s3_url_decode(char *text)
             *to++ = (char)byte;
             from += 3;
         } else {
-            *to++ = *from == '+' ? ' ' : *from;
+            *to++ = (char)(*from == '+' ? ' ' : *from);
             from++;
         }
     }

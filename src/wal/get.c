@@ -115,6 +115,20 @@ may_pass(wa_status status)
     return status == WA_UNAVAILABLE || status == WA_IO;
 }
 
+static wa_status
+get_once(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
+         wa_get_result *ret, wa_error *err)
+{
+    wa_error_clear(err);
+    if (!wa_repo_loaded(options->repo)) {
+        wa_status status = wa_repo_load(options->repo, err);
+        if (status == WA_NOT_FOUND) /* no archive at all is no answer about a file */
+            err->status = WA_INVALID;
+        WA_TRY(err->status);
+    }
+    return wa_get_file(options, mode, name, target, ret, err);
+}
+
 wa_status
 wa_get_file_until(const wa_get_options *options, wa_get_mode mode, const char *name,
                   const char *target, wa_mono deadline, wa_get_result *ret, wa_error *err)
@@ -122,15 +136,7 @@ wa_get_file_until(const wa_get_options *options, wa_get_mode mode, const char *n
     uint64_t pause = PAUSE_FIRST_MS;
     wa_error failed = WA_ERROR_INIT;
     for (;;) {
-        wa_status status = WA_OK;
-        wa_error_clear(err);
-        if (!wa_repo_loaded(options->repo)) {
-            status = wa_repo_load(options->repo, err);
-            if (status == WA_NOT_FOUND) /* no archive at all is no answer about a file */
-                status = err->status = WA_INVALID;
-        }
-        if (status == WA_OK)
-            status = wa_get_file(options, mode, name, target, ret, err);
+        wa_status status = get_once(options, mode, name, target, ret, err);
         if (may_pass(status))
             failed = *err;
         if (may_pass(status) && wa_mono_left(deadline) > 0) {
