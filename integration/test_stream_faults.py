@@ -250,6 +250,43 @@ def test_a_slot_that_was_invalidated_is_made_anew_and_the_hole_declared(make_pg,
     agent.stop()
 
 
+# ---- alarms ----
+
+def told(agent):
+    return [int(line.split("more than ")[1].split(" ")[0]) for line in agent.said().split("\n")
+            if "waits to be archived" in line and "more than" in line]
+
+
+@pytest.mark.parametrize("by_slot", [False, True])
+def test_each_quarter_of_the_smaller_limit_is_told_once(make_pg, make_streamer, stallable, by_slot):
+    """spool_max, or what max_slot_wal_keep_size leaves: the smaller one counts."""
+    server = make_pg(wal_segsize=1, wal_keep_size="0", max_wal_size="1GB",
+                     max_slot_wal_keep_size="24MB" if by_slot else "-1")
+    agent = make_streamer(server, url=stallable, tail_interval_ms=200,
+                          spool_max=(1000 if by_slot else 24) * MIB)
+    agent.start().wait(lambda st: st["state"] == "streaming")
+    agent.wait_durable(server)
+    limit = agent.wait(lambda st: st["lag_limit"] > 0)["lag_limit"]
+    if not by_slot:
+        assert limit == 24 * MIB
+    assert told(agent) == []
+    go_on = stall(agent)
+    due = []
+    for level in (25, 50, 75):
+        due.append(level)
+        while told(agent) != due:
+            assert told(agent) == due[:-1]
+            here = lsn(server.lsn())
+            write_wal(server, 1)
+            agent.wait(lambda st: st["received"] > here, 15, "received")
+            assert agent.status()["lag_bytes"] < 30 * MIB, "no alarm at %d %%" % level
+    go_on()
+    agent.wait_durable(server, 30)
+    agent.wait(lambda st: "less than 25 %" in agent.said(), 15, "that it is over is said")
+    assert told(agent) == [25, 50, 75]
+    agent.stop()
+
+
 # ---- the store is away ----
 
 @pytest.fixture

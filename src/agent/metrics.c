@@ -72,6 +72,8 @@ stream_metrics(wa_buf *out, const wa_streamer_status *s)
           s->server_end);
     gauge(out, "walagent_lag_bytes", "WAL of the server that is not durable in the repository.",
           s->lag_bytes);
+    gauge(out, "walagent_lag_limit_bytes",
+          "Lag at which the spool is full or the server invalidates the slot.", s->lag_limit);
     seconds(out, "walagent_lag_seconds", "Age of the oldest received byte that is not durable.",
             (double)s->lag_ms / 1000);
     gauge(out, "walagent_lag_commits", "Commits received and not durable.", s->lag_commits);

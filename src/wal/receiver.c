@@ -392,6 +392,7 @@ step(wa_receiver *rx, bool *ret_ended, wa_error *err)
     }
     case WA_MSG_WAL:
         saw_server(rx, &message);
+        wa_backlog_look(rx->s);
         return take_wal(rx, &message, err);
     case WA_MSG_KEEPALIVE:
         saw_server(rx, &message);

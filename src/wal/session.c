@@ -145,9 +145,7 @@ ensure_slot(wa_streamer *s, session *x, wa_error *err)
     }
     x->slot_restart = slot.restart_lsn;
     WA_LOCK(&s->mutex);
-    s->status.slot_restart = slot.restart_lsn;
-    memcpy(s->status.slot_status, slot.wal_status, sizeof s->status.slot_status);
-    s->status.slot_safe_wal_size = slot.safe_wal_size;
+    wa_backlog_slot_locked(s, &slot);
     return WA_OK;
 }
 

@@ -358,6 +358,14 @@ wa_streamer_run(wa_streamer *s, wa_cancel *cancel, wa_error *err)
 }
 
 void
+wa_streamer_backlog_locked(const wa_streamer *s, uint64_t *ret_backlog, uint64_t *ret_limit)
+{
+    uint64_t end = s->status.server_end, durable = s->flow.durable;
+    *ret_backlog = durable != 0 && end > durable ? end - durable : 0;
+    *ret_limit = s->backlog_limit != 0 ? s->backlog_limit : s->options.spool_max;
+}
+
+void
 wa_streamer_get_status(wa_streamer *s, wa_streamer_status *ret)
 {
     WA_LOCK(&s->mutex);
@@ -368,7 +376,7 @@ wa_streamer_get_status(wa_streamer *s, wa_streamer_status *ret)
     ret->received = flow->received;
     ret->spooled = flow->spooled;
     ret->durable = flow->durable;
-    ret->lag_bytes = ret->server_end > flow->durable ? ret->server_end - flow->durable : 0;
+    wa_streamer_backlog_locked(s, &ret->lag_bytes, &ret->lag_limit);
     ret->lag_ms = flow->pending_since != 0 ? wa_mono_now() - flow->pending_since : 0;
     ret->lag_commits = flow->commits_received > flow->commits_durable
                            ? flow->commits_received - flow->commits_durable

@@ -108,6 +108,8 @@ struct wa_streamer {
     bool piece_running; /* the tail thread ships a chunk */
     bool job_running;   /* the segments thread uses the first job outside the mutex */
     bool full_said;
+    unsigned backlog_level;  /* told last */
+    uint64_t backlog_limit;  /* as of the last look at the slot; 0: none yet */
     bool away_said;          /* that the repository can't be written */
     char *host_conninfo;     /* of the server streamed from; NULL: none */
     wa_known_segment *known; /* ring */
@@ -156,6 +158,8 @@ wa_status wa_streamer_check_fault(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
 
 /* streamer.c */
 void wa_streamer_set_state(wa_streamer *s, wa_stream_state state);
+/* WAL of the server that is not durable, and how much of it fits. */
+void wa_streamer_backlog_locked(const wa_streamer *s, uint64_t *ret_backlog, uint64_t *ret_limit);
 void wa_streamer_note_error_locked(wa_streamer *s, const wa_error *err);
 void wa_streamer_note_error(wa_streamer *s, const wa_error *err);
 void wa_streamer_say(wa_streamer *s, wa_log_level level, const char *hint, const char *fmt, ...)
@@ -210,6 +214,11 @@ wa_status wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn for
 /* The first record of a new timeline names its branch: adopt it. */
 wa_status wa_switch_resolve(wa_streamer *s, const wa_buf *record, wa_lsn fork,
                             wa_error *err) WA_MUST_CHECK;
+
+/* backlog.c: what the server says of the slot is taken in; and tells, from the receiver and the
+ * watch thread, how near the limit is. */
+void wa_backlog_slot_locked(wa_streamer *s, const wa_pg_slot *slot);
+void wa_backlog_look(wa_streamer *s);
 
 /* receive_check.c */
 void wa_damage_free(struct wa_damage *damage);

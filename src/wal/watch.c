@@ -62,9 +62,7 @@ look_at_server(wa_streamer *s, const view *v, wa_pg_conn **conn, wa_error *err)
     WA_TRY(wa_pg_slot_query(*conn, s->options.slot, &slot, err));
     WA_LOCK(&s->mutex);
     s->status.synchronous = synchronous;
-    s->status.slot_restart = slot.restart_lsn;
-    s->status.slot_safe_wal_size = slot.safe_wal_size;
-    memcpy(s->status.slot_status, slot.wal_status, sizeof s->status.slot_status);
+    wa_backlog_slot_locked(s, &slot);
     wa_cond_broadcast(&s->cond);
     return WA_OK;
 }
@@ -160,6 +158,7 @@ wa_watch_thread(void *arg)
             continue;
         if (look_at_server(s, &v, &conn, &err) != WA_OK)
             wa_pg_closep(&conn);
+        wa_backlog_look(s);
         keep_other_slots(s, &v);
     }
     write_events(s);
