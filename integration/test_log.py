@@ -275,10 +275,9 @@ def test_without_the_index_the_answers_are_the_same(make_pg, make_walagent, file
     assert ask() == before
 
 
+@pytest.mark.parametrize("ledger", ["agent"], indirect=True)
 def test_damage_is_named_and_the_rest_is_listed(ledger):
     pg, wa = ledger.pg, ledger.wa
-    if not ledger.agent:
-        pytest.skip("one way into the archive is enough")
     ledger.commit(60, 60000)
     pg.sql("DROP TABLE ledger")
     ledger.settle()

@@ -118,14 +118,10 @@ def test_swift_keeps_the_contract_and_has_no_conditional_put(swift):
 
 
 def test_tls_with_the_right_ca(ceph):
-    if not ceph.tls_endpoint:
-        pytest.skip("no TLS endpoint")
     contract(ceph, endpoint=ceph.tls_endpoint, WALAGENT_REPOSITORY_S3_CA_FILE=ceph.ca)
 
 
 def test_tls_refuses_unknown_ca_and_wrong_name(ceph, store):
-    if not ceph.tls_endpoint:
-        pytest.skip("no TLS endpoint")
     unknown = store.fails("denied", "head", "a", env=ceph.env(ceph.tls_endpoint))
     assert "certificate" in unknown.message and "s3_ca_file" in unknown.hint
     with relay("127.0.0.2", ceph.tls_endpoint) as url:  # a name that the certificate doesn't have

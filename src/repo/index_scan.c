@@ -22,7 +22,7 @@ typedef struct scan {
     wa_index_fn fn;
     void *arg;
     const char *key;    /* of the object being read */
-    wa_segno lines_end; /* lines at or behind are not for now */
+    wa_segno lines_end; /* lines at or behind it belong to a later part of the plan */
 } scan;
 
 static void

@@ -72,7 +72,7 @@ typedef struct wa_streamer_status {
     bool synchronous; /* the server waits for our flush */
     wa_lsn received, spooled, durable, server_end, slot_restart;
     wa_time received_time, durable_time, server_time; /* when each last moved */
-    uint64_t lag_bytes;                               /* server_end - durable */
+    uint64_t lag_bytes;                               /* server_end - durable; 0: one is unknown */
     uint64_t lag_limit;   /* of lag_bytes: the spool is full or the slot lost; alarms at quarters */
     uint64_t lag_ms;      /* age of the oldest received byte that is not durable; 0: none */
     uint64_t lag_commits; /* commits received and not durable */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "repo_fixture.h"
+#include "repo_internal.h"
 
 #include "walagent/codec/hash.h"
 #include "walagent/repo/lineage.h"
@@ -239,6 +240,43 @@ a_damaged_lineage_is_named_and_not_passed_over(void **state)
     }
 }
 
+/* Past the content's identity: what a writer with a fault would store. */
+static void
+an_impossible_document_is_refused_for_its_own_reason(void **state)
+{
+    (void)state;
+    static const char good[] =
+        "{\"epoch\":2,\"since\":null,\"steps\":[{\"branch\":\"00000001-00000000\",\"begin\":\"0/"
+        "0\"}],"
+        "\"seals\":[{\"epoch\":4294967295,\"branch\":\"00000001-00000000\",\"lsn\":\"0/8\"}],"
+        "\"rejected\":[\"00000002-00000001\"]}";
+    static const struct {
+        const char *from, *to, *reason;
+    } cases[] = {{"4294967295", "4294967296", "a seal"},
+                 {"\"epoch\":2", "\"epoch\":4294967298", "impossible epoch"},
+                 {"00000002-00000001", "00000002+00000001", "rejects"},
+                 {"\"seals\"", "\"other\"", "no valid seals"}};
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_json_freep) json_t *json = NULL;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    OK(wa_json_parse(good, strlen(good), "x", &json, &err));
+    OK(wa_lineage_from_json(json, "x", &l, &err));
+    assert_int_equal(l->seals[0].epoch, UINT32_MAX);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(cases); i++) {
+        const char *at = strstr(good, cases[i].from);
+        WA_CLEANUP(wa_freep)
+        char *text =
+            wa_format("%.*s%s%s", (int)(at - good), good, cases[i].to, at + strlen(cases[i].from));
+        WA_CLEANUP(wa_json_freep) json_t *bad = NULL;
+        wa_lineage *none = NULL;
+        OK(wa_json_parse(text, strlen(text), "x", &bad, &err));
+        FAILS(wa_lineage_from_json(bad, "x", &none, &err), WA_CORRUPT);
+        assert_null(none);
+        assert_non_null(strstr(err.message, cases[i].reason));
+        wa_error_clear(&err);
+    }
+}
+
 /* Still valid JSON, with another epoch: only the content's identity tells. */
 static void
 a_changed_digit_in_the_lineage_is_found(void **state)
@@ -314,6 +352,7 @@ main(void)
         cmocka_unit_test(of_two_writers_at_once_one_stores),
         cmocka_unit_test(a_store_whose_reply_got_lost_succeeds_when_repeated),
         cmocka_unit_test(a_damaged_lineage_is_named_and_not_passed_over),
+        cmocka_unit_test(an_impossible_document_is_refused_for_its_own_reason),
         cmocka_unit_test(a_changed_digit_in_the_lineage_is_found),
         cmocka_unit_test(the_chain_to_another_branch_follows_its_history),
     };
