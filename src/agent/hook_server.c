@@ -112,6 +112,7 @@ prefetcher_main(void *arg)
                                    .after = p->after,
                                    .max_bytes = p->max_bytes,
                                    .idle_ms = WA_PREFETCH_IDLE_MS,
+                                   .chain_ms = WA_PREFETCH_CHAIN_MS,
                                    .workers = POOL_WORKERS_MAX,
                                    .cancel = &s->cancel};
     if (wa_prefetch_run(&options, &err) != WA_OK)

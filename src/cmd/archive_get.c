@@ -199,6 +199,7 @@ run_prefetcher(wa_context *ctx, wa_error *err)
                                    .after = ctx->operands[0],
                                    .max_bytes = wa_config_size(config, "archive", "prefetch_max"),
                                    .idle_ms = WA_PREFETCH_IDLE_MS,
+                                   .chain_ms = WA_PREFETCH_CHAIN_MS,
                                    .workers = PREFETCH_WORKERS,
                                    .cancel = ctx->cancel};
     return wa_prefetch_run(&options, err);

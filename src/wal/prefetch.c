@@ -1,9 +1,12 @@
 /*
  * prefetch.c - fetch the segments that a server in recovery will ask for next.
  *
- * One thread listens and plans, the others fetch. A slot is one segment ahead:
+ * One thread listens and plans, one watches the chain, the others fetch. A slot is one segment
+ * ahead:
  *   WANTED -> RUNNING -> READY (its file is there) | ABSENT (looked for again a second later)
- * A slot whose generation is past (another timeline) is dropped by its worker, file and all.
+ * A slot whose generation is past (another timeline, another chain) is dropped by its worker. A
+ * file gets the name by which it is taken under the mutex, so that none of an older generation is
+ * ever there to be taken.
  */
 #include "prefetch_internal.h"
 
@@ -21,6 +24,7 @@
 #define TICK_MS 500
 #define MESSAGE_TIMEOUT_MS 200
 #define ABSENT_MS 1000
+#define TRUSTED_LOOKS 5 /* at the chain, without an answer */
 #define WORKERS_MAX 8
 
 static char *
@@ -63,6 +67,25 @@ remove_segment(const wa_prefetch *p, wa_tli tli, wa_segno segno)
     (void)unlink(path);
 }
 
+/* Mutex held. Nothing that was fetched so far is to be had any more. */
+static void
+forget_all(wa_prefetch *p)
+{
+    p->generation++;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        if (p->slots[i].state == WA_SLOT_READY)
+            remove_segment(p, p->tli, p->slots[i].segno);
+        if (p->slots[i].state != WA_SLOT_RUNNING)
+            p->slots[i].state = WA_SLOT_FREE;
+    }
+}
+
+static bool
+trusts_chain(const wa_prefetch *p)
+{
+    return p->confirmed != 0 && wa_mono_now() - p->confirmed < TRUSTED_LOOKS * p->options->chain_ms;
+}
+
 /* ---- workers ---- */
 
 static wa_prefetch_slot *
@@ -77,28 +100,49 @@ next_wanted(wa_prefetch *p)
     return first;
 }
 
+/* What was fetched, before it has its name. */
+static char *
+new_path(const wa_prefetch *p, const char *name)
+{
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->options->data_dir, name);
+    return wa_format("%s.new", path);
+}
+
 static wa_status
 fetch(wa_prefetch *p, wa_tli tli, wa_segno segno)
 {
     wa_error ignored = WA_ERROR_INIT;
     char name[WA_SEGMENT_NAME];
     file_name(p, tli, segno, name);
-    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->options->data_dir, name);
+    WA_CLEANUP(wa_freep) char *path = new_path(p, name);
     wa_get_options options = {
         .repo = p->options->repo, .data_dir = p->options->data_dir, .cancel = p->options->cancel};
     wa_get_result result = {0};
     return wa_get_segment(&options, p->options->mode, name, path, true, &result, &ignored);
 }
 
+static bool
+publish(const wa_prefetch *p, wa_tli tli, wa_segno segno, bool wanted)
+{
+    char name[WA_SEGMENT_NAME];
+    file_name(p, tli, segno, name);
+    WA_CLEANUP(wa_freep) char *from = new_path(p, name);
+    WA_CLEANUP(wa_freep) char *to = wa_hook_prefetched_path(p->options->data_dir, name);
+    if (wanted && rename(from, to) == 0)
+        return true;
+    (void)unlink(from);
+    return false;
+}
+
+/* Mutex held. */
 static void
 finish(wa_prefetch *p, wa_prefetch_slot *slot, uint64_t generation, wa_tli tli, wa_segno segno,
        wa_status status, wa_mono took)
 {
-    bool wanted = generation == p->generation && segno > p->position;
+    bool wanted = generation == p->generation && segno > p->position && trusts_chain(p);
     if (status == WA_OK) {
         p->fetch_ms = wa_prefetch_mean(p->fetch_ms, took);
-        if (!wanted)
-            remove_segment(p, tli, segno);
+        wanted = publish(p, tli, segno, wanted);
     }
     slot->state = !wanted ? WA_SLOT_FREE : status == WA_OK ? WA_SLOT_READY : WA_SLOT_ABSENT;
     slot->again = wa_mono_now() + ABSENT_MS;
@@ -110,7 +154,7 @@ worker_main(void *arg)
     wa_prefetch *p = arg;
     wa_lock(&p->mutex);
     while (!p->stop) {
-        wa_prefetch_slot *slot = next_wanted(p);
+        wa_prefetch_slot *slot = trusts_chain(p) ? next_wanted(p) : NULL;
         if (slot == NULL) {
             wa_cond_wait(&p->cond, &p->mutex);
             continue;
@@ -199,13 +243,7 @@ taken(wa_prefetch *p, const char *name)
     WA_LOCK(&p->mutex);
     wa_mono now = wa_mono_now();
     if (tli != p->tli) {
-        p->generation++;
-        for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
-            if (p->slots[i].state == WA_SLOT_READY)
-                remove_segment(p, p->tli, p->slots[i].segno);
-            if (p->slots[i].state != WA_SLOT_RUNNING)
-                p->slots[i].state = WA_SLOT_FREE;
-        }
+        forget_all(p);
     } else if (segno == p->position + 1) {
         p->replay_ms = wa_prefetch_mean(p->replay_ms, now - p->asked);
     }
@@ -213,6 +251,53 @@ taken(wa_prefetch *p, const char *name)
     p->position = segno;
     p->asked = now;
     plan(p);
+}
+
+/* ---- the chain ---- */
+
+static bool
+same_chain(const wa_get_chain *a, const wa_get_chain *b)
+{
+    if (a->steps == NULL || a->limit != b->limit || a->steps->count != b->steps->count)
+        return false;
+    for (size_t i = 0; i < a->steps->count; i++)
+        if (a->steps->steps[i].begin != b->steps->steps[i].begin ||
+            !wa_branch_eq(&a->steps->steps[i].branch, &b->steps->steps[i].branch))
+            return false;
+    return true;
+}
+
+/* A segment of a timeline that was left behind a fork is in no way wrong by itself: only the chain
+ * tells, and an adoption changes it under us. */
+static void *
+chain_main(void *arg)
+{
+    wa_prefetch *p = arg;
+    wa_get_options options = {
+        .repo = p->options->repo, .data_dir = p->options->data_dir, .cancel = p->options->cancel};
+    wa_lock(&p->mutex);
+    while (!p->stop) {
+        wa_error ignored = WA_ERROR_INIT;
+        WA_CLEANUP(wa_get_chain_done) wa_get_chain chain = {0};
+        wa_unlock(&p->mutex);
+        wa_mono began = wa_mono_now();
+        wa_status status = wa_get_chain_load(&options, p->options->mode, &chain, &ignored);
+        wa_lock(&p->mutex);
+        if (status == WA_OK) {
+            if (!same_chain(&p->chain, &chain)) {
+                forget_all(p);
+                wa_get_chain_done(&p->chain);
+                p->chain = chain;
+                chain.steps = NULL;
+            }
+            p->confirmed = began;
+            plan(p);
+        }
+        while (!p->stop && wa_cond_wait_until(&p->cond, &p->mutex, began + p->options->chain_ms))
+            continue;
+    }
+    wa_unlock(&p->mutex);
+    return NULL;
 }
 
 /* ---- the socket, and the end ---- */
@@ -263,9 +348,18 @@ is_over(wa_prefetch *p)
 }
 
 static void
+forget_untrusted(wa_prefetch *p)
+{
+    WA_LOCK(&p->mutex);
+    if (!trusts_chain(p))
+        forget_all(p);
+}
+
+static void
 listen_until_over(wa_prefetch *p, int listener)
 {
     while (!is_over(p)) {
+        forget_untrusted(p);
         struct pollfd fd = {.fd = listener, .events = POLLIN};
         int ready = poll(&fd, 1, TICK_MS);
         if (ready > 0)
@@ -296,9 +390,10 @@ static void
 work(wa_prefetch *p, int listener)
 {
     wa_error ignored = WA_ERROR_INIT;
-    pthread_t threads[WORKERS_MAX];
+    pthread_t threads[WORKERS_MAX], watch;
     size_t count = 0;
-    while (count < p->options->workers && count < WORKERS_MAX &&
+    bool watched = wa_thread_start(&watch, "prefetch-chain", chain_main, p, &ignored) == WA_OK;
+    while (watched && count < p->options->workers && count < WORKERS_MAX &&
            wa_thread_start(&threads[count], "prefetch", worker_main, p, &ignored) == WA_OK)
         count++;
     if (count > 0) {
@@ -314,6 +409,8 @@ work(wa_prefetch *p, int listener)
     wa_unlock(&p->mutex);
     for (size_t i = 0; i < count; i++)
         wa_thread_join(threads[i]);
+    if (watched)
+        wa_thread_join(watch);
 }
 
 wa_status
@@ -342,6 +439,7 @@ wa_prefetch_run(const wa_prefetch_options *options, wa_error *err)
     WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(options->data_dir);
     (void)unlink(path);
     remove_files(p);
+    wa_get_chain_done(&p->chain);
     wa_cond_done(&p->cond);
     wa_mutex_done(&p->mutex);
     return WA_OK;

@@ -35,7 +35,9 @@ typedef struct wa_prefetch {
     wa_mutex mutex;     /* guards what follows */
     wa_cond cond;
     bool stop;
-    uint64_t generation; /* counts timelines */
+    uint64_t generation; /* counts timelines, and chains */
+    wa_get_chain chain;  /* what the server may see */
+    wa_mono confirmed;   /* when that was so; 0: never */
     wa_tli tli;
     wa_segno position; /* the segment served last */
     wa_mono asked;     /* when */

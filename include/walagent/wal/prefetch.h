@@ -7,6 +7,8 @@
  * segments of the chain, never the one that holds a fork, never an unfinished one. A segment that
  * isn't there yet is no news. How many: two, and more when the server replays faster than one can
  * be fetched, within max_bytes.
+ * Every chain_ms it looks whether the chain is still the same: what it has fetched along another
+ * one goes at once, and everything goes when the archive doesn't tell for five times as long.
  * It ends, and removes everything, when nothing was asked for in idle_ms, recovery is over (no
  * signal file), the restore's pinned chain changed, or it is cancelled.
  * Threads: run() blocks in one and has `workers` of its own.
@@ -17,6 +19,7 @@
 #include "walagent/wal/get.h"
 
 #define WA_PREFETCH_IDLE_MS 60000
+#define WA_PREFETCH_CHAIN_MS 1000
 
 typedef struct wa_prefetch_options {
     wa_repo *repo; /* loaded */
@@ -25,6 +28,7 @@ typedef struct wa_prefetch_options {
     const char *after; /* the segment served last */
     uint64_t max_bytes;
     uint64_t idle_ms;
+    uint64_t chain_ms;
     size_t workers;
     wa_cancel *cancel;
 } wa_prefetch_options;

@@ -13,6 +13,8 @@
 #include "prefetch_internal.h"
 
 #define SEG3 "000000010000000000000003"
+#define SEG4 "000000010000000000000004"
+#define SEG5 "000000010000000000000005"
 #define HISTORY "1\t0/340800\tno recovery target specified\n"
 #define FORK 0x340800u
 
@@ -377,6 +379,117 @@ prefetch_takes_whole_segments_only(void **state)
     wal_builder_free(b);
 }
 
+/* ---- the prefetcher and its chain ---- */
+
+typedef struct prefetching {
+    fixture *f;
+    wa_prefetch_options options;
+    wa_cancel cancel;
+    pthread_t thread;
+} prefetching;
+
+static void *
+prefetch_main(void *arg)
+{
+    prefetching *p = arg;
+    wa_error err = WA_ERROR_INIT;
+    OK(wa_prefetch_run(&p->options, &err));
+    return NULL;
+}
+
+static void
+prefetch_begin(prefetching *p, fixture *f, const char *after)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) char *signal = wa_path_join(f->dir, "standby.signal");
+    OK(wa_file_write(signal, "", 0, 0600, WA_WRITE_REPLACE, &err));
+    OK(wa_cancel_init(&p->cancel, &err));
+    p->f = f;
+    p->options = (wa_prefetch_options){.repo = f->repo,
+                                       .data_dir = f->dir,
+                                       .mode = WA_GET_STANDBY,
+                                       .after = after,
+                                       .max_bytes = 4 * SEGMENT,
+                                       .idle_ms = WA_PREFETCH_IDLE_MS,
+                                       .chain_ms = 100,
+                                       .workers = 2,
+                                       .cancel = &p->cancel};
+    OK(wa_thread_start(&p->thread, "prefetch", prefetch_main, p, &err));
+}
+
+static void
+prefetch_end(prefetching *p)
+{
+    wa_cancel_trigger(&p->cancel);
+    wa_thread_join(p->thread);
+    wa_cancel_done(&p->cancel);
+}
+
+/* Ends as soon as it is so; false when it never is. */
+static bool
+becomes(prefetching *p, const char *name, bool there)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->f->dir, name);
+    wa_mono deadline = wa_mono_now() + 20000;
+    while (wa_mono_left(deadline) > 0) {
+        if (wa_path_exists(path) == there)
+            return true;
+        OK(wa_cancel_sleep(&p->cancel, 2, &err));
+    }
+    return false;
+}
+
+/* Segments 4 and 5 of timeline 1. */
+static void
+put_two(fixture *f)
+{
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 4 * SEGMENT});
+    wal_fill_segment(b);
+    wal_fill_until(b, 5 * SEGMENT + 10000);
+    wal_fill_segment(b);
+    put_whole(f, &f->first, 4, wal_bytes(b));
+    put_whole(f, &f->first, 5, wal_bytes(b) + SEGMENT);
+    wal_builder_free(b);
+}
+
+static void
+prefetched_segments_go_when_their_timeline_is_left_before_them(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    prefetching p;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_branch second = wa_branch_of(SYSTEM, 2, HISTORY, strlen(HISTORY), "record", 6);
+    put_two(f);
+    prefetch_begin(&p, f, SEG3);
+    assert_true(becomes(&p, SEG4, true));
+    /* Another writer takes over: the number moves, the chain stays, and so does the file. */
+    OK(wa_lineage_load(f->repo, &l, &err));
+    l->epoch++;
+    OK(wa_lineage_store(f->repo, l, &err));
+    /* The next timeline begins before it. */
+    wa_lineage_append(l, &second, FORK);
+    OK(wa_lineage_store(f->repo, l, &err));
+    assert_true(becomes(&p, SEG4, false));
+    prefetch_end(&p);
+}
+
+static void
+prefetched_segments_go_when_the_archive_no_longer_tells_the_chain(void **state)
+{
+    fixture *f = *state;
+    prefetching p;
+    put_two(f);
+    prefetch_begin(&p, f, SEG3);
+    assert_true(becomes(&p, SEG5, true));
+    wa_store_fault_set(f->store, "any", 1, 1u << 20, WA_FAULT_FAIL);
+    assert_true(becomes(&p, SEG5, false));
+    wa_store_fault_set(f->store, "any", 0, 0, WA_FAULT_FAIL);
+    assert_true(becomes(&p, SEG5, true));
+    prefetch_end(&p);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
@@ -395,6 +508,8 @@ main(void)
         TEST(a_restore_pins_its_chain),
         TEST(a_damaged_object_is_replaced_by_complete_chunks_only),
         TEST(prefetch_takes_whole_segments_only),
+        TEST(prefetched_segments_go_when_their_timeline_is_left_before_them),
+        TEST(prefetched_segments_go_when_the_archive_no_longer_tells_the_chain),
         cmocka_unit_test(prefetch_goes_as_far_as_replay_needs_and_memory_allows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
