@@ -29,6 +29,7 @@
  * creator: on the one it is about to name so). The lock ends with its process, so facts that a dead
  * writer left are told from those of a live one. Replacing an object that has facts is the one
  * thing that is not atomic: a reader may meet the old bytes with the new facts.
+ * Before the first name and after the last sync the root must be the one seen before (file_root.c).
  */
 #include "file_internal.h"
 
@@ -121,21 +122,6 @@ wa_fs_fail(const wa_fs *fs, int errnum, const char *doing, const char *path, wa_
     default:
         return err->status;
     }
-}
-
-wa_status
-wa_fs_check_root(const wa_fs *fs, wa_error *err)
-{
-    struct stat st;
-    if (stat(fs->root, &st) == 0) {
-        if (S_ISDIR(st.st_mode))
-            return WA_OK;
-        return wa_error_set(err, WA_INVALID, "repository \"%s\" is not a directory", fs->root);
-    }
-    if (errno != ENOENT)
-        return wa_fs_fail(fs, errno, "access repository directory", fs->root, err);
-    (void)wa_error_set(err, WA_UNAVAILABLE, "repository directory \"%s\" does not exist", fs->root);
-    return wa_error_hint(err, "Is its file system mounted? \"walagent init\" creates it.");
 }
 
 wa_status
@@ -444,10 +430,12 @@ publish(const wa_fs *fs, const char *key, staged *data, staged *meta, wa_put_mod
     drop_temporary_name(data);
     WA_CRASH_POINT("store-file-before-directory-sync");
     wa_status status = wa_fsync_parent(path, err);
-    if (status != WA_NOT_FOUND)
+    if (status == WA_OK)
+        wa_fs_saw(fs, path, data->fd, false);
+    if (status != WA_OK && status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err); /* put, and deleted with its directory by somebody else since */
-    return WA_OK;
+    return wa_fs_check_root(fs, err);
 }
 
 static wa_status
@@ -457,6 +445,7 @@ file_put(wa_store *store, const char *key, const wa_body *body, const char *meta
     const wa_fs *fs = (const wa_fs *)store;
     WA_TRY(wa_cancel_check(fs->cancel, err));
     WA_TRY(check_components(key, err));
+    WA_TRY(wa_fs_check_writable(fs, err));
     WA_CLEANUP(wa_freep) char *path = wa_fs_path(fs, key);
     if (mode == WA_PUT_CREATE)
         WA_TRY(check_not_taken(fs, key, path, err));
@@ -485,6 +474,7 @@ file_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t p
     const wa_fs *fs = (const wa_fs *)store;
     WA_TRY(wa_cancel_check(fs->cancel, err));
     WA_TRY(check_components(key, err));
+    WA_TRY(wa_fs_check_writable(fs, err));
     staged data;
     WA_TRY(stage(fs, key, &data, err));
     file_upload *u = wa_calloc(1, sizeof *u);
@@ -521,6 +511,7 @@ file_upload_commit(wa_upload *upload, wa_error *err)
     const wa_fs *fs = (const wa_fs *)upload->store;
     uint64_t size = 0;
     WA_TRY(wa_parts_check(&u->parts, u->key, &size, err));
+    WA_TRY(wa_fs_check_writable(fs, err));
     WA_CLEANUP(staged_done) staged facts = {NULL, -1};
     WA_TRY(stage_meta(fs, u->key, u->meta, &facts, err));
     WA_TRY(publish(fs, u->key, &u->data, &facts, WA_PUT_REPLACE, err));
@@ -548,6 +539,7 @@ static void
 file_free(wa_store *store)
 {
     wa_fs *fs = (wa_fs *)store;
+    wa_fs_seen_free(fs->seen);
     wa_freep(&fs->root);
     wa_freep(&fs->url);
     wa_freep(&fs);
@@ -584,6 +576,7 @@ wa_store_file_open(const wa_store_options *options, wa_store **ret, wa_error *er
     wa_fs *fs = wa_calloc(1, sizeof *fs);
     fs->root = wa_strndup(path, len);
     fs->url = wa_format("file://%s", fs->root);
+    fs->seen = wa_fs_seen_new();
     fs->budget_ms = options->budget_ms ? options->budget_ms : 60000;
     fs->cancel = options->cancel;
     fs->base.ops = &file_ops;

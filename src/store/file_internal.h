@@ -6,6 +6,8 @@
 
 #include "driver_internal.h"
 
+#include <sys/stat.h>
+
 #define WA_FS_TMP_PREFIX ".tmp-"
 #define WA_FS_TMP_RANDOM 16 /* hex digits between the prefix and "-<last component of the key>" */
 #define WA_FS_META_SUFFIX ".meta"
@@ -18,10 +20,13 @@
         wa_take_fd_;                                                                               \
     })
 
+typedef struct wa_fs_seen wa_fs_seen;
+
 typedef struct wa_fs {
     wa_store base;
     char *root; /* absolute, without trailing slash */
     char *url;
+    wa_fs_seen *seen; /* the directory that root named when an object was found in it */
     uint64_t budget_ms;
     wa_cancel *cancel;
 } wa_fs;
@@ -30,8 +35,17 @@ char *wa_fs_path(const wa_fs *fs, const char *key);
 /* An errno value as an error: "could not DOING "PATH": %m", with a hint where a person can help. */
 wa_status wa_fs_fail(const wa_fs *fs, int errnum, const char *doing, const char *path,
                      wa_error *err);
-/* After ENOENT: OK when the root directory is there, else UNAVAILABLE. */
+
+/* file_root.c. After ENOENT, and around a listing or a write: OK when the root directory is there
+ * and the one seen before, else UNAVAILABLE. */
 wa_status wa_fs_check_root(const wa_fs *fs, wa_error *err) WA_MUST_CHECK;
+/* The same before a write: OK also when no root was seen yet and there is none (it is made). */
+wa_status wa_fs_check_writable(const wa_fs *fs, wa_error *err) WA_MUST_CHECK;
+/* An object was read or written: where it lies is the repository from now on. */
+void wa_fs_saw(const wa_fs *fs, const char *path, int fd, bool read);
+wa_fs_seen *wa_fs_seen_new(void);
+void wa_fs_seen_free(wa_fs_seen *seen);
+
 wa_status wa_fs_not_found(const wa_fs *fs, const char *key, wa_error *err);
 /* Take the lock of the facts of `key` (see file.c) and leave it in *ret_fd; -1 when there are no
  * facts. */

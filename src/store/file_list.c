@@ -183,7 +183,9 @@ wa_fs_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void 
 {
     walk w = {(const wa_fs *)store, options, fn, arg};
     WA_CLEANUP(wa_freep) char *dir = directory_of_prefix(options->prefix);
-    return walk_directory(&w, dir, err);
+    WA_TRY(wa_fs_check_root(w.fs, err));
+    WA_TRY(walk_directory(&w, dir, err));
+    return wa_fs_check_root(w.fs, err);
 }
 
 /* ---- what dead writers left ---- */
@@ -265,6 +267,7 @@ wa_fs_abort_uploads(wa_store *store, const char *prefix, wa_time before, size_t 
                     wa_error *err)
 {
     sweep s = {(const wa_fs *)store, prefix, before, 0};
+    WA_TRY(wa_fs_check_root(s.fs, err));
     WA_CLEANUP(wa_freep) char *dir = directory_of_prefix(prefix);
     WA_TRY(sweep_directory(&s, dir, err));
     *ret_count = s.count;

@@ -28,6 +28,7 @@ open_object(const wa_fs *fs, const char *key, const char *path, int *ret_fd, str
         return wa_fs_fail(fs, errno, "access file", path, err);
     if (!S_ISREG(ret_st->st_mode))
         return wa_fs_not_found(fs, key, err);
+    wa_fs_saw(fs, path, fd, true);
     *ret_fd = WA_TAKE_FD(fd);
     return WA_OK;
 }
@@ -170,6 +171,7 @@ wa_fs_remove(wa_store *store, const wa_strv *keys, wa_error *err)
     const wa_fs *fs = (const wa_fs *)store;
     WA_CLEANUP(wa_freep) char *dir = NULL;
     wa_error first = WA_ERROR_INIT, other = WA_ERROR_INIT;
+    WA_TRY(wa_fs_check_root(fs, err));
     for (size_t i = 0; i < keys->count; i++) {
         wa_error *to = first.status == WA_OK ? &first : &other;
         WA_CLEANUP(wa_freep) char *path = wa_fs_path(fs, keys->items[i]);

@@ -19,8 +19,9 @@
  * driver compares size and meta and content checksum and answers OK. (3) NOT_FOUND is a positive
  * answer of the store; every failure to find out is something else: on file:// a root directory
  * that is missing (a file system that is not mounted) is UNAVAILABLE for every read and listing;
- * put, upload and wa_store_probe create it. (4) EXISTS from file:// is said of a durable object.
- * Threads: all calls from any
+ * put, upload and wa_store_probe create it, unless this store saw it before. A directory other than
+ * the one in which the store first met an object (an empty mount point) is UNAVAILABLE for every
+ * call. (4) EXISTS from file:// is said of a durable object. Threads: all calls from any
  * thread; the driver keeps a connection per concurrent call (pool, at most 32). Deadlines: every
  * call ends within the store's budget (options), or when cancelled. Errors: NOT_FOUND, EXISTS,
  * UNAVAILABLE (budget spent), DENIED, CORRUPT, NO_SPACE, CANCELLED, INVALID, UNSUPPORTED; messages

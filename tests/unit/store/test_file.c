@@ -323,6 +323,129 @@ a_missing_root_directory_is_unavailable_not_not_found(void **state)
     assert_int_equal(wa_store_head(store, "a", NULL, NULL, NULL, &err), WA_NOT_FOUND);
 }
 
+/* Moves the store's directory away and leaves an empty one at its place, as umount does. */
+static void
+unmount(const fixture *f, const char *away)
+{
+    assert_int_equal(rename(f->dir, away), 0);
+    assert_int_equal(mkdir(f->dir, 0700), 0);
+}
+
+static void
+mount_again(const fixture *f, const char *away)
+{
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(wa_remove_tree(f->dir, &err), WA_OK);
+    assert_int_equal(rename(away, f->dir), 0);
+}
+
+static void
+assert_every_call_is_unavailable(wa_store *store)
+{
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    WA_CLEANUP(wa_buf_done) wa_buf got = WA_BUF_INIT(10);
+    WA_CLEANUP(wa_upload_freep) wa_upload *u = NULL;
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(put(store, "w/new", "x", "{}", WA_PUT_CREATE), WA_UNAVAILABLE);
+    assert_int_equal(put(store, "w/a", "x", "{}", WA_PUT_REPLACE), WA_UNAVAILABLE);
+    assert_int_equal(wa_upload_begin(store, "u", NULL, 4, &u, &err), WA_UNAVAILABLE);
+    assert_int_equal(delete_one(store, "w/a"), WA_UNAVAILABLE);
+    assert_int_equal(wa_store_get(store, "w/a", 0, 1, &got, NULL, &err), WA_UNAVAILABLE);
+    assert_int_equal(wa_store_head(store, "w/a", NULL, NULL, NULL, &err), WA_UNAVAILABLE);
+    assert_true(err.hint[0] != '\0');
+    wa_list_options all = {.prefix = ""};
+    assert_int_equal(wa_store_list(store, &all, append_key, &keys, &err), WA_UNAVAILABLE);
+    assert_int_equal(wa_store_abort_uploads(store, "", wa_time_now(), NULL, &err), WA_UNAVAILABLE);
+}
+
+static void
+nothing_is_written_into_the_directory_below_a_file_system_that_went_away(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) char *away = wa_format("%s-away", f->dir);
+    assert_int_equal(put(f->store, "w/a", "x", "{}", WA_PUT_CREATE), WA_OK);
+    unmount(f, away);
+    assert_every_call_is_unavailable(f->store);
+    assert_true(wa_dir_is_empty(f->dir));
+    mount_again(f, away);
+    assert_object(f->store, "w/a", "x", "{}");
+    assert_int_equal(put(f->store, "w/b", "x", "{}", WA_PUT_CREATE), WA_OK);
+}
+
+static void
+a_root_that_was_there_once_is_not_made_again(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) char *away = wa_format("%s-away", f->dir);
+    assert_int_equal(put(f->store, "w/a", "x", "{}", WA_PUT_CREATE), WA_OK);
+    WA_CLEANUP(wa_store_freep) wa_store *reader = open_at(f->dir, 0);
+    assert_object(reader, "w/a", "x", "{}");
+    assert_int_equal(rename(f->dir, away), 0);
+    assert_every_call_is_unavailable(f->store);
+    assert_every_call_is_unavailable(reader);
+    assert_false(wa_path_exists(f->dir));
+    assert_int_equal(rename(away, f->dir), 0);
+}
+
+static void
+an_upload_is_not_committed_after_the_file_system_went_away(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) char *away = wa_format("%s-away", f->dir);
+    WA_CLEANUP(wa_upload_freep) wa_upload *u = NULL;
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(put(f->store, "a", "x", NULL, WA_PUT_CREATE), WA_OK);
+    assert_int_equal(wa_upload_begin(f->store, "u", NULL, 4, &u, &err), WA_OK);
+    assert_int_equal(wa_upload_part(u, 1, "ab", 2, &err), WA_OK);
+    unmount(f, away);
+    assert_int_equal(wa_upload_commit(u, &err), WA_UNAVAILABLE);
+    assert_true(wa_dir_is_empty(f->dir));
+    mount_again(f, away);
+    assert_int_equal(wa_upload_commit(u, &err), WA_OK);
+    assert_object(f->store, "u", "ab", "");
+}
+
+static void
+a_file_system_mounted_after_the_store_was_opened_is_taken(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) char *mount_point = wa_path_join(f->dir, "mnt");
+    WA_CLEANUP(wa_freep) char *other = wa_path_join(f->dir, "other");
+    WA_CLEANUP(wa_freep) char *away = wa_path_join(f->dir, "away");
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(mkdir(mount_point, 0700), 0);
+    WA_CLEANUP(wa_store_freep) wa_store *early = open_at(mount_point, 0);
+    assert_int_equal(wa_store_head(early, "a", NULL, NULL, NULL, &err), WA_NOT_FOUND);
+    WA_CLEANUP(wa_store_freep) wa_store *writer = open_at(other, 0);
+    assert_int_equal(put(writer, "a", "x", NULL, WA_PUT_CREATE), WA_OK);
+    assert_int_equal(rename(mount_point, away), 0);
+    assert_int_equal(rename(other, mount_point), 0);
+    assert_object(early, "a", "x", "");
+    assert_int_equal(put(early, "b", "x", NULL, WA_PUT_CREATE), WA_OK);
+}
+
+/* A device number may change between two mounts; here the directory's inode does. */
+static void
+a_root_that_comes_back_as_another_device_is_known_by_what_was_read_from_it(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) char *away = wa_format("%s-away", f->dir);
+    WA_CLEANUP(wa_freep) char *old = wa_path_join(away, "w");
+    WA_CLEANUP(wa_freep) char *new = wa_path_join(f->dir, "w");
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(put(f->store, "w/a", "x", "{}", WA_PUT_CREATE), WA_OK);
+    assert_object(f->store, "w/a", "x", "{}");
+    unmount(f, away);
+    assert_every_call_is_unavailable(f->store);
+    plant(f, "w/a", "x", 0); /* the same name and content is not enough */
+    plant(f, "w/a.meta", "{}", 0);
+    assert_int_equal(put(f->store, "w/b", "x", "{}", WA_PUT_CREATE), WA_UNAVAILABLE);
+    assert_int_equal(wa_remove_tree(new, &err), WA_OK);
+    assert_int_equal(rename(old, new), 0);
+    assert_int_equal(put(f->store, "w/b", "x", "{}", WA_PUT_CREATE), WA_OK);
+    assert_int_equal(rmdir(away), 0);
+}
+
 static void
 listings_skip_what_is_no_object(void **state)
 {
@@ -555,6 +678,11 @@ main(void)
         TEST(of_many_processes_one_creates),
         TEST(creators_and_deleters_do_not_disturb_each_other),
         TEST(a_missing_root_directory_is_unavailable_not_not_found),
+        TEST(nothing_is_written_into_the_directory_below_a_file_system_that_went_away),
+        TEST(a_root_that_was_there_once_is_not_made_again),
+        TEST(an_upload_is_not_committed_after_the_file_system_went_away),
+        TEST(a_file_system_mounted_after_the_store_was_opened_is_taken),
+        TEST(a_root_that_comes_back_as_another_device_is_known_by_what_was_read_from_it),
         TEST(listings_skip_what_is_no_object),
         TEST(listings_agree_with_those_of_the_store_in_memory),
         TEST(deleting_the_last_object_removes_its_directories),
