@@ -4,17 +4,18 @@ import os
 import shutil
 import time
 
+import hook_cases
 import measure
 import peers
-from lib import lab
+from lab_lib import lab
 
-Size = collections.namedtuple("Size", "rounds scale wal_segments gets")
+Size = collections.namedtuple("Size", "rounds scale wal_segments gets tables")
 SEGMENT = 16 * 1024 * 1024
 TEXT = """CREATE TABLE words AS SELECT i AS id, md5(i::text) || repeat(' lorem ipsum dolor sit amet', (i %% 7)::int) AS t
 FROM generate_series(1, %d) AS i"""
 
 
-class Bench:
+class Bench(hook_cases.HookCases):
     """One PostgreSQL with data, one walagent repository, and the peers."""
 
     def __init__(self, scratch, build, size, level, jobs):
@@ -24,7 +25,7 @@ class Bench:
         self.pg.configure(archive_mode="on", archive_command="true", max_wal_size="4GB", shared_buffers="256MB",
                           checkpoint_timeout="1h", wal_keep_size="0", autovacuum="off")
         self.log = os.path.join(scratch, "bench.log")
-        self.backrest = None
+        self.peers, self.s3, self.agents = {}, None, []
 
     def __enter__(self):
         self.pg.start()
@@ -38,25 +39,39 @@ class Bench:
         return self
 
     def __exit__(self, *_):
-        self.agent.stop()
+        for agent in self.agents:  # a case that failed leaves its own running
+            agent.kill9()
         self.pg.stop("immediate")
+        if self.s3 is not None:
+            self.s3.wipe()
 
-    def new_agent(self, name):
+    def new_agent(self, name, repository=None):
         repo = lab.make_dir(os.path.join(self.scratch, "repo-" + name))
         settings = {"archive.compression_level": self.level, "backup.compression_level": self.level,
                     "backup.jobs": self.jobs, "agent.log_level": "warning", "cluster.slot": "walagent_" + name}
-        agent = lab.Walagent(os.path.join(self.scratch, "agent-" + name), self.program, {"url": "file://" + repo},
-                             self.pg, name=name, settings=settings)
+        agent = lab.Walagent(os.path.join(self.scratch, "agent-" + name), self.program,
+                             repository or {"url": "file://" + repo}, self.pg, name=name, settings=settings)
         agent.repo = repo
+        self.agents.append(agent)
         return agent
 
-    def peer(self, bundle=False):
-        name = "backrest-bundle" if bundle else "backrest"
-        attribute = name.replace("-", "_")
-        if not getattr(self, attribute, None):
-            setattr(self, attribute, peers.PgBackRest(os.path.join(self.scratch, name), self.pg, self.level,
-                                                      self.jobs, bundle))
-        return getattr(self, attribute)
+    def drop_slot(self, name):
+        self.pg.sql("SELECT pg_drop_replication_slot('walagent_%s')" % name)
+
+    def peer(self, kind="plain"):
+        """kind: plain | bundle | async | s3. Made when first asked for."""
+        if kind not in self.peers:
+            self.peers[kind] = peers.PgBackRest(os.path.join(self.scratch, "backrest-" + kind), self.pg, self.level,
+                                                self.jobs, bundle=kind in ("bundle", "s3"),
+                                                asynchronous=kind == "async",
+                                                s3=self.ceph() if kind == "s3" else None)
+        return self.peers[kind]
+
+    def ceph(self):
+        """Ceph's gateway, objects in memory; over TLS."""
+        if self.s3 is None:
+            self.s3 = lab.Ceph(os.path.join(self.scratch, "ceph")).start()
+        return self.s3
 
     def measure(self, argv, server=False, env=None):
         return measure.measure(lab.as_user(argv), self.pg.pid if server else None,
@@ -74,8 +89,8 @@ class Bench:
         figures["stored"] = measure.disk_bytes(os.path.join(self.agent.repo, "main")) - before
         return figures
 
-    def backrest_backup(self, bundle):
-        peer = self.peer(bundle)
+    def backrest_backup(self, kind):
+        peer = self.peer(kind)
         before = measure.disk_bytes(peer.repo)
         figures = self.measure(peer.argv("--type=full", "backup"), server=True)
         figures["stored"] = measure.disk_bytes(peer.repo) - before
@@ -93,8 +108,8 @@ class Bench:
     def backup(self):
         if not self.agent.is_running():
             self.agent.start()
-        programs = {"walagent": self.our_backup, "pgBackRest": lambda: self.backrest_backup(False),
-                    "pgBackRest, bundled": lambda: self.backrest_backup(True),
+        programs = {"walagent": self.our_backup, "pgBackRest": lambda: self.backrest_backup("plain"),
+                    "pgBackRest, bundled": lambda: self.backrest_backup("bundle"),
                     "pg_basebackup client-zstd:%d" % self.level: self.basebackup}
         return self.rounds(programs)
 
@@ -112,10 +127,10 @@ class Bench:
         self.forget_restored()
         return self.walagent("restore", "-q", "-D", self.target, "--jobs", str(self.jobs))
 
-    def backrest_restore(self, bundle):
+    def backrest_restore(self, kind):
         self.forget_restored()
         lab.make_dir(self.target, 0o700)
-        return self.measure(self.peer(bundle).argv("--pg1-path=" + self.target, "restore"))
+        return self.measure(self.peer(kind).argv("--pg1-path=" + self.target, "restore"))
 
     @property
     def target(self):
@@ -128,10 +143,58 @@ class Bench:
         if not self.agent.json("list")["backups"]:
             self.backup()
         elif not os.path.exists(os.path.join(self.peer().repo, "backup", "bench", "latest")):
-            self.backrest_backup(False)
-            self.backrest_backup(True)
-        return self.rounds({"walagent": self.our_restore, "pgBackRest": lambda: self.backrest_restore(False),
-                            "pgBackRest, bundled": lambda: self.backrest_restore(True)})
+            self.backrest_backup("plain")
+            self.backrest_backup("bundle")
+        return self.rounds({"walagent": self.our_restore, "pgBackRest": lambda: self.backrest_restore("plain"),
+                            "pgBackRest, bundled": lambda: self.backrest_restore("bundle")})
+
+    # ---- the same with S3 ----
+
+    def s3_agent(self):
+        """Started; the archive in Ceph."""
+        if getattr(self, "on_s3", None) is None:
+            server = self.ceph()
+            self.on_s3 = self.new_agent("s3", server.settings(server.make_bucket(), tls=True))
+            self.on_s3.run("init")
+        if not self.on_s3.is_running():
+            self.on_s3.start()
+        return self.on_s3
+
+    def s3backup(self):
+        """To Ceph over TLS. What is stored there is not counted."""
+        agent = self.s3_agent()
+        results = self.rounds({
+            "walagent": lambda: self.measure(agent.command("backup", "-q"), True, agent.environment()),
+            "pgBackRest, bundled": lambda: self.measure(self.peer("s3").argv("--type=full", "backup"), True)})
+        agent.stop()
+        return results
+
+    def s3restore(self):
+        agent = self.s3_agent()
+        if not agent.json("list")["backups"]:
+            self.s3backup()
+
+        def ours():
+            self.forget_restored()
+            return self.measure(agent.command("restore", "-q", "-D", self.target, "--jobs", str(self.jobs)),
+                                env=agent.environment())
+        results = self.rounds({"walagent": ours, "pgBackRest, bundled": lambda: self.backrest_restore("s3")})
+        agent.stop()
+        return results
+
+    # ---- many small files ----
+
+    def small(self):
+        """Backups of a database with many small tables; it stays in the cluster from then on."""
+        if not self.agent.is_running():
+            self.agent.start()
+        for i in range(0, self.size.tables, 500):
+            self.pg.sql("DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE format('CREATE TABLE small_%%s AS SELECT 1 AS id', i);"
+                        " END LOOP; END $$" % (i + 1, min(i + 500, self.size.tables)))
+        self.pg.sql("CHECKPOINT")
+        results = self.rounds({"walagent": self.our_backup, "pgBackRest, bundled": lambda: self.backrest_backup("bundle")})
+        return {**results, "walagent, restore": [self.our_restore()],
+                "pgBackRest, bundled, restore": [self.backrest_restore("bundle")]}
 
     # ---- WAL in by streaming ----
 
@@ -146,7 +209,7 @@ class Bench:
         self.pg.switch_wal()
 
     def our_catchup(self, name):
-        agent = self.backlog[name]
+        agent = self.waiting[name]
         target = self.pg.lsn()
         server_before = measure.cpu_seconds(self.pg.pid)
         started = time.monotonic()
@@ -161,8 +224,9 @@ class Bench:
                                stored=measure.disk_bytes(os.path.join(agent.repo, name)))
 
     def durable(self, agent):
-        done = self.pg.sql("SELECT coalesce(max(flush_lsn), '0/0')::text FROM pg_stat_replication"
-                           " WHERE application_name = 'walagent'")
+        done = self.pg.sql("SELECT coalesce(max(r.flush_lsn), '0/0')::text FROM pg_stat_replication r"
+                           " JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE s.slot_name = %s",
+                           "walagent_" + agent.name)
         return lab_lsn(done[0][0])
 
     def receivewal(self, slot):
@@ -176,12 +240,12 @@ class Bench:
 
     def catchup(self):
         self.agent.stop()
-        self.backlog = {}
+        self.waiting = {}
         slots = []
         for i in range(self.size.rounds):
             name = "catchup%d" % i
-            self.backlog[name] = self.new_agent(name)
-            self.backlog[name].run("init")
+            self.waiting[name] = self.new_agent(name)
+            self.waiting[name].run("init")
             slots.append("receivewal%d" % i)
             self.pg.add_slot(slots[-1])
         self.make_wal(self.size.wal_segments)
@@ -191,65 +255,10 @@ class Bench:
             results["walagent"].append(self.our_catchup("catchup%d" % i))
             os.sync()
             results["pg_receivewal"].append(self.receivewal(slots[i]))
-        for name, agent in self.backlog.items():
+        for name, agent in self.waiting.items():
             self.pg.sql("SELECT pg_drop_replication_slot('walagent_%s')" % name)
         for slot in slots:
             self.pg.sql("SELECT pg_drop_replication_slot('%s')" % slot)
-        return results
-
-    # ---- the hooks ----
-
-    def saved_wal(self):
-        """Whole segments of this server, kept aside; made once."""
-        directory = os.path.join(self.scratch, "wal")
-        if not os.path.exists(directory):
-            lab.make_dir(directory)
-            self.pg.sql("SELECT pg_create_physical_replication_slot('keep', true)")
-            self.make_wal(self.size.gets)
-            last = self.pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
-            wal = os.path.join(self.pg.data, "pg_wal")
-            for name in sorted(n for n in os.listdir(wal) if len(n) == 24 and n < last)[-self.size.gets:]:
-                shutil.copy2(os.path.join(wal, name), directory)
-                lab.own(os.path.join(directory, name))
-            self.pg.sql("SELECT pg_drop_replication_slot('keep')")
-        return [os.path.join(directory, n) for n in sorted(os.listdir(directory))]
-
-    def each(self, argv_of, env=None):
-        """One call a segment, as the server makes them; the median call is `wall`."""
-        runs = [self.measure(argv_of(path), env=env) for path in self.saved_wal()]
-        runs.sort(key=lambda r: r["wall"])
-        middle = dict(runs[len(runs) // 2])
-        middle["cpu"] = sum(r["cpu"] for r in runs) / len(runs)
-        return measure.Figures(middle)
-
-    def push(self):
-        """Single calls without an agent, each to a repository that has not seen the segment."""
-        self.agent.stop()
-        results = {"walagent": [], "pgBackRest": []}
-        for i in range(self.size.rounds):
-            agent = self.new_agent("push%d" % i)
-            agent.run("init", "--no-slot")
-            env = agent.environment()
-            results["walagent"].append(self.each(lambda p: agent.command("archive-push", p), env))  # noqa: B023
-            self.peer().clear_backups()
-            results["pgBackRest"].append(self.each(lambda p: self.peer().argv("archive-push", p)))
-        return results
-
-    def get(self):
-        """Single calls without an agent; cp stands for a file that is there already."""
-        agent = self.new_agent("get")
-        agent.run("init", "--no-slot")
-        for path in self.saved_wal():
-            agent.run("archive-push", path)
-            lab.run(self.peer().argv("archive-push", path), check=None)
-        target = os.path.join(lab.make_dir(os.path.join(self.scratch, "got")), "segment")
-        names = {"walagent": lambda p: agent.command("archive-get", os.path.basename(p), target),
-                 "pgBackRest": lambda p: self.peer().argv("archive-get", os.path.basename(p), target),
-                 "cp": lambda p: ["cp", p, target]}
-        results = {name: [] for name in names}
-        for _ in range(self.size.rounds):
-            for name, argv_of in names.items():
-                results[name].append(self.each(argv_of, agent.environment() if name == "walagent" else None))
         return results
 
 
