@@ -1,5 +1,6 @@
 """The streamer while something is wrong: the store is away, a disk is full, the slot was
 invalidated, the archive knows more than the new primary."""
+import glob
 import os
 import shutil
 import subprocess
@@ -126,6 +127,74 @@ def test_wal_behind_a_fork_stays_and_the_new_timeline_goes_on(make_pg, make_stre
     agent.assert_identical(new, parent[0], surplus, os.path.join(old.data, "pg_wal"))
     assert agent.status()["hole_end"] == 0
     assert "level=1 " not in agent.said() and "conflict" not in agent.said()
+
+
+# ---- a new primary without the old timeline's WAL ----
+
+def make_promoted(make_pg, make_streamer, work_dir, removed):
+    """The agent has the beginning; the rest was written while it was away, and of that the new
+    primary has lost what `removed` says. Returns (agent, new primary, fork)."""
+    old = make_pg(wal_segsize=1, wal_keep_size="1GB")
+    new = old.standby(os.path.join(work_dir, "new"), wal_keep_size="0", max_wal_size="2MB",
+                      min_wal_size="2MB")
+    make_pg.adopt(new)
+    new.start()
+    agent = make_streamer(old, new, tail_interval_ms=200).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    write_wal(old, 1.4)
+    agent.wait_durable(old)
+    agent.stop()
+    write_wal(old, 3.3)
+    new.caught_up_with(old)
+    promote_over(old, new)
+    for slot, in new.sql("SELECT slot_name FROM pg_replication_slots"):
+        new.sql("SELECT pg_drop_replication_slot(%s)", slot)
+    fork = lsn(lab.read_file(new.data + "/pg_wal/00000002.history").split("\t")[1])
+    assert fork % MIB != 0 and fork // MIB > agent.status()["durable"] // MIB + 1
+    if removed == "with the fork":
+        for _ in range(4):
+            write_wal(new, 2)
+            new.sql("CHECKPOINT")
+    else:
+        new.sql("CHECKPOINT")
+        for path in glob.glob(new.data + "/pg_wal/00000001????????????????"):
+            os.unlink(path)
+    with_fork = "%s/pg_wal/00000002%08X%08X" % (new.data, fork >> 32, (fork & 0xFFFFFFFF) // MIB)
+    assert os.path.exists(with_fork) == (removed != "with the fork")
+    return agent, new, fork
+
+
+@pytest.mark.parametrize("removed", ["before the fork", "with the fork"])
+def test_a_new_primary_without_the_parents_wal_is_archived_behind_a_declared_hole(
+        make_pg, make_streamer, work_dir, removed):
+    agent, new, fork = make_promoted(make_pg, make_streamer, work_dir, removed)
+    durable = agent.status()["durable"]
+    agent.start()
+    agent.wait(lambda st: st["branch"].startswith("00000002-"), 20, "the child is streamed")
+    agent.wait_durable(new)
+    new.sql("ALTER SYSTEM SET wal_keep_size = '1GB'")
+    new.reload()
+    write_wal(new, 1.4)
+    end = agent.wait_durable(new)
+    st = agent.status()
+    assert st["hole_begin"] == durable
+    if removed == "with the fork":
+        assert st["hole_end"] > fork
+    else:
+        assert st["hole_end"] == fork - fork % MIB
+    assert "Take a base backup" in agent.said()
+    agent.wait(lambda st: [e for e in glob.glob(agent.cluster_dir() + "/event/*/*.json")
+                           if "is not in the archive" in lab.read_file(e)], 10, "the event")
+    parent, child = agent.lineage()
+    assert child[0].startswith("00000002-") and child[1] == fork
+    for again in (agent.kill9, agent.stop):
+        again()
+        agent.start().wait(lambda st: st["state"] == "streaming")
+        new.sql("CREATE TABLE t_%s AS SELECT 1 AS x" % again.__name__)
+        end = agent.wait_durable(new)
+    agent.stop()
+    assert agent.lineage() == [parent, child]
+    agent.assert_identical(new, child[0], end)
 
 
 # ---- disks and slots ----

@@ -341,3 +341,30 @@ wa_branch_of_local_history(wa_repo *repo, const char *wal_dir, wa_tli tli, const
     wa_branch_question q = {.repo = repo, .wal_dir = wal_dir, .tli = tli};
     return name_by_record(&q, &text, ret_known, ret, err);
 }
+
+wa_status
+wa_branch_by_history(wa_repo *repo, wa_tli tli, const wa_buf *history, wa_branch_answer *ret,
+                     wa_error *err)
+{
+    wa_branch_question q = {.repo = repo, .tli = tli};
+    WA_CLEANUP(wa_branch_answer_done)
+    wa_branch_answer a = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *accepted = NULL;
+    WA_CLEANUP(wa_freep) wa_branch *candidates = NULL;
+    size_t count = 0, kept = 0;
+    WA_TRY(wa_buf_append(&a.history, history->data, history->len, err));
+    WA_TRY(candidates_of(&q, history, &candidates, &count, err));
+    WA_TRY(wa_lineage_load(repo, &accepted, err));
+    for (size_t i = 0; i < count; i++)
+        if (!wa_lineage_is_rejected(accepted, &candidates[i]))
+            candidates[kept++] = candidates[i];
+    if (kept > 0)
+        WA_TRY(choose(&q, candidates, kept, &a.branch, err));
+    else
+        a.branch = wa_branch_of(wa_repo_cluster(repo)->system_identifier, tli, history->data,
+                                history->len, NULL, 0);
+    a.in_archive = kept > 0;
+    *ret = a;
+    a.history = (wa_buf)WA_BUF_INIT(WA_HISTORY_MAX);
+    return WA_OK;
+}

@@ -47,4 +47,9 @@ wa_status wa_branch_of_local_history(wa_repo *repo, const char *wal_dir, wa_tli 
                                      const void *history, size_t len, bool *ret_known,
                                      wa_branch *ret, wa_error *err) WA_MUST_CHECK;
 
+/* The branch of a timeline whose first record can't be had any more: the accepted one with this
+ * history, else one that nobody rejected, else the one named by the history alone. */
+wa_status wa_branch_by_history(wa_repo *repo, wa_tli tli, const wa_buf *history,
+                               wa_branch_answer *ret, wa_error *err) WA_MUST_CHECK;
+
 #endif

@@ -192,7 +192,36 @@ found_segment(void *arg, wa_segno segno, const wa_wal_facts *facts, const wa_wal
     return WA_OK;
 }
 
-/* The spool's bytes behind the tip. Afterwards the spool holds the tip's segment up to the tip. */
+/* The tip's segment up to the tip; *ret_found false: the parent's end, which is in a hole. */
+static wa_status
+fetch_prefix(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, bool *ret_found,
+             wa_error *err)
+{
+    const wa_branch *from = &head->branch;
+    bool at_fork = tip == head->begin && s->lineage->count > 1;
+    if (at_fork)
+        from = &s->lineage->steps[s->lineage->count - 2].branch;
+    wa_status status = wa_reconcile_prefix(s, from, &head->branch, tip, err);
+    *ret_found = status == WA_OK;
+    if (status != WA_NOT_FOUND || !at_fork)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+/* Nothing of the fork's segment is known: the child's server shows all of it, or has it no more. */
+static wa_status
+begin_unseen(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flow, wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    flow->received = flow->checked = tip;
+    flow->handed = tip - tip % size;
+    flow->tail_in_spool = true;
+    return wa_spool_remove(s->spool, &head->branch, wa_segno_of(tip, size), err);
+}
+
+/* The spool's bytes behind the tip. Afterwards the spool holds the tip's segment up to the tip,
+ * unless begin_unseen says otherwise. */
 static wa_status
 walk_spool(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flow, wa_error *err)
 {
@@ -203,10 +232,10 @@ walk_spool(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flo
     WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier,
                          found_segment, &f, info, err));
     if (info->end < tip) {
-        const wa_branch *from = &head->branch;
-        if (tip == head->begin && s->lineage->count > 1)
-            from = &s->lineage->steps[s->lineage->count - 2].branch;
-        WA_TRY(wa_reconcile_prefix(s, from, &head->branch, tip, err));
+        bool there = false;
+        WA_TRY(fetch_prefix(s, head, tip, &there, err));
+        if (!there)
+            return begin_unseen(s, head, tip, flow, err);
         WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier,
                              NULL, NULL, info, err));
         info->end = tip;
@@ -262,6 +291,19 @@ remember_last(wa_streamer *s, const wa_branch *branch, wa_lsn tip, wa_error *err
     return status == WA_NOT_FOUND ? WA_OK : status;
 }
 
+/* A tip in a hole that was declared: what came behind it counts. */
+static wa_status
+pass_hole(wa_streamer *s, const wa_branch *head, wa_lsn *tip, wa_error *err)
+{
+    if (*tip < s->status.hole_begin || *tip >= s->status.hole_end ||
+        !wa_branch_eq(head, &s->hole_branch))
+        return WA_OK;
+    *tip = s->status.hole_end;
+    WA_TRY(follow_tail(s->repo, head, tip, err));
+    wa_error_clear(err);
+    return WA_OK;
+}
+
 static void
 free_flowp(wa_flow **flow)
 {
@@ -281,6 +323,7 @@ wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err)
     wa_flow_suspend(s);
     wa_spool_end(s->spool);
     WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(pass_hole(s, &head->branch, &tip, err));
     WA_TRY(stop_at_gap(s, head, kept, &tip, err));
     WA_TRY(clean_spool(s, &head->branch, &tip, err));
     if (tip == 0)
@@ -315,15 +358,19 @@ end_of_gap(wa_streamer *s, wa_lsn begin, wa_lsn limit, wa_lsn *ret, wa_error *er
     return WA_OK;
 }
 
-static void
-declare_hole(wa_streamer *s, wa_lsn begin, wa_lsn end)
+/* One that follows the last one directly is the same hole, grown. */
+void
+wa_reconcile_declare_hole(wa_streamer *s, const wa_branch *branch, wa_lsn begin, wa_lsn end)
 {
     char from[WA_LSN_TEXT], to[WA_LSN_TEXT];
+    if (s->status.hole_begin != 0 && s->status.hole_end == begin)
+        begin = s->status.hole_begin;
     wa_streamer_event(s, "hole", WA_LOG_ERROR,
                       "Take a base backup: no point in time behind the hole can be reached from an "
                       "older one.",
                       "WAL from %s to %s is gone from the server and is not in the archive",
                       wa_lsn_format(begin, from), wa_lsn_format(end, to));
+    s->hole_branch = *branch;
     WA_LOCK(&s->mutex);
     s->status.hole_begin = begin;
     s->status.hole_end = end;
@@ -339,7 +386,7 @@ wa_reconcile_hole(wa_streamer *s, wa_lsn available, wa_error *err)
     WA_TRY(end_of_gap(s, begin, available, &end, err));
     if (end <= begin)
         return wa_reconcile(s, begin, err);
-    declare_hole(s, begin, end);
+    wa_reconcile_declare_hole(s, &s->flow.branch, begin, end);
     wa_spool_end(s->spool);
     WA_TRY(wa_spool_remove(s->spool, &s->flow.branch, wa_segno_of(begin, size), err));
     if (end < available) /* others have archived what comes next */

@@ -314,6 +314,30 @@ meet_contradiction(wa_streamer *s, const wa_receiver *rx, wa_error *err)
     return err->status;
 }
 
+/*
+ * The server has the WAL that comes next no more. On its own timeline it has what the slot keeps;
+ * of an ancestor, the end in the segment that holds the fork, for that is a file of the child's.
+ * Where that is gone as well the ancestor is left: what comes next is the child's.
+ */
+static wa_status
+go_on_behind_hole(wa_streamer *s, session *x, wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    wa_tli tli = s->flow.branch.tli;
+    wa_lsn durable = wa_flow_durable(s), end = fork_of(x, tli);
+    wa_lsn available = x->slot_restart > durable ? x->slot_restart : x->sys.flush;
+    if (end != 0 && available > end)
+        available = end;
+    available -= available % size;
+    if (available > durable)
+        return wa_reconcile_hole(s, available, err);
+    if (end != 0)
+        return wa_switch_behind_hole(s, x->conn, child_of(x, tli), end, err);
+    char at[WA_LSN_TEXT];
+    return wa_error_set(err, WA_UNAVAILABLE, "server %s has no WAL at %s, though it writes there",
+                        wa_pg_host(x->conn), wa_lsn_format(durable, at));
+}
+
 static wa_status
 follow(wa_streamer *s, session *x, wa_error *err)
 {
@@ -328,8 +352,8 @@ follow(wa_streamer *s, session *x, wa_error *err)
         } else {
             wa_status status = receive_timeline(s, x, &rx, err);
             if (status == WA_NOT_FOUND) {
-                WA_TRY(wa_reconcile_hole(
-                    s, x->slot_restart > wa_flow_durable(s) ? x->slot_restart : x->sys.flush, err));
+                WA_TRY(go_on_behind_hole(s, x, err));
+                WA_TRY(renew_history(s, x, err));
                 continue;
             }
             if ((status == WA_CONFLICT && !wa_streamer_is_fenced(s)) || status == WA_INVALID)

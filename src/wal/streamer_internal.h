@@ -132,6 +132,7 @@ struct wa_streamer {
     wa_lsn parent_end; /* where its parent's chain is sealed */
     bool major_said;
     bool anchored; /* the flow begins where nothing is missing that the server keeps for us */
+    wa_branch hole_branch; /* of status.hole_begin and hole_end */
 };
 
 /* streamer_flow.c: positions; the mutex is taken inside unless named _locked. */
@@ -206,11 +207,18 @@ wa_status wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err) WA_MUST_CHECK
 wa_status wa_reconcile_prefix(wa_streamer *s, const wa_branch *from, const wa_branch *into,
                               wa_lsn upto, wa_error *err) WA_MUST_CHECK;
 /* The server has no WAL before `available` any more: declare what is missing. */
+void wa_reconcile_declare_hole(wa_streamer *s, const wa_branch *branch, wa_lsn begin, wa_lsn end);
+/* The same, and go on behind it. */
 wa_status wa_reconcile_hole(wa_streamer *s, wa_lsn available, wa_error *err) WA_MUST_CHECK;
 
 /* switch.c: from one timeline to the next. */
 wa_status wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork,
                        wa_error *err) WA_MUST_CHECK;
+/* The same when the server has neither the parent's WAL before the fork any more, nor the segment
+ * with the fork: a hole up to the fork is declared, and the child is adopted without having seen
+ * its first record. */
+wa_status wa_switch_behind_hole(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork,
+                                wa_error *err) WA_MUST_CHECK;
 /* The first record of a new timeline names its branch: adopt it. */
 wa_status wa_switch_resolve(wa_streamer *s, const wa_buf *record, wa_lsn fork,
                             wa_error *err) WA_MUST_CHECK;

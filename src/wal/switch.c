@@ -8,9 +8,11 @@
  * Then, in this order: history, seal of the parent's chain, lineage with the child as its head and
  * the next epoch. A crash between any two repeats them with the same result.
  */
+#include "branch_of_internal.h"
 #include "streamer_internal.h"
 
 #include "walagent/base/crash.h"
+#include "walagent/repo/coverage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,39 +33,60 @@ seed_child(wa_streamer *s, const wa_branch *parent, const wa_branch *child, wa_l
         return wa_spool_put(s->spool, child, segno, bytes, len, err);
     if (status != WA_NOT_FOUND && status != WA_CORRUPT)
         return status;
-    return wa_reconcile_prefix(s, parent, child, fork, err);
+    status = wa_reconcile_prefix(s, parent, child, fork, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err); /* no matter: the child's server shows these bytes as well */
+    return WA_OK;
 }
 
-wa_status
-wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork, wa_error *err)
+/* Everything of the parent is shipped, and the child's history is known and kept. */
+static wa_status
+leave_parent(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork, wa_error *err)
 {
-    uint64_t size = s->cluster.segment_size;
-    wa_branch parent = s->flow.branch, child = {.tli = next};
     char at[WA_LSN_TEXT];
     wa_streamer_set_state(s, WA_STREAM_SWITCHING);
     wa_streamer_say(s, WA_LOG_NOTICE, "", "timeline %u ends at %s, going on with timeline %u",
-                    parent.tli, wa_lsn_format(fork, at), next);
+                    s->flow.branch.tli, wa_lsn_format(fork, at), next);
     wa_spool_end(s->spool);
     /* What was received behind the fork is archived, too: the lineage says that it isn't accepted,
      * and a person may want to see it. */
     WA_TRY(wa_flow_drain(s, s->cancel, err));
+    s->parent_end = wa_flow_durable(s);
     wa_buf_done(&s->history);
     wa_buf_init(&s->history, 1024 * 1024);
     WA_TRY(wa_pg_timeline_history(repl, next, &s->history, err));
     WA_CRASH_POINT("history-before-put");
-    WA_TRY(wa_history_put_pending(s->repo, next, s->history.data, s->history.len, err));
-    WA_TRY(seed_child(s, &parent, &child, fork, err));
-    s->parent_end = wa_flow_durable(s);
+    return WA_OK;
+}
+
+/* The child from the fork on; the server shows its segment from the start. */
+static wa_status
+enter_child(wa_streamer *s, const wa_branch *parent, const wa_branch *child, wa_lsn fork,
+            wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
     s->last_xxh3[0] = '\0';
     wa_flow *flow = wa_malloc(sizeof *flow);
     wa_flow_init(flow);
-    flow->branch = child;
+    flow->branch = *child;
+    flow->epoch = child->id[0] != '\0' ? s->lineage->epoch : 0;
     flow->received = flow->checked = flow->durable = fork;
     flow->handed = fork - fork % size;
     flow->tail_in_spool = true;
     wa_flow_install(s, flow);
     free(flow);
-    return wa_spool_remove(s->spool, &parent, wa_segno_of(fork, size), err);
+    return wa_spool_remove(s->spool, parent, wa_segno_of(fork, size), err);
+}
+
+wa_status
+wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork, wa_error *err)
+{
+    wa_branch parent = s->flow.branch, child = {.tli = next};
+    WA_TRY(leave_parent(s, repl, next, fork, err));
+    WA_TRY(wa_history_put_pending(s->repo, next, s->history.data, s->history.len, err));
+    WA_TRY(seed_child(s, &parent, &child, fork, err));
+    return enter_child(s, &parent, &child, fork, err);
 }
 
 static wa_status
@@ -85,6 +108,35 @@ adopt(wa_streamer *s, const wa_branch *child, wa_lsn fork, wa_error *err)
     wa_lineage_free(s->lineage);
     s->lineage = WA_TAKE(l);
     return WA_OK;
+}
+
+/* What is missing of the parent, which the lineage says was left at the fork. */
+static wa_status
+declare_rest_of_parent(wa_streamer *s, const wa_branch *child, wa_lsn fork, wa_error *err)
+{
+    WA_CLEANUP(wa_coverage_done) wa_coverage c = {0};
+    WA_TRY(wa_coverage_load(s->repo, s->lineage, s->parent_end, &c, err));
+    wa_lsn begin = wa_coverage_from(&c, s->parent_end);
+    if (begin < fork)
+        wa_reconcile_declare_hole(s, child, begin, fork);
+    return WA_OK;
+}
+
+wa_status
+wa_switch_behind_hole(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork, wa_error *err)
+{
+    char text[WA_BRANCH_TEXT], at[WA_LSN_TEXT];
+    wa_branch parent = s->flow.branch;
+    WA_CLEANUP(wa_branch_answer_done) wa_branch_answer a = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
+    WA_TRY(leave_parent(s, repl, next, fork, err));
+    WA_TRY(wa_branch_by_history(s->repo, next, &s->history, &a, err));
+    WA_TRY(wa_branch_settle(s->repo, &a, err));
+    WA_TRY(adopt(s, &a.branch, fork, err));
+    wa_streamer_event(s, "adopted", WA_LOG_NOTICE, "",
+                      "branch %s begins at %s; its first record is gone from the server",
+                      wa_branch_format(&a.branch, text), wa_lsn_format(fork, at));
+    WA_TRY(declare_rest_of_parent(s, &a.branch, fork, err));
+    return enter_child(s, &parent, &a.branch, fork, err);
 }
 
 wa_status
