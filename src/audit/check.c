@@ -124,6 +124,7 @@ wa_check_run(const wa_check_options *options, wa_findings *ret, wa_error *err)
     wa_check_server(&c);
     wa_check_slot(&c);
     wa_check_hosts(&c);
+    wa_check_synchronous(&c);
     wa_check_archiver(&c);
     wa_check_clock(&c);
     wa_status status = wa_check_arrival(&c, err);

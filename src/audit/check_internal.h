@@ -27,6 +27,8 @@ void wa_check_server(check *c);
 void wa_check_slot(check *c);
 void wa_check_archiver(check *c);
 void wa_check_clock(check *c);
+/* check_synchronous.c: nothing to say when the server does not list the agent */
+void wa_check_synchronous(check *c);
 /* check_hosts.c: nothing to say for a single host */
 void wa_check_hosts(check *c);
 /* check_arrival.c */
