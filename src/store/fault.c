@@ -31,6 +31,8 @@ applies(wa_fault what, const char *kind)
         return wa_str_eq(kind, "get");
     if (what == WA_FAULT_TRUNCATE_LIST)
         return wa_str_eq(kind, "list");
+    if (what == WA_FAULT_OVERWRITE)
+        return wa_str_eq(kind, "put");
     return true;
 }
 
@@ -80,7 +82,14 @@ fault_put(wa_store *store, const char *key, const wa_body *body, const char *met
           wa_error *err)
 {
     fault_store *f = (fault_store *)store;
-    AROUND(f, "put", key, f->inner->ops->put(f->inner, key, body, meta, mode, err));
+    wa_fault what;
+    bool struck = strikes(f, "put", &what);
+    if (struck && what == WA_FAULT_OVERWRITE)
+        mode = WA_PUT_REPLACE;
+    else if (struck && what != WA_FAULT_LOSE_REPLY)
+        return injected("put", key, what, err);
+    WA_TRY(f->inner->ops->put(f->inner, key, body, meta, mode, err));
+    return struck && what == WA_FAULT_LOSE_REPLY ? injected("put", key, what, err) : WA_OK;
 }
 
 static wa_status

@@ -51,6 +51,7 @@ wa_receiver_tell(wa_receiver *rx, bool force, wa_error *err)
 {
     wa_streamer *s = rx->s;
     wa_lsn flush = 0, write = 0;
+    bool refused = false;
     {
         WA_LOCK(&s->mutex);
         if (s->reported_tli == rx->tli)
@@ -59,15 +60,18 @@ wa_receiver_tell(wa_receiver *rx, bool force, wa_error *err)
         if (rx->position >= rx->prove_until && safe > flush && safe >= rx->flush_floor)
             flush = safe;
         write = s->flow.spooled > s->flow.durable ? s->flow.spooled : s->flow.durable;
+        refused = s->synchronous_refused;
     }
     if (write > rx->position)
         write = rx->position;
     if (write < flush)
         write = flush;
+    if (refused)
+        flush = 0; /* to the server: not a synchronous standby, and the slot stays */
     bool changed = write != rx->told_write || flush != rx->told_flush;
     if (!force && !changed && wa_mono_now() - rx->told_at < TELL_EVERY_MS)
         return WA_OK;
-    WA_ASSERT(s->reported_tli != rx->tli || flush >= s->reported);
+    WA_ASSERT(refused || s->reported_tli != rx->tli || flush >= s->reported);
     WA_CRASH_POINT("before-acknowledge");
     WA_TRY(wa_pg_stream_status(rx->conn, write, flush, false, err));
     if (flush > rx->told_flush)

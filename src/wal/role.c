@@ -121,6 +121,16 @@ take_over(wa_streamer *s, const char *reason, wa_error *err)
     return tip == 0 ? WA_OK : wa_role_seal(s, &head, old, tip, &tip, err);
 }
 
+/* Nothing lies behind the tip, so a chunk that begins there is empty: a seal. */
+static bool
+seals_at(const wa_chunks *chunks, uint32_t epoch, wa_lsn tip)
+{
+    for (size_t i = 0; i < chunks->count; i++)
+        if (chunks->items[i].epoch == epoch && chunks->items[i].start == tip)
+            return true;
+    return false;
+}
+
 /* We took over and died before the old epoch was sealed, as far as can be told: nothing in the
  * tip's segment is ours yet. Once more does no harm. */
 static bool
@@ -140,16 +150,11 @@ wa_role_reopen(wa_streamer *s, wa_error *err)
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
     const wa_branch head = wa_lineage_head(s->lineage)->branch;
     wa_lsn tip = 0;
-    bool sealed = false;
     WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
     if (tip == 0)
         return WA_OK;
     WA_TRY(wa_tail_list(s->repo, &head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
-    /* Nothing lies behind the tip, so a chunk that begins there is empty: a seal. */
-    for (size_t i = 0; i < chunks.count; i++)
-        sealed =
-            sealed || (chunks.items[i].epoch == s->lineage->epoch && chunks.items[i].start == tip);
-    if (sealed)
+    if (seals_at(&chunks, s->lineage->epoch, tip))
         return take_over(s, "opened again after a seal", err);
     return may_be_unsealed(s->lineage, &chunks)
                ? wa_role_seal(s, &head, s->lineage->epoch - 1, tip, &tip, err)
@@ -163,49 +168,10 @@ stall_limit(const wa_streamer *s)
     return three > STALL_MIN_MS ? three : STALL_MIN_MS;
 }
 
-typedef struct watch_other {
-    wa_lsn tip;
-    wa_mono since;       /* the tip has stood still behind the server since; 0: it does not */
-    unsigned free_looks; /* how often in a row the slot was free */
-} watch_other;
-
-/* *ret_reason is set when this agent may take over. */
-static wa_status
-look_at_other(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w,
-              const char **ret_reason, wa_error *err)
-{
-    wa_pg_slot slot;
-    wa_pg_system sys;
-    wa_lsn tip = 0;
-    bool in_recovery = false;
-    WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
-    WA_TRY(wa_pg_in_recovery(conn, &in_recovery, err));
-    /* On a standby it says nothing: the other agent streams from the primary. */
-    w->free_looks = in_recovery || (slot.exists && slot.active) ? 0 : w->free_looks + 1;
-    if (w->free_looks >= 2) {
-        *ret_reason = "the slot was free";
-        return WA_OK;
-    }
-    WA_TRY(wa_pg_identify(repl, &sys, err));
-    if (sys.flush <= w->tip) {
-        w->since = 0;
-        return WA_OK;
-    }
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
-    if (tip != w->tip || sys.flush <= tip)
-        w->since = 0;
-    else if (w->since == 0)
-        w->since = wa_mono_now();
-    w->tip = tip;
-    if (w->since != 0 && wa_mono_now() - w->since >= stall_limit(s))
-        *ret_reason = "the archive's tip stood still behind the server";
-    return WA_OK;
-}
-
 /* Has the accepted timeline come to this server? One that was left behind (a primary that nobody
  * fenced) has nothing to add to it: its agent must not take the archive from the one that does. */
-static wa_status
-check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err)
+wa_status
+wa_role_check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err)
 {
     WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(1024 * 1024);
     WA_CLEANUP(wa_history_freep) wa_history *history = NULL;
@@ -226,11 +192,97 @@ check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err)
     return wa_error_hint(err, "Fence the server, or rewind it to follow the new primary.");
 }
 
+typedef struct watch_other {
+    wa_lsn tip;
+    wa_mono since;       /* the tip has stood still behind the server since; 0: it does not */
+    unsigned free_looks; /* how often in a row the slot was free */
+    wa_mono
+        still_since; /* of a promoted server's parent: its tip is where it is; 0: not seen yet */
+} watch_other;
+
+static wa_status
+is_sealed(wa_streamer *s, wa_lsn tip, bool *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    const wa_branch *head = &wa_lineage_head(s->lineage)->branch;
+    WA_TRY(wa_tail_list(s->repo, head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
+    *ret = seals_at(&chunks, s->lineage->epoch, tip);
+    return WA_OK;
+}
+
+/* The server was promoted away from the head. Its free slot proves nothing (it is the copy that the
+ * writer keeps there): the head is left when its epoch is sealed, or nobody extends it any more. */
+static wa_status
+look_at_parent(wa_streamer *s, wa_pg_conn *repl, wa_tli child, watch_other *w,
+               const char **ret_reason, wa_error *err)
+{
+    wa_lsn tip = 0;
+    bool sealed = false;
+    wa_tli parent = wa_lineage_head(s->lineage)->branch.tli;
+    WA_TRY(wa_role_check_descends(s, repl, err));
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(is_sealed(s, tip, &sealed, err));
+    wa_mono now = wa_mono_now();
+    bool moved = w->still_since != 0 && tip != w->tip;
+    if (w->still_since == 0 || moved)
+        w->still_since = now;
+    w->tip = tip;
+    if (sealed)
+        *ret_reason = "promotion, the epoch before was sealed";
+    else if (now - w->still_since >= 3 * s->options.tail_interval_ms)
+        *ret_reason = "promotion, the timeline before stood still";
+    else if (moved)
+        wa_streamer_event(s, "unadopted-child", WA_LOG_WARNING,
+                          "Fence the old primary: its timeline is left when nobody extends it any "
+                          "more.",
+                          "server %s was promoted to timeline %u, but writer %s goes on with "
+                          "timeline %u: not adopted",
+                          wa_pg_host(repl), child, s->lineage->writer, parent);
+    return WA_OK;
+}
+
+/* *ret_reason is set when this agent may take over. */
+static wa_status
+look_at_other(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w,
+              const char **ret_reason, wa_error *err)
+{
+    wa_pg_slot slot;
+    wa_pg_system sys;
+    wa_lsn tip = 0;
+    bool in_recovery = false;
+    WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
+    WA_TRY(wa_pg_in_recovery(conn, &in_recovery, err));
+    WA_TRY(wa_pg_identify(repl, &sys, err));
+    if (!in_recovery && sys.tli != wa_lineage_head(s->lineage)->branch.tli)
+        return look_at_parent(s, repl, sys.tli, w, ret_reason, err);
+    w->still_since = 0;
+    /* On a standby it says nothing: the other agent streams from the primary. */
+    w->free_looks = in_recovery || (slot.exists && slot.active) ? 0 : w->free_looks + 1;
+    if (w->free_looks >= 2) {
+        *ret_reason = "the slot was free";
+        return WA_OK;
+    }
+    if (sys.flush <= w->tip) {
+        w->since = 0;
+        return WA_OK;
+    }
+    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    if (tip != w->tip || sys.flush <= tip)
+        w->since = 0;
+    else if (w->since == 0)
+        w->since = wa_mono_now();
+    w->tip = tip;
+    if (w->since != 0 && wa_mono_now() - w->since >= stall_limit(s))
+        *ret_reason = "the archive's tip stood still behind the server";
+    return WA_OK;
+}
+
 wa_status
 wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *err)
 {
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
     wa_pg_connect_options options = {.conninfo = conninfo, .timeout_ms = 5000, .cancel = &s->stop};
+    WA_TRY(wa_single_writer_refuse_second(s, err));
     WA_TRY(wa_pg_connect(&options, &conn, err));
     watch_other w = {0};
     wa_streamer_set_state(s, wa_streamer_is_fenced(s) ? WA_STREAM_FENCED : WA_STREAM_WAITING);
@@ -243,7 +295,7 @@ wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *e
             return WA_OK;
         WA_TRY(look_at_other(s, repl, conn, &w, &reason, err));
         if (reason != NULL) {
-            WA_TRY(check_descends(s, repl, err));
+            WA_TRY(wa_role_check_descends(s, repl, err));
             return take_over(s, reason, err);
         }
         WA_TRY(wa_cancel_sleep(s->cancel, LOOK_EVERY_MS, err));

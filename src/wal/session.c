@@ -144,6 +144,7 @@ ensure_slot(wa_streamer *s, session *x, wa_error *err)
         WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
     }
     x->slot_restart = slot.restart_lsn;
+    WA_TRY(wa_single_writer_look(s, conn, PQbackendPID(wa_pg_raw(x->conn)), err));
     WA_LOCK(&s->mutex);
     wa_backlog_slot_locked(s, &slot);
     return WA_OK;
@@ -154,6 +155,21 @@ flow_ready(wa_streamer *s)
 {
     WA_LOCK(&s->mutex);
     return s->flow.ready;
+}
+
+/* A seal that fenced us ends this run on the primary as it was. It was meant for a promotion: a
+ * server that was promoted since is followed. */
+static wa_status
+reopen(wa_streamer *s, const session *x, wa_error *err)
+{
+    if (wa_streamer_is_fenced(s)) {
+        if (x->in_recovery || x->sys.tli == wa_lineage_head(s->lineage)->branch.tli)
+            return wa_error_set(
+                err, WA_UNAVAILABLE,
+                "fenced: this agent's epoch was sealed; the next run opens another");
+        WA_TRY(wa_role_check_descends(s, x->conn, err));
+    }
+    return wa_role_reopen(s, err);
 }
 
 /* Writer, and a flow that matches what the spool holds. */
@@ -178,11 +194,8 @@ agree(wa_streamer *s, session *x, wa_error *err)
         WA_TRY(wa_role_first(s, x->conn, &x->sys, err));
     else if (role == WA_ROLE_WAITING)
         WA_TRY(wa_role_wait(s, x->conn, x->conninfo, err));
-    else if (wa_streamer_is_fenced(s))
-        return wa_error_set(err, WA_UNAVAILABLE,
-                            "fenced: this agent's epoch was sealed; the next run opens another");
     else
-        WA_TRY(wa_role_reopen(s, err));
+        WA_TRY(reopen(s, x, err));
     WA_TRY(ensure_slot(s, x, err));
     return wa_reconcile(s, x->slot_restart != 0 ? x->slot_restart : x->sys.flush, err);
 }

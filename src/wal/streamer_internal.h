@@ -108,11 +108,12 @@ struct wa_streamer {
     bool piece_running; /* the tail thread ships a chunk */
     bool job_running;   /* the segments thread uses the first job outside the mutex */
     bool full_said;
-    unsigned backlog_level;  /* told last */
-    uint64_t backlog_limit;  /* as of the last look at the slot; 0: none yet */
-    bool away_said;          /* that the repository can't be written */
-    char *host_conninfo;     /* of the server streamed from; NULL: none */
-    wa_known_segment *known; /* ring */
+    bool synchronous_refused; /* see single_writer.c: no flush position is told */
+    unsigned backlog_level;   /* told last */
+    uint64_t backlog_limit;   /* as of the last look at the slot; 0: none yet */
+    bool away_said;           /* that the repository can't be written */
+    char *host_conninfo;      /* of the server streamed from; NULL: none */
+    wa_known_segment *known;  /* ring */
     size_t known_next;
     wa_tli reported_tli;
     wa_lsn reported; /* highest flush told to the server on reported_tli */
@@ -190,6 +191,8 @@ wa_status wa_role_store(wa_streamer *s, wa_lineage *l, const char *reason,
 /* Waits beside another writer until it may take over; then does. */
 wa_status wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo,
                        wa_error *err) WA_MUST_CHECK;
+/* OK when the accepted timeline has come to this server. */
+wa_status wa_role_check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err) WA_MUST_CHECK;
 /* A seal ended our epoch (by gate, or by us before a crash): this run opens the next one. */
 wa_status wa_role_reopen(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
 /* An empty chunk at the chain's end, `from` or behind it. */
@@ -210,6 +213,12 @@ wa_status wa_reconcile_prefix(wa_streamer *s, const wa_branch *from, const wa_br
 void wa_reconcile_declare_hole(wa_streamer *s, const wa_branch *branch, wa_lsn begin, wa_lsn end);
 /* The same, and go on behind it. */
 wa_status wa_reconcile_hole(wa_streamer *s, wa_lsn available, wa_error *err) WA_MUST_CHECK;
+
+/* single_writer.c */
+wa_status wa_single_writer_refuse_second(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
+/* Does the server list the backend `pid` (ours) as a synchronous standby? conn: an ordinary one. */
+wa_status wa_single_writer_look(wa_streamer *s, wa_pg_conn *conn, int pid,
+                                wa_error *err) WA_MUST_CHECK;
 
 /* switch.c: from one timeline to the next. */
 wa_status wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork,

@@ -60,6 +60,7 @@ look_at_server(wa_streamer *s, const view *v, wa_pg_conn **conn, wa_error *err)
         WA_TRY(connect_to(s, v->conninfo, false, conn, err));
     WA_TRY(is_synchronous(*conn, v->pid, &synchronous, err));
     WA_TRY(wa_pg_slot_query(*conn, s->options.slot, &slot, err));
+    WA_TRY(wa_single_writer_look(s, *conn, v->pid, err));
     WA_LOCK(&s->mutex);
     s->status.synchronous = synchronous;
     wa_backlog_slot_locked(s, &slot);

@@ -13,6 +13,7 @@
  *   wal-tool seal URL LSN                            end the head's epoch there, as gate does
  *
  * Keys of stream: tail_interval_ms, spool_max, acknowledge_spool, stop_on_damage, jobs, slot.
+ * "unconditional+URL" has no conditional PUT (for init, which records it).
  * "fault+URL" answers puts with failures while the file named by WALAGENT_TEST_FAULT exists.
  */
 #include "walagent/base/file.h"
@@ -55,9 +56,14 @@ static wa_status
 open_repo(const char *url, fault_watch *watch, wa_repo **ret, wa_error *err)
 {
     wa_store *store = NULL;
-    bool faulty = wa_str_starts(url, "fault+");
-    wa_store_options options = {.url = faulty ? url + 6 : url, .budget_ms = 2000};
+    bool faulty = wa_str_starts(url, "fault+"), blind = wa_str_starts(url, "unconditional+");
+    const char *bare = faulty || blind ? strchr(url, '+') + 1 : url;
+    wa_store_options options = {.url = bare, .budget_ms = 2000};
     WA_TRY(wa_store_open(&options, &store, err));
+    if (blind) {
+        store = wa_store_fault_new(store);
+        wa_store_fault_set(store, "put", 1, 1000000000, WA_FAULT_OVERWRITE);
+    }
     if (faulty) {
         store = wa_store_fault_new(store);
         watch->fault = store;

@@ -15,6 +15,7 @@ typedef enum wa_fault {
                                UNAVAILABLE */
     WA_FAULT_FLIP,          /* get: one bit is flipped */
     WA_FAULT_TRUNCATE_LIST, /* list: fails after half of the objects */
+    WA_FAULT_OVERWRITE,     /* put: replaces, whatever was asked for: no conditional PUT */
     WA_FAULT_DENY           /* DENIED */
 } wa_fault;
 /* Takes inner. */

@@ -1,0 +1,98 @@
+"""Failover: when the agent leaves a timeline for its child, and what a promotion brings back.
+
+Two servers and one or two agents; the oracles are the servers' own pg_wal and rows that were
+written down when their commits returned.
+"""
+import os
+import time
+
+from test_stream import Load, epoch_of, keeping, lsn, make_streamer, write_wal  # noqa: F401
+
+
+def pair(make_pg, work_dir, **settings):
+    """A primary and its standby, both keeping their WAL."""
+    settings = dict({"wal_keep_size": "1GB"}, **settings)
+    old = make_pg(wal_segsize=1, **settings)
+    new = old.standby(os.path.join(work_dir, "new"), **settings)
+    make_pg.adopt(new)
+    new.start()
+    return old, new
+
+
+def streams_child(status):
+    return status["state"] == "streaming" and status["branch"].startswith("00000002")
+
+
+def assert_both_timelines(agent, old, new, end):
+    parent, child = agent.lineage()
+    assert parent[0].startswith("00000001-") and child[0].startswith("00000002-")
+    agent.assert_identical(new, parent[0], child[1], os.path.join(old.data, "pg_wal"))
+    agent.assert_identical(new, child[0], end)
+
+
+def test_a_timeline_is_not_left_while_its_writer_goes_on(make_pg, make_streamer, work_dir):
+    old, new = pair(make_pg, work_dir)
+    first = make_streamer(old, tail_interval_ms=300).start()
+    first.wait(lambda st: st["state"] == "streaming")
+    load = Load(old)
+    second = make_streamer(new, url=first.url, init=False, tail_interval_ms=300).start()
+    second.wait(lambda st: st["state"] == "waiting")
+    new.caught_up_with(old)
+    new.promote()  # nobody has fenced the old primary, and its clients go on
+    second.wait(lambda st: "not adopted" in second.said(), 20, "it says why it waits")
+    seen = first.status()["durable"]
+    time.sleep(3)  # ten times the interval
+    assert second.status()["state"] == "waiting" and epoch_of(first) == 1
+    assert first.status()["durable"] > seen, first.said()
+    old.kill9()
+    load.stop()
+    write_wal(new, 1.5)
+    second.wait(streams_child, 20, "it adopts what stands still")
+    end = second.wait_durable(new)
+    second.stop()
+    assert_both_timelines(second, old, new, end)
+    assert second.lineage()[1][1] < seen, "the fork should lie before what the old one wrote last"
+
+
+def test_a_sealed_timeline_is_left_at_once(make_pg, make_streamer, work_dir):
+    old, new = pair(make_pg, work_dir)
+    first = make_streamer(old, tail_interval_ms=200).start()
+    first.wait(lambda st: st["state"] == "streaming")
+    write_wal(old, 1.5)
+    first.wait_durable(old)
+    new.caught_up_with(old)
+    second = make_streamer(new, url=first.url, init=False, tail_interval_ms=600000).start()
+    second.wait(lambda st: st["state"] == "waiting")
+    old.stop()
+    sealed = first.stop()["durable"]
+    new.promote()
+    time.sleep(4)  # its interval is ten minutes: the tip does not stand still yet
+    assert second.status()["state"] == "waiting" and epoch_of(first) == 1
+    second.command("seal", second.url, sealed)
+    second.wait(streams_child, 20, "it adopts what was sealed")
+    write_wal(new, 1)
+    second.stop()
+    end = second.status()["durable"]
+    assert_both_timelines(second, old, new, end)
+
+
+def test_a_writer_fenced_for_a_promotion_follows_it(make_pg, make_streamer, work_dir):
+    old, new = pair(make_pg, work_dir)
+    agent = make_streamer(old, new, tail_interval_ms=200).start()
+    agent.wait(lambda st: st["state"] == "streaming")
+    agent.wait_durable(old)
+    new.caught_up_with(old)
+    sealed = agent.status()["durable"]
+    while agent.command("seal", agent.url, sealed, check=None).returncode != 0:
+        sealed = agent.status()["durable"]  # the server wrote something by itself
+    write_wal(old, 1.2)
+    agent.wait(lambda st: st["state"] == "fenced", 15, "fenced")
+    time.sleep(1.5)
+    assert agent.status()["durable"] == sealed and epoch_of(agent) == 1
+    old.kill9()
+    new.promote()
+    write_wal(new, 1.2)
+    agent.wait(streams_child, 20, "it follows the promotion that it was fenced for")
+    end = agent.wait_durable(new)
+    agent.stop()
+    assert_both_timelines(agent, old, new, end)
