@@ -242,3 +242,41 @@ def test_a_new_system_identifier_is_another_incarnation(cluster, make_pg, work_d
     assert glob.glob("%s/main/%s/backup/*/backup.json" % (root, pg.system_identifier)), \
         "what the old cluster left stays"
     assert re.search(r"\d", wa.run("log").stdout)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_agent_and_hook_name_a_timeline_that_was_there_before_them_alike(
+        make_pg, make_walagent, file_repository, work_dir, gone):
+    """A cluster promoted before walagent saw it; the segment with the fork may be recycled."""
+    old = make_pg(wal_segsize=1)
+    pg = old.standby(work_dir + "/new", wal_keep_size="0" if gone else "1GB", max_wal_size="2MB",
+                     min_wal_size="2MB")
+    make_pg.adopt(pg)
+    pg.start().caught_up_with(old)
+    old.stop()
+    pg.promote()
+    fork = number(lab.read_file(pg.data + "/pg_wal/00000002.history").split("\t")[1])
+    pg.sql("CREATE TABLE t AS SELECT 1 AS x")
+    for _ in range(4 if gone else 0):
+        pg.sql("INSERT INTO t SELECT generate_series(1, 30000)")
+        pg.sql("CHECKPOINT")
+    with_fork = "%s/pg_wal/00000002%08X%08X" % (pg.data, fork >> 32, (fork & 0xFFFFFFFF) >> 20)
+    assert os.path.exists(with_fork) != gone
+    wa = make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"})
+    wa.run("init")
+    pg.stop()
+    archive(pg, wa)
+    switch(pg)
+    follow(wa)
+    for x in range(3):
+        pg.sql("INSERT INTO t VALUES (%s)", x)
+        switch(pg)
+    durable(wa, pg)
+    root = glob.glob(file_repository["url"][len("file://"):] + "/main/[0-9]*")[0]
+    names = {os.path.basename(p) for kind in ("timeline", "wal", "tail")
+             for p in glob.glob("%s/%s/00000002-*" % (root, kind))}
+    assert len(names) == 1, names
+    assert [(b["branch"], b["head"]) for b in branches(wa)] == [(names.pop(), True)]
+    assert pg.value("SELECT failed_count FROM pg_stat_archiver") == 0
+    wa.run("backup")
+    wa.run("verify", "--wal")

@@ -18,7 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RECORD_HEADER 24
 #define FEED_BYTES (1u << 20)
 
 void
@@ -30,7 +29,7 @@ wa_branch_answer_done(wa_branch_answer *a)
 void
 wa_branch_record_bytes(const wa_record *record, wa_buf *ret)
 {
-    uint8_t header[RECORD_HEADER] = {0};
+    uint8_t header[WA_RECORD_HEADER] = {0};
     wa_put_u32le(header, record->tot_len);
     wa_put_u32le(header + 4, record->xid);
     wa_put_u64le(header + 8, record->prev);
@@ -42,17 +41,10 @@ wa_branch_record_bytes(const wa_record *record, wa_buf *ret)
     wa_buf_add(ret, record->body, record->body_len);
 }
 
-/* What is looked for in a walk: the first record that begins at or after `from`. */
-typedef struct first_record {
-    wa_lsn from, prev;
-    wa_buf bytes;
-    bool found;
-} first_record;
-
 static wa_status
 take_first(void *arg, const wa_record *record, wa_error *err)
 {
-    first_record *f = arg;
+    wa_first_record *f = arg;
     if (record->lsn < f->from)
         return WA_OK;
     f->prev = record->prev;
@@ -61,10 +53,9 @@ take_first(void *arg, const wa_record *record, wa_error *err)
     return wa_error_set(err, WA_CANCELLED, "enough");
 }
 
-/* The walk ends at the record, or where the bytes do; that they contradict is not its subject. */
-static wa_status
-feed_first(wa_walreader *r, const void *data, size_t len, first_record *f, bool *ret_more,
-           wa_error *err)
+wa_status
+wa_first_record_feed(wa_walreader *r, const void *data, size_t len, wa_first_record *f,
+                     bool *ret_more, wa_error *err)
 {
     wa_wal_end end = WA_WAL_MORE;
     wa_status status = wa_walreader_feed(r, data, len, take_first, f, &end, err);
@@ -86,7 +77,7 @@ segment_path(const wa_branch_question *q, wa_segno segno)
 
 /* Feed a local segment file; a missing one is the end of the walk. */
 static wa_status
-feed_file(const wa_branch_question *q, wa_segno segno, wa_walreader *r, first_record *f,
+feed_file(const wa_branch_question *q, wa_segno segno, wa_walreader *r, wa_first_record *f,
           bool *ret_more, wa_error *err)
 {
     *ret_more = false;
@@ -103,7 +94,7 @@ feed_file(const wa_branch_question *q, wa_segno segno, wa_walreader *r, first_re
     for (uint64_t at = 0; at < size && more; at += FEED_BYTES) {
         size_t len = size - at < FEED_BYTES ? (size_t)(size - at) : FEED_BYTES;
         WA_TRY(wa_pread_all(fd, piece, len, (off_t)at, path, err));
-        WA_TRY(feed_first(r, piece, len, f, &more, err));
+        WA_TRY(wa_first_record_feed(r, piece, len, f, &more, err));
     }
     *ret_more = more;
     return WA_OK;
@@ -112,7 +103,7 @@ feed_file(const wa_branch_question *q, wa_segno segno, wa_walreader *r, first_re
 /* The first record at or after the fork, from the given bytes or local files. It may go on in the
  * next segment. */
 static wa_status
-find_first_record(const wa_branch_question *q, wa_lsn fork, first_record *f, wa_error *err)
+find_first_record(const wa_branch_question *q, wa_lsn fork, wa_first_record *f, wa_error *err)
 {
     uint64_t size = wa_repo_cluster(q->repo)->segment_size;
     wa_segno segno = wa_segno_of(fork, size);
@@ -123,7 +114,7 @@ find_first_record(const wa_branch_question *q, wa_lsn fork, first_record *f, wa_
     wa_walreader_start(r, wa_segment_start(segno, size), 0);
     f->from = fork;
     if (q->data != NULL && q->segno == segno)
-        WA_TRY(feed_first(r, q->data, size, f, &more, err));
+        WA_TRY(wa_first_record_feed(r, q->data, size, f, &more, err));
     else
         WA_TRY(feed_file(q, segno, r, f, &more, err));
     if (more && !f->found && wa_walreader_in_record(r))
@@ -183,9 +174,9 @@ link_of(const wa_branch_question *q, wa_lsn *ret, wa_error *err)
         return WA_OK;
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
     wa_walreader_start(r, wa_segment_start(q->segno, size), 0);
-    first_record f = {.bytes = WA_BUF_INIT(WA_RECORD_KEEP + RECORD_HEADER)};
+    wa_first_record f = {.bytes = WA_BUF_INIT(WA_RECORD_KEEP + WA_RECORD_HEADER)};
     bool more = false;
-    wa_status status = feed_first(r, q->data, size, &f, &more, err);
+    wa_status status = wa_first_record_feed(r, q->data, size, &f, &more, err);
     *ret = f.prev;
     wa_buf_done(&f.bytes);
     return status;
@@ -260,7 +251,7 @@ name_by_record(const wa_branch_question *q, const wa_buf *history, bool *ret_fou
     WA_CLEANUP(wa_history_freep) wa_history *parsed = NULL;
     if (wa_history_parse(q->tli, wa_buf_str(history), history->len, &parsed, err) != WA_OK)
         return wa_error_wrap(err, "history of timeline %u", q->tli);
-    first_record f = {.bytes = WA_BUF_INIT(WA_RECORD_KEEP + RECORD_HEADER)};
+    wa_first_record f = {.bytes = WA_BUF_INIT(WA_RECORD_KEEP + WA_RECORD_HEADER)};
     wa_status status = find_first_record(q, wa_history_begin(parsed), &f, err);
     if (status == WA_OK && f.found)
         *ret = wa_branch_of(wa_repo_cluster(q->repo)->system_identifier, q->tli, history->data,

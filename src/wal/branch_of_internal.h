@@ -16,6 +16,7 @@
 #include "walagent/repo/branch.h"
 
 #define WA_HISTORY_MAX (1u << 20)
+#define WA_RECORD_HEADER 24u
 
 typedef struct wa_branch_question {
     wa_repo *repo;
@@ -39,6 +40,15 @@ wa_status wa_branch_find(const wa_branch_question *q, wa_branch_answer *ret,
 /* Make the branch visible: its history, create-only; then the one that waited as pending is removed
  * (best effort). Nothing to do when it is in the archive. */
 wa_status wa_branch_settle(wa_repo *repo, const wa_branch_answer *a, wa_error *err) WA_MUST_CHECK;
+/* The first record that begins at or after `from`, of what is fed to a reader. */
+typedef struct wa_first_record {
+    wa_lsn from, prev; /* prev: where the found record says that the one before it begins */
+    wa_buf bytes;      /* of the found record: what names a branch */
+    bool found;
+} wa_first_record;
+/* *ret_more false: found, or the bytes end; that they contradict is not this function's subject. */
+wa_status wa_first_record_feed(wa_walreader *r, const void *data, size_t len, wa_first_record *f,
+                               bool *ret_more, wa_error *err) WA_MUST_CHECK;
 /* The record's bytes without page headers: what names a branch (its body must be kept whole). */
 void wa_branch_record_bytes(const wa_record *record, wa_buf *ret);
 /* Which branch would a history make with what pg_wal holds now? *ret_known false: the segment with
@@ -47,6 +57,11 @@ wa_status wa_branch_of_local_history(wa_repo *repo, const char *wal_dir, wa_tli 
                                      const void *history, size_t len, bool *ret_known,
                                      wa_branch *ret, wa_error *err) WA_MUST_CHECK;
 
+/* The branch of the server's own timeline, by the first record behind the fork, which the server
+ * shows on a connection of its own (conninfo of the one server); by_history where it is gone. */
+wa_status wa_branch_of_server(wa_repo *repo, const char *conninfo, wa_tli tli,
+                              const wa_buf *history, wa_cancel *cancel, wa_branch_answer *ret,
+                              wa_error *err) WA_MUST_CHECK;
 /* The branch of a timeline whose first record can't be had any more: the accepted one with this
  * history, else one that nobody rejected, else the one named by the history alone. */
 wa_status wa_branch_by_history(wa_repo *repo, wa_tli tli, const wa_buf *history,

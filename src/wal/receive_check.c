@@ -6,16 +6,12 @@
  * checked = false, an event and a warning, and reading goes on with the next page. With
  * on_damage = stop the stream stops there instead and keeps saying so.
  */
+#include "branch_of_internal.h"
 #include "receiver_internal.h"
-
-#include "walagent/base/bytes.h"
-#include "walagent/base/crc32c.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define RECORD_HEADER 24
 
 /* What was wrong at the last reading, or was accepted. */
 struct wa_damage {
@@ -36,22 +32,6 @@ wa_damage_free(struct wa_damage *damage)
     }
 }
 
-/* The record's bytes without page headers: what names a branch (docs/formats.md). */
-static void
-keep_first_record(wa_receiver *rx, const wa_record *record)
-{
-    uint8_t header[RECORD_HEADER] = {0};
-    wa_put_u32le(header, record->tot_len);
-    wa_put_u32le(header + 4, record->xid);
-    wa_put_u64le(header + 8, record->prev);
-    header[16] = record->info;
-    header[17] = record->rmid;
-    uint32_t crc = wa_crc32c(0, record->body, record->body_len);
-    wa_put_u32le(header + 20, wa_crc32c(crc, header, 20));
-    wa_buf_add(&rx->first_record, header, sizeof header);
-    wa_buf_add(&rx->first_record, record->body, record->body_len);
-}
-
 static wa_status
 on_record(void *arg, const wa_record *record, wa_error *err)
 {
@@ -61,7 +41,7 @@ on_record(void *arg, const wa_record *record, wa_error *err)
     if (record->end > rx->fresh_from)
         wa_wal_facts_add(rx->fresh, record);
     if (rx->fork != 0 && record->lsn >= rx->fork && rx->first_record.len == 0)
-        keep_first_record(rx, record);
+        wa_branch_record_bytes(record, &rx->first_record);
     return WA_OK;
 }
 

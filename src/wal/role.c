@@ -5,6 +5,7 @@
  * goes on in its own epoch. Any other agent that wants to write creates the next lineage with the
  * next epoch, then seals the chain of the old one.
  */
+#include "branch_of_internal.h"
 #include "streamer_internal.h"
 
 #include "walagent/base/crash.h"
@@ -60,18 +61,17 @@ wa_role_store(wa_streamer *s, wa_lineage *l, const char *reason, wa_error *err)
 
 /* The archive's first writer: the server's timeline is the head. */
 wa_status
-wa_role_first(wa_streamer *s, wa_pg_conn *repl, const wa_pg_system *sys, wa_error *err)
+wa_role_first(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, const wa_pg_system *sys,
+              wa_error *err)
 {
-    WA_CLEANUP(wa_buf_done) wa_buf history = WA_BUF_INIT(1024 * 1024);
+    WA_CLEANUP(wa_buf_done) wa_buf history = WA_BUF_INIT(WA_HISTORY_MAX);
+    WA_CLEANUP(wa_branch_answer_done) wa_branch_answer a = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
     if (sys->tli > 1)
         WA_TRY(wa_pg_timeline_history(repl, sys->tli, &history, err));
-    /* The first record of an older timeline may be gone: named by its history alone. */
-    wa_branch branch =
-        wa_branch_of(s->cluster.system_identifier, sys->tli, history.data, history.len, NULL, 0);
-    if (sys->tli > 1)
-        WA_TRY(wa_history_put(s->repo, &branch, history.data, history.len, err));
+    WA_TRY(wa_branch_of_server(s->repo, conninfo, sys->tli, &history, &s->stop, &a, err));
+    WA_TRY(wa_branch_settle(s->repo, &a, err));
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
-    wa_lineage_append(l, &branch, 0);
+    wa_lineage_append(l, &a.branch, 0);
     l->epoch = 1;
     WA_TRY(wa_role_store(s, l, "first writer", err));
     wa_lineage_free(s->lineage);

@@ -191,7 +191,7 @@ agree(wa_streamer *s, session *x, wa_error *err)
     bool fresh;
     WA_TRY(wa_role_load(s, &role, &fresh, err));
     if (fresh)
-        WA_TRY(wa_role_first(s, x->conn, &x->sys, err));
+        WA_TRY(wa_role_first(s, x->conn, x->conninfo, &x->sys, err));
     else if (role == WA_ROLE_WAITING)
         WA_TRY(wa_role_wait(s, x->conn, x->conninfo, err));
     else

@@ -183,8 +183,9 @@ typedef enum wa_role { WA_ROLE_WRITER, WA_ROLE_WAITING } wa_role;
 wa_status wa_role_identity(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
 /* Loads the lineage; WRITER when it names us. Needs no server. */
 wa_status wa_role_load(wa_streamer *s, wa_role *ret, bool *ret_fresh, wa_error *err) WA_MUST_CHECK;
-wa_status wa_role_first(wa_streamer *s, wa_pg_conn *repl, const wa_pg_system *sys,
-                        wa_error *err) WA_MUST_CHECK;
+/* conninfo: of the one server. */
+wa_status wa_role_first(wa_streamer *s, wa_pg_conn *repl, const char *conninfo,
+                        const wa_pg_system *sys, wa_error *err) WA_MUST_CHECK;
 /* The next lineage, written by us. UNAVAILABLE when another was faster. */
 wa_status wa_role_store(wa_streamer *s, wa_lineage *l, const char *reason,
                         wa_error *err) WA_MUST_CHECK;
