@@ -193,6 +193,8 @@ wa_tail_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, const wa_chu
     wa_status status = wa_wal_container_facts(c, key, &facts, err);
     if (status != WA_OK && status != WA_NOT_FOUND)
         return status;
+    if (status == WA_NOT_FOUND) /* written without: its records would have to be looked at */
+        facts.overflow = info.end > info.base;
     wa_error_clear(err);
     WA_CLEANUP(wa_freep) char *bytes = wa_malloc(info.raw_size + 1);
     size_t filled = 0;

@@ -168,6 +168,8 @@ read_link(void *arg, size_t i, wa_error *err)
                             chunk->key);
     wa_lsn end = i == 0 ? chunk->end : c->chunks.items[c->links[i - 1]].start;
     WA_ASSERT(end > chunk->base && end <= chunk->end);
+    if (end < chunk->end) /* the next one counts what ends in both, too */
+        a->facts[i].overflow = true;
     memcpy(a->out + (chunk->base - c->first), bytes.data, end - chunk->base);
     return WA_OK;
 }

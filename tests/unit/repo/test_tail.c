@@ -48,6 +48,35 @@ expect_tail(fixture *f, const char *truth, uint64_t end)
 }
 
 static void
+a_chunk_without_facts_leaves_the_segments_incomplete(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    char *truth = whole_pattern(1), *out = wa_malloc(SEGMENT);
+    wa_lsn first = 3ull * SEGMENT, end = 0;
+    wa_wal_facts facts;
+    OK(chunk(&f, 1, 0, 0, 100, truth, &err));
+    OK(wa_tail_assemble(f.repo, &f.first, 3, out, &end, &facts, &err));
+    assert_false(facts.overflow);
+    OK(wa_tail_put(f.repo, &f.first, 1, first + 100, first + 100, truth + 100, 50, NULL, false,
+                   &err));
+    OK(chunk(&f, 1, 150, 150, 200, truth, &err));
+    OK(wa_tail_put_seal(f.repo, &f.first, 1, first + 200, &err));
+    OK(wa_tail_assemble(f.repo, &f.first, 3, out, &end, &facts, &err));
+    assert_true(end == first + 200);
+    assert_true(facts.overflow);
+    /* A cumulative chunk with facts counts everything again. */
+    OK(chunk(&f, 2, 0, 200, 300, truth, &err));
+    OK(wa_tail_assemble(f.repo, &f.first, 3, out, &end, &facts, &err));
+    assert_false(facts.overflow);
+    free(out);
+    free(truth);
+    fixture_done(&f);
+}
+
+static void
 a_chain_of_chunks_gives_the_segments_prefix(void **state)
 {
     (void)state;
@@ -385,6 +414,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_chunk_without_facts_leaves_the_segments_incomplete),
         cmocka_unit_test(a_chain_of_chunks_gives_the_segments_prefix),
         cmocka_unit_test(the_same_chunk_again_is_fine_and_another_one_is_not),
         cmocka_unit_test(a_sealed_epoch_cannot_be_extended),
