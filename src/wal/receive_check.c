@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PAGE_INFO 2 /* little-endian flags */
+#define PAGE_CONTINUES 1u
+
 /* What was wrong at the last reading, or was accepted. */
 struct wa_damage {
     struct wa_damage *next;
@@ -37,7 +40,8 @@ on_record(void *arg, const wa_record *record, wa_error *err)
 {
     wa_receiver *rx = arg;
     (void)err;
-    wa_wal_facts_add(rx->message, record);
+    if (record->end > rx->counted)
+        wa_wal_facts_add(rx->message, record);
     if (record->end > rx->fresh_from)
         wa_wal_facts_add(rx->fresh, record);
     if (rx->fork != 0 && record->lsn >= rx->fork && rx->first_record.len == 0)
@@ -50,6 +54,7 @@ accept_damage(wa_receiver *rx, wa_lsn page)
 {
     rx->damaged = true;
     rx->blind = true;
+    rx->message->overflow = rx->fresh->overflow = true; /* its records are not known */
     rx->skip_until = page + WA_WAL_PAGE;
 }
 
@@ -124,10 +129,25 @@ check_slice(wa_receiver *rx, wa_lsn lsn, const uint8_t *data, size_t len, wa_err
     return WA_OK;
 }
 
+/* The record that goes on into this segment belongs to its facts. Where its beginning was not read
+ * (a connection begins here, or damage ends), and it was not counted before, they are not
+ * everything. */
+static void
+note_crossing(wa_receiver *rx, const uint8_t *page, size_t len)
+{
+    rx->begins = false;
+    if (len > PAGE_INFO && (page[PAGE_INFO] & PAGE_CONTINUES) == 0)
+        return;
+    if (rx->counted <= rx->position && !wa_walreader_in_record(rx->reader))
+        rx->message->overflow = rx->fresh->overflow = true;
+}
+
 wa_status
 wa_receiver_check(wa_receiver *rx, const uint8_t *data, size_t len, wa_error *err)
 {
     wa_lsn lsn = rx->position;
+    if (rx->begins)
+        note_crossing(rx, data, len);
     while (len > 0) {
         size_t slice = (size_t)(WA_WAL_PAGE - lsn % WA_WAL_PAGE);
         if (slice > len)

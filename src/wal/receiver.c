@@ -135,12 +135,18 @@ begin_segment(wa_receiver *rx, wa_error *err)
     wa_segno segno = wa_segno_of(rx->position, s->cluster.segment_size);
     rx->mode = choose_mode(rx, segno);
     rx->damaged = false;
+    rx->begins = true;
+    rx->counted = 0;
     wa_wal_facts_init(rx->segment);
     wa_xxh_reset(rx->hash);
     wa_branch branch;
     {
         WA_LOCK(&s->mutex);
         branch = s->flow.branch;
+        if (rx->position == s->flow.handed && s->flow.counted > rx->position) {
+            *rx->segment = s->flow.segment;
+            rx->counted = s->flow.counted;
+        }
         s->flow.tail_in_spool = rx->mode == WA_RECEIVE_SPOOL;
         if (rx->position >= s->flow.received) {
             s->flow.damaged = false;
@@ -239,6 +245,7 @@ publish(wa_receiver *rx)
     if (checked > flow->checked) {
         flow->checked = checked;
         flow->segment = *rx->segment;
+        flow->counted = checked;
         flow->damaged = rx->damaged;
         flow->parsed = rx->parsed;
         wa_wal_facts_merge(&flow->rest, rx->fresh);
@@ -283,6 +290,7 @@ hand_over(wa_receiver *rx, wa_segno segno, wa_error *err)
     s->flow.handed = (segno + 1) * s->cluster.segment_size;
     wa_wal_facts_init(&s->flow.rest);
     wa_wal_facts_init(&s->flow.segment);
+    s->flow.counted = 0;
     wa_flow_add_job_locked(s, job);
     return WA_OK;
 }
@@ -319,8 +327,8 @@ take_piece(wa_receiver *rx, const uint8_t *data, size_t len, wa_error *err)
     return rx->position % size == 0 ? end_segment(rx, err) : WA_OK;
 }
 
-static wa_status
-take_wal(wa_receiver *rx, const wa_stream_message *message, wa_error *err)
+wa_status
+wa_receiver_take(wa_receiver *rx, const wa_stream_message *message, wa_error *err)
 {
     uint64_t size = rx->s->cluster.segment_size;
     const uint8_t *data = message->data;
@@ -397,7 +405,7 @@ step(wa_receiver *rx, bool *ret_ended, wa_error *err)
     case WA_MSG_WAL:
         saw_server(rx, &message);
         wa_backlog_look(rx->s);
-        return take_wal(rx, &message, err);
+        return wa_receiver_take(rx, &message, err);
     case WA_MSG_KEEPALIVE:
         saw_server(rx, &message);
         return message.reply_requested ? wa_receiver_tell(rx, true, err) : WA_OK;
@@ -410,18 +418,25 @@ step(wa_receiver *rx, bool *ret_ended, wa_error *err)
     return WA_OK;
 }
 
-wa_status
-wa_receiver_run(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn start,
-                wa_error *err)
+void
+wa_receiver_begin(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn start)
 {
     wa_streamer *s = rx->s;
-    bool ended = false;
     WA_ASSERT(start % s->cluster.segment_size == 0);
     rx->position = start;
     rx->fresh_from = s->flow.checked;
     wa_walreader_expect_system(rx->reader, s->cluster.system_identifier);
     wa_walreader_expect_timelines(rx->reader, chain, chain_count);
     wa_walreader_start(rx->reader, start, 0);
+}
+
+wa_status
+wa_receiver_run(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn start,
+                wa_error *err)
+{
+    wa_streamer *s = rx->s;
+    bool ended = false;
+    wa_receiver_begin(rx, chain, chain_count, start);
     WA_TRY(wa_pg_stream_start(rx->conn, s->options.slot, start, rx->tli, err));
     wa_streamer_set_state(s, WA_STREAM_STREAMING);
     while (!ended) {

@@ -37,6 +37,8 @@ typedef struct wa_receiver {
     wa_wal_facts *segment, *message; /* of the records that ended in it */
     wa_wal_facts *fresh; /* of the message's, those not published on an earlier connection */
     wa_lsn fresh_from;
+    wa_lsn counted; /* what ends at or before it is in `segment`, from an earlier connection */
+    bool begins;    /* a segment: its first page tells whether a record goes on into it */
     bool damaged, parsed;
     bool blind;        /* the reader was started again behind damage and has no record yet */
     wa_lsn skip_until; /* rest of a damaged page */
@@ -55,6 +57,10 @@ void wa_receiver_done(wa_receiver *rx);
  * set), the connection or a check fails, a thread's fault, or the cancel. */
 wa_status wa_receiver_run(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn start,
                           wa_error *err) WA_MUST_CHECK;
+/* The two parts of run that need no server: where reading begins, and what a message brings. */
+void wa_receiver_begin(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn start);
+wa_status wa_receiver_take(wa_receiver *rx, const wa_stream_message *message,
+                           wa_error *err) WA_MUST_CHECK;
 /* Report positions; always when forced, else when something changed or 10 s have passed. */
 wa_status wa_receiver_tell(wa_receiver *rx, bool force, wa_error *err) WA_MUST_CHECK;
 

@@ -173,8 +173,8 @@ typedef struct found {
 } found;
 
 static wa_status
-found_segment(void *arg, wa_segno segno, const wa_wal_facts *facts, const wa_wal_facts *rest,
-              const char *xxh3, wa_error *err)
+found_segment(void *arg, wa_segno segno, bool parsed, const wa_wal_facts *facts,
+              const wa_wal_facts *rest, const char *xxh3, wa_error *err)
 {
     found *f = arg;
     wa_segment_job *job = wa_calloc(1, sizeof *job);
@@ -182,14 +182,32 @@ found_segment(void *arg, wa_segno segno, const wa_wal_facts *facts, const wa_wal
     job->segno = segno;
     job->facts = *facts;
     job->rest = *rest;
-    job->checked = true;
-    job->parsed = true;
+    job->checked = parsed; /* else the bytes were believed */
+    job->parsed = parsed;
     *f->flow->jobs_end = job;
     f->flow->jobs_end = &job->next;
     f->flow->job_count++;
     f->s->last_segno = segno;
     memcpy(f->s->last_xxh3, xxh3, WA_XXH_HEX);
     return WA_OK;
+}
+
+/* The segment before what the spool holds, from the archive: a record that begins in it and ends in
+ * the spool belongs to the facts of the spool's. */
+static wa_status
+read_before(void *arg, wa_segno segno, uint8_t *out, wa_error *err)
+{
+    wa_streamer *s = ((found *)arg)->s;
+    wa_lsn end = 0, behind = (segno + 1) * s->cluster.segment_size;
+    const wa_branch *branch = wa_lineage_at(s->lineage, behind - 1);
+    if (branch == NULL)
+        return wa_error_set(err, WA_NOT_FOUND, "nothing is accepted there");
+    wa_status status = wa_wal_get(s->repo, branch, segno, s->pool, out, NULL, NULL, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    WA_TRY(wa_tail_assemble(s->repo, branch, segno, out, &end, NULL, err));
+    return end == behind ? WA_OK : wa_error_set(err, WA_NOT_FOUND, "only a part of it is there");
 }
 
 /* The tip's segment up to the tip; *ret_found false: the parent's end, which is in a hole. */
@@ -229,15 +247,17 @@ walk_spool(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flo
     wa_segno segno = wa_segno_of(tip, size);
     WA_CLEANUP(wa_freep) wa_spool_end_info *info = wa_calloc(1, sizeof *info);
     found f = {s, flow};
-    WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier,
-                         found_segment, &f, info, err));
+    wa_spool_calls calls = {found_segment, read_before, &f};
+    WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier, &calls,
+                         info, err));
     if (info->end < tip) {
         bool there = false;
         WA_TRY(fetch_prefix(s, head, tip, &there, err));
         if (!there)
             return begin_unseen(s, head, tip, flow, err);
+        calls.segment = NULL;
         WA_TRY(wa_spool_walk(s->spool, &head->branch, segno, tip, s->cluster.system_identifier,
-                             NULL, NULL, info, err));
+                             &calls, info, err));
         info->end = tip;
     }
     if (info->end % size != 0)
@@ -248,6 +268,7 @@ walk_spool(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flo
     flow->received = flow->checked = info->end;
     flow->handed = info->end - info->end % size;
     flow->segment = info->segment;
+    flow->counted = info->end;
     flow->rest = info->rest;
     flow->parsed = info->parsed;
     flow->tail_in_spool = true;

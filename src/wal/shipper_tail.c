@@ -19,7 +19,7 @@ typedef struct piece {
     uint32_t epoch;
     wa_segno segno;
     wa_cut cut;
-    bool checked;
+    bool checked, parsed;
     bool look;           /* for the whole segment first */
     uint64_t generation; /* of the flow it was cut from */
     wa_wal_facts *facts; /* of the chunk's records */
@@ -88,7 +88,8 @@ take_piece_locked(wa_streamer *s, const wa_cut *cut, piece *p)
     p->segno = wa_segno_of(cut->start, s->cluster.segment_size);
     p->cut = *cut;
     wa_segment_job *job = wa_flow_job_locked(s, p->segno);
-    p->checked = job != NULL ? job->checked : !flow->damaged;
+    p->parsed = job != NULL ? job->parsed : flow->parsed;
+    p->checked = job != NULL ? job->checked : !flow->damaged && flow->parsed;
     p->look = flow->looked_at != p->segno || wa_mono_now() - flow->last_put > WA_CHUNK_GRACE_MS;
     wa_wal_facts *rest = job != NULL ? &job->rest : &flow->rest;
     p->taken = wa_memdup(rest, sizeof *rest);
@@ -189,7 +190,7 @@ put_piece(wa_streamer *s, piece *p, wa_lsn *ret_end, wa_error *err)
     p->look = false;
     WA_CRASH_POINT("chunk-before-put");
     wa_status status = wa_tail_put(s->repo, &p->branch, p->epoch, p->cut.start, p->cut.base,
-                                   p->data, len, p->facts, p->checked, err);
+                                   p->data, len, p->parsed ? p->facts : NULL, p->checked, err);
     WA_CRASH_POINT("chunk-after-put");
     if (status == WA_EXISTS)
         return meet_winner(s, p, ret_end, err);

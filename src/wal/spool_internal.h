@@ -78,8 +78,10 @@ wa_status wa_spool_name_branch(wa_spool *spool, const wa_branch *branch,
 /*
  * Walk the files of a branch from segno on as far as they follow each other (spool_walk.c). Records
  * are read leniently: the walk ends where the first file is not whole and valid to its end.
- * fn is called for each whole segment; facts are those of the records that end in it, rest those
- * of them that end behind `from`.
+ * `segment` is called for each whole segment; facts are those of the records that end in it, rest
+ * those of them that end behind `from`. A record that begins before the first file belongs to its
+ * facts too: `before` is asked for the segment before, and where that doesn't help (NOT_FOUND,
+ * CORRUPT, no such call) the facts say by `overflow` that they are not everything.
  */
 typedef struct wa_spool_end_info {
     wa_lsn end;           /* of what is valid; the start of segno's segment when nothing is */
@@ -89,10 +91,19 @@ typedef struct wa_spool_end_info {
     wa_wal_facts segment; /* of the last file, which is not whole */
     wa_wal_facts rest;    /* those that end behind `from` */
 } wa_spool_end_info;
-typedef wa_status (*wa_spool_walk_fn)(void *arg, wa_segno segno, const wa_wal_facts *facts,
-                                      const wa_wal_facts *rest, const char *xxh3, wa_error *err);
+/* parsed false: of an unknown page magic, so no facts. */
+typedef wa_status (*wa_spool_walk_fn)(void *arg, wa_segno segno, bool parsed,
+                                      const wa_wal_facts *facts, const wa_wal_facts *rest,
+                                      const char *xxh3, wa_error *err);
+/* A whole segment into out. */
+typedef wa_status (*wa_spool_before_fn)(void *arg, wa_segno segno, uint8_t *out, wa_error *err);
+typedef struct wa_spool_calls {
+    wa_spool_walk_fn segment; /* may be NULL, as `before` */
+    wa_spool_before_fn before;
+    void *arg;
+} wa_spool_calls;
 wa_status wa_spool_walk(wa_spool *spool, const wa_branch *branch, wa_segno segno, wa_lsn from,
-                        uint64_t system_identifier, wa_spool_walk_fn fn, void *arg,
+                        uint64_t system_identifier, const wa_spool_calls *calls,
                         wa_spool_end_info *ret, wa_error *err) WA_MUST_CHECK;
 
 #endif

@@ -57,7 +57,8 @@ typedef struct wa_flow {
     bool damaged;          /* it holds a record that contradicts its CRC */
     bool parsed;
     bool drain;           /* ship what there is at once, records complete or not */
-    wa_wal_facts segment; /* of the segment being received, up to checked */
+    wa_wal_facts segment; /* of the segment being received, up to counted */
+    wa_lsn counted;       /* 0: from its start on nothing is */
     wa_wal_facts rest;    /* those of them that no chunk holds yet */
     wa_segment_job *jobs, **jobs_end;
     size_t job_count;

@@ -74,6 +74,10 @@ enter_child(wa_streamer *s, const wa_branch *parent, const wa_branch *child, wa_
     flow->received = flow->checked = flow->durable = fork;
     flow->handed = fork - fork % size;
     flow->tail_in_spool = true;
+    if (s->flow.counted == fork && s->flow.handed == flow->handed) {
+        flow->segment = s->flow.segment; /* the same records up to the fork */
+        flow->counted = fork;
+    }
     wa_flow_install(s, flow);
     free(flow);
     return wa_spool_remove(s->spool, parent, wa_segno_of(fork, size), err);

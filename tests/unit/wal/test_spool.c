@@ -166,14 +166,16 @@ typedef struct seen {
     size_t count;
     wa_segno segno[8];
     uint64_t commits[8], rest_commits[8];
+    bool parsed[8];
 } seen;
 
 static wa_status
-see(void *arg, wa_segno segno, const wa_wal_facts *facts, const wa_wal_facts *rest,
+see(void *arg, wa_segno segno, bool parsed, const wa_wal_facts *facts, const wa_wal_facts *rest,
     const char *xxh3, wa_error *err)
 {
     seen *s = arg;
     (void)err;
+    s->parsed[s->count] = parsed;
     assert_int_equal(strlen(xxh3), WA_XXH_HEX - 1);
     s->segno[s->count] = segno;
     s->commits[s->count] = facts->commits;
@@ -187,10 +189,12 @@ the_walk_finds_whole_segments_and_the_valid_end(void **state)
     fixture *f = *state;
     wal_builder *b = spool_three(f);
     seen s = {0};
+    wa_spool_calls calls = {.segment = see, .arg = &s};
     wa_spool_end_info info;
     assert_int_equal(
-        wa_spool_walk(f->spool, &BRANCH, 1, 2 * SEGMENT + 8192, SYSTEM, see, &s, &info, &f->err),
+        wa_spool_walk(f->spool, &BRANCH, 1, 2 * SEGMENT + 8192, SYSTEM, &calls, &info, &f->err),
         WA_OK);
+    assert_true(s.parsed[0] && s.parsed[1]);
     assert_int_equal(s.count, 2);
     assert_int_equal(s.segno[1], 2);
     assert_int_equal(s.commits[1], 1);
@@ -212,7 +216,7 @@ a_torn_tail_ends_at_the_last_whole_record(void **state)
     for (uint64_t cut = 1; cut < 30000; cut += 977) {
         wa_spool_end_info info;
         assert_int_equal(wa_spool_truncate(f->spool, &BRANCH, 3, last - cut, &f->err), WA_OK);
-        assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, NULL, NULL, &info, &f->err),
+        assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, NULL, &info, &f->err),
                          WA_OK);
         assert_int_equal(info.end, wal_prev(b));
         assert_int_equal(info.end + info.surplus, 3 * SEGMENT + last - cut);
@@ -229,8 +233,7 @@ zeroes_behind_the_end_are_not_believed(void **state)
     wa_spool_end_info info;
     uint64_t last = wal_size(b) - 2 * SEGMENT;
     assert_int_equal(wa_spool_append(f->spool, last, zeroes, sizeof zeroes, &f->err), WA_OK);
-    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, NULL, NULL, &info, &f->err),
-                     WA_OK);
+    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, NULL, &info, &f->err), WA_OK);
     assert_int_equal(info.end, wal_position(b));
     assert_int_equal(info.surplus, sizeof zeroes);
     wal_builder_free(b);
@@ -247,8 +250,7 @@ a_flipped_bit_ends_the_walk_before_its_record(void **state)
     wal_bytes_mutable(b)[second - SEGMENT + 100] ^= 0x10;
     spool_bytes_of(f, &BRANCH, 1, wal_bytes(b), wal_size(b));
     wa_spool_end_info info;
-    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, NULL, NULL, &info, &f->err),
-                     WA_OK);
+    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, NULL, &info, &f->err), WA_OK);
     assert_int_equal(info.end, second);
     wal_builder_free(b);
 }
@@ -258,10 +260,111 @@ an_empty_spool_ends_where_it_begins(void **state)
 {
     fixture *f = *state;
     wa_spool_end_info info;
-    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 5, 0, SYSTEM, NULL, NULL, &info, &f->err),
-                     WA_OK);
+    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 5, 0, SYSTEM, NULL, &info, &f->err), WA_OK);
     assert_int_equal(info.end, 5 * SEGMENT);
     assert_int_equal(info.surplus, 0);
+}
+
+/* ---- a commit that crosses into the walk's first segment ---- */
+
+typedef struct before {
+    const wal_builder *wal; /* from segment 1 on */
+    wa_status status;
+    unsigned asked;
+} before;
+
+static wa_status
+give_before(void *arg, wa_segno segno, uint8_t *out, wa_error *err)
+{
+    before *b = arg;
+    b->asked++;
+    assert_int_equal(segno, 1);
+    if (b->status != WA_OK)
+        return wa_error_set(err, b->status, "not to be had");
+    memcpy(out, wal_bytes(b->wal), SEGMENT);
+    return WA_OK;
+}
+
+/* Its second segment is in the spool. A commit begins in the first one and ends in the second,
+ * where another one follows. */
+static wal_builder *
+spool_crossing(fixture *f)
+{
+    wal_builder *b = wal_builder_new(NULL);
+    wal_fill_until(b, 2 * SEGMENT - 3000);
+    wa_lsn last = 0;
+    while (wal_position(b) < 2 * SEGMENT)
+        last = wal_add_commit(b, 700, 1000);
+    assert_true(last < 2 * SEGMENT && wal_position(b) > 2 * SEGMENT);
+    wal_add_commit(b, 701, 2000);
+    wal_add_noise(b, 702, 30000);
+    spool_bytes_of(f, &BRANCH, 2, wal_bytes(b) + SEGMENT, wal_size(b) - SEGMENT);
+    return b;
+}
+
+static void
+a_record_across_the_walks_beginning_counts_where_it_ends(void **state)
+{
+    fixture *f = *state;
+    wal_builder *b = spool_crossing(f);
+    before arg = {.wal = b};
+    wa_spool_calls calls = {.before = give_before, .arg = &arg};
+    wa_spool_end_info info;
+    assert_int_equal(
+        wa_spool_walk(f->spool, &BRANCH, 2, 2 * SEGMENT, SYSTEM, &calls, &info, &f->err), WA_OK);
+    assert_int_equal(arg.asked, 1);
+    assert_int_equal(info.end, wal_position(b));
+    assert_int_equal(info.segment.commits, 2);
+    assert_int_equal(info.segment.min_time, 1000);
+    assert_int_equal(info.rest.commits, 2);
+    assert_false(info.segment.overflow);
+    /* What a chunk holds already is none of the rest. */
+    assert_int_equal(
+        wa_spool_walk(f->spool, &BRANCH, 2, 2 * SEGMENT + 4096, SYSTEM, &calls, &info, &f->err),
+        WA_OK);
+    assert_int_equal(info.segment.commits, 2);
+    assert_int_equal(info.rest.commits, 0);
+    wal_builder_free(b);
+}
+
+static void
+facts_without_the_record_across_the_beginning_say_so(void **state)
+{
+    fixture *f = *state;
+    wal_builder *b = spool_crossing(f);
+    before arg = {.wal = b, .status = WA_NOT_FOUND};
+    wa_spool_calls calls = {.before = give_before, .arg = &arg};
+    wa_spool_end_info info;
+    for (int i = 0; i < 3; i++) {
+        arg.status = i == 0 ? WA_NOT_FOUND : WA_CORRUPT;
+        assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 2, 2 * SEGMENT, SYSTEM,
+                                       i == 2 ? NULL : &calls, &info, &f->err),
+                         WA_OK);
+        assert_int_equal(info.end, wal_position(b));
+        assert_int_equal(info.segment.commits, 1);
+        assert_true(info.segment.overflow && info.rest.overflow);
+    }
+    arg.status = WA_UNAVAILABLE; /* tried again later */
+    assert_int_equal(
+        wa_spool_walk(f->spool, &BRANCH, 2, 2 * SEGMENT, SYSTEM, &calls, &info, &f->err),
+        WA_UNAVAILABLE);
+    wal_builder_free(b);
+}
+
+static void
+segments_of_an_unknown_major_are_found_unparsed(void **state)
+{
+    fixture *f = *state;
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.magic = 0xD1FF});
+    seen s = {0};
+    wa_spool_calls calls = {.segment = see, .arg = &s};
+    wa_spool_end_info info;
+    wal_fill_segment(b);
+    spool_bytes_of(f, &BRANCH, 1, wal_bytes(b), SEGMENT);
+    assert_int_equal(wa_spool_walk(f->spool, &BRANCH, 1, 0, SYSTEM, &calls, &info, &f->err), WA_OK);
+    assert_int_equal(s.count, 1);
+    assert_false(s.parsed[0]);
+    wal_builder_free(b);
 }
 
 int
@@ -278,6 +381,12 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_torn_tail_ends_at_the_last_whole_record, setup, teardown),
         cmocka_unit_test_setup_teardown(zeroes_behind_the_end_are_not_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_record_across_the_walks_beginning_counts_where_it_ends,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(facts_without_the_record_across_the_beginning_say_so, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(segments_of_an_unknown_major_are_found_unparsed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_ends_the_walk_before_its_record, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_empty_spool_ends_where_it_begins, setup, teardown),
