@@ -46,7 +46,7 @@ choose_parent(const wa_backup_options *options, wa_backup_info *info, wa_error *
 }
 
 static wa_status
-new_info(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_info **ret, wa_error *err)
+new_info(const wa_backup_options *options, wa_pg_conn *conn, wa_backup_info **ret, wa_error *err)
 {
     WA_CLEANUP(wa_backup_info_freep) wa_backup_info *info = wa_backup_info_new();
     const wa_cluster *c = wa_repo_cluster(options->repo);
@@ -64,7 +64,7 @@ new_info(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_info **re
     snprintf(info->program, sizeof info->program, "%s", options->program ? options->program : "");
     if (gethostname(info->host, sizeof info->host - 1) != 0)
         snprintf(info->host, sizeof info->host, "unknown");
-    const char *standby = PQparameterStatus(wa_pg_raw(repl), "in_hot_standby");
+    const char *standby = PQparameterStatus(wa_pg_raw(conn), "in_hot_standby");
     info->from_standby = standby != NULL && strcmp(standby, "on") == 0;
     if (options->incremental)
         WA_TRY(choose_parent(options, info, err));
@@ -74,21 +74,24 @@ new_info(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_info **re
 
 /* Data checksums are said by the server over the same connection. */
 static wa_status
-note_checksums(wa_pg_conn *repl, wa_backup_info *info, wa_error *err)
+note_checksums(wa_pg_conn *conn, wa_backup_info *info, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *value = NULL;
-    WA_TRY(wa_pg_show(repl, "data_checksums", &value, err));
+    WA_TRY(wa_pg_show(conn, "data_checksums", &value, err));
     info->data_checksums = strcmp(value, "on") == 0;
     return WA_OK;
 }
 
 static wa_status
-copy_and_commit(const wa_backup_options *options, wa_pg_conn *repl, wa_backup_info *info,
+copy_and_commit(const wa_backup_options *options, wa_pg_conn *conn, wa_backup_info *info,
                 wa_error *err)
 {
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     WA_TRY(wa_pool_new("compress", options->jobs, options->jobs + 1, &pool, err));
-    WA_TRY(wa_backup_copy_remote(options, repl, pool, info, err));
+    if (options->local)
+        WA_TRY(wa_backup_copy_local(options, conn, pool, info, err));
+    else
+        WA_TRY(wa_backup_copy_remote(options, conn, pool, info, err));
     WA_TRY(wa_backup_wait_wal(options, info, err));
     WA_CRASH_POINT("backup-before-commit");
     WA_TRY(wa_backup_commit(options->repo, info, err));
@@ -112,14 +115,22 @@ discard(const wa_backup_options *options, const wa_backup_info *info, const wa_e
                       err.message);
 }
 
+/* The connection that the backup goes over, or that keeps it open. */
+static wa_status
+connect_source(const wa_backup_options *options, wa_pg_conn **ret, wa_error *err)
+{
+    if (options->local)
+        return wa_backup_local_connect(options, ret, err);
+    return wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
+                                                  .replication = true,
+                                                  .application_name = "walagent_backup",
+                                                  .cancel = options->cancel},
+                         ret, err);
+}
+
 wa_status
 wa_backup_take(const wa_backup_options *options, wa_backup_info **ret, wa_error *err)
 {
-    if (options->local) {
-        wa_error_set(err, WA_UNSUPPORTED,
-                     "this version takes backups over the replication protocol only");
-        return wa_error_hint(err, "Leave --source local away.");
-    }
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *claim = NULL;
     bool busy = false;
     WA_TRY(wa_backup_claim(options, &claim, &busy, err));
@@ -136,16 +147,12 @@ wa_backup_take(const wa_backup_options *options, wa_backup_info **ret, wa_error 
     if (cleaned > 0)
         wa_backup_say(options, WA_LOG_NOTICE, NULL, "removed what %zu interrupted backup%s left",
                       cleaned, cleaned == 1 ? "" : "s");
-    WA_CLEANUP(wa_pg_closep) wa_pg_conn *repl = NULL;
-    WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
-                                                  .replication = true,
-                                                  .application_name = "walagent_backup",
-                                                  .cancel = options->cancel},
-                         &repl, err));
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
+    WA_TRY(connect_source(options, &conn, err));
     WA_CLEANUP(wa_backup_info_freep) wa_backup_info *info = NULL;
-    WA_TRY(new_info(options, repl, &info, err));
-    WA_TRY(note_checksums(repl, info, err));
-    wa_status status = copy_and_commit(options, repl, info, err);
+    WA_TRY(new_info(options, conn, &info, err));
+    WA_TRY(note_checksums(conn, info, err));
+    wa_status status = copy_and_commit(options, conn, info, err);
     if (status != WA_OK) {
         discard(options, info, err);
         return status;

@@ -1,7 +1,7 @@
 /*
  * backup_internal.h - the parts of a base backup.
  *
- *   source (remote.c) --entries--> packer.c --tar, frames--> pack objects
+ *   source (remote.c, local.c) --entries--> packer.c --tar, frames--> pack objects
  *                                     |  fingerprints in the order of the stream
  *   manifest bytes ----> manifest_check.c (each element against its fingerprint) -->
  * backup_manifest.zst
@@ -50,6 +50,12 @@ void wa_packer_free(wa_packer *p);
 WA_DEFINE_CLEANUP(wa_packer, wa_packer_free)
 
 /* ---- manifest ---- */
+/* The object backup_manifest.zst: the container's bytes are the manifest. */
+wa_status wa_backup_open_manifest(wa_repo *repo, const char *label, int level, wa_sink **ret_object,
+                                  wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
+wa_status wa_backup_close_manifest(const char *label, wa_sink *object,
+                                   wa_container_writer *container, uint64_t *ret_stored,
+                                   wa_error *err) WA_MUST_CHECK;
 typedef struct wa_manifest_check wa_manifest_check;
 wa_status wa_manifest_check_new(wa_repo *repo, const char *label, const wa_fingerprints *expected,
                                 int level, wa_manifest_check **ret, wa_error *err) WA_MUST_CHECK;
@@ -65,6 +71,25 @@ WA_DEFINE_CLEANUP(wa_manifest_check, wa_manifest_check_free)
 /* Fills info's LSNs, timelines, tablespaces, times. */
 wa_status wa_backup_copy_remote(const wa_backup_options *options, wa_pg_conn *repl, wa_pool *pool,
                                 wa_backup_info *info, wa_error *err) WA_MUST_CHECK;
+
+/* The same from the data directory; conn is from wa_backup_local_connect. */
+wa_status wa_backup_copy_local(const wa_backup_options *options, wa_pg_conn *conn, wa_pool *pool,
+                               wa_backup_info *info, wa_error *err) WA_MUST_CHECK;
+
+/* ---- local_session.c: the server's part of a local backup ---- */
+/* A session on the server, of those in conninfo, whose data directory is data_dir. INVALID with
+ * the reason when there is none. */
+wa_status wa_backup_local_connect(const wa_backup_options *options, wa_pg_conn **ret,
+                                  wa_error *err) WA_MUST_CHECK;
+/* May the session begin and end backups? DENIED with the statement that allows it. */
+wa_status wa_backup_local_allowed(wa_pg_conn *conn, wa_error *err) WA_MUST_CHECK;
+wa_status wa_backup_local_start(const wa_backup_options *options, wa_pg_conn *conn,
+                                const char *label, wa_lsn *ret_start, wa_error *err) WA_MUST_CHECK;
+/* ret_label: the content of backup_label, a new string. */
+wa_status wa_backup_local_stop(wa_pg_conn *conn, char **ret_label, wa_lsn *ret_end,
+                               wa_error *err) WA_MUST_CHECK;
+/* UNAVAILABLE when the session has ended, and with it the backup. */
+wa_status wa_backup_local_alive(wa_pg_conn *conn, wa_error *err) WA_MUST_CHECK;
 
 /* ---- claim: one backup of a cluster at a time ---- */
 /* Holds a session's advisory lock on the server while open. *ret_busy: another one runs. */

@@ -13,6 +13,33 @@ struct wa_manifest_check {
     char label[WA_LABEL_SIZE];
 };
 
+wa_status
+wa_backup_open_manifest(wa_repo *repo, const char *label, int level, wa_sink **ret_object,
+                        wa_container_writer **ret, wa_error *err)
+{
+    WA_CLEANUP(wa_sink_freep) wa_sink *object = NULL;
+    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
+    WA_CLEANUP(wa_freep)
+    char *meta = wa_format("{\"v\":1,\"kind\":\"manifest\",\"label\":\"%s\"}", label);
+    WA_TRY(wa_store_sink_new(wa_repo_store(repo), key, meta, 1, &object, err));
+    WA_TRY(wa_container_writer_new(object, NULL, level, WA_FRAME_TAIL, ret, err));
+    *ret_object = WA_TAKE(object);
+    return WA_OK;
+}
+
+wa_status
+wa_backup_close_manifest(const char *label, wa_sink *object, wa_container_writer *container,
+                         uint64_t *ret_stored, wa_error *err)
+{
+    WA_CLEANUP(wa_json_freep) json_t *facts = json_object();
+    wa_json_set_string(facts, "kind", "manifest");
+    wa_json_set_string(facts, "label", label);
+    WA_TRY(wa_container_finish(container, facts, NULL, err));
+    WA_TRY(wa_sink_finish(object, err));
+    *ret_stored = wa_container_stored_size(container);
+    return WA_OK;
+}
+
 static wa_status
 check_file(void *arg, const wa_manifest_file *file, wa_error *err)
 {
@@ -36,11 +63,7 @@ wa_manifest_check_new(wa_repo *repo, const char *label, const wa_fingerprints *e
     m->expected = expected;
     m->parser = wa_manifest_parser_new(check_file, m);
     snprintf(m->label, sizeof m->label, "%s", label);
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
-    WA_CLEANUP(wa_freep)
-    char *meta = wa_format("{\"v\":1,\"kind\":\"manifest\",\"label\":\"%s\"}", label);
-    WA_TRY(wa_store_sink_new(wa_repo_store(repo), key, meta, 1, &m->object, err));
-    WA_TRY(wa_container_writer_new(m->object, NULL, level, WA_FRAME_TAIL, &m->container, err));
+    WA_TRY(wa_backup_open_manifest(repo, label, level, &m->object, &m->container, err));
     *ret = WA_TAKE(m);
     return WA_OK;
 }
@@ -60,13 +83,7 @@ wa_manifest_check_finish(wa_manifest_check *m, wa_manifest_info *ret, uint64_t *
     if (m->next != m->expected->count)
         return wa_error_set(err, WA_CORRUPT, "the server sent %zu files and its manifest names %zu",
                             m->expected->count, m->next);
-    WA_CLEANUP(wa_json_freep) json_t *facts = json_object();
-    wa_json_set_string(facts, "kind", "manifest");
-    wa_json_set_string(facts, "label", m->label);
-    WA_TRY(wa_container_finish(m->container, facts, NULL, err));
-    WA_TRY(wa_sink_finish(m->object, err));
-    *ret_stored = wa_container_stored_size(m->container);
-    return WA_OK;
+    return wa_backup_close_manifest(m->label, m->object, m->container, ret_stored, err);
 }
 
 void

@@ -103,6 +103,13 @@ check_incremental(const wa_backup_options *options, wa_pg_conn *conn, wa_error *
 {
     if (!options->incremental)
         return WA_OK;
+    if (options->local) {
+        wa_error_set(err, WA_UNSUPPORTED,
+                     "an incremental backup can't be read from the data directory: which blocks "
+                     "changed is known to the server alone");
+        return wa_error_hint(err, "Leave --source local away for incremental backups; they may "
+                                  "build on a full one that was taken with it.");
+    }
     if (wa_pg_major(conn) < 17) {
         wa_error_set(err, WA_UNSUPPORTED,
                      "incremental backups need PostgreSQL 17 or later, the server is %d",
@@ -116,6 +123,17 @@ check_incremental(const wa_backup_options *options, wa_pg_conn *conn, wa_error *
     wa_error_set(err, WA_INVALID, "incremental backups need summarize_wal = on");
     return wa_error_hint(
         err, "Set summarize_wal = on, reload the server, and take a full backup first.");
+}
+
+/* Before anything is written: is data_dir the server's, and may it be backed up from there? */
+static wa_status
+check_local(const wa_backup_options *options, wa_error *err)
+{
+    if (!options->local)
+        return WA_OK;
+    WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
+    WA_TRY(wa_backup_local_connect(options, &conn, err));
+    return wa_backup_local_allowed(conn, err);
 }
 
 wa_status
@@ -135,8 +153,9 @@ wa_backup_preflight(const wa_backup_options *options, wa_error *err)
                                                   .application_name = "backup check",
                                                   .cancel = options->cancel},
                          &conn, err));
-    WA_TRY(check_archiving(options, conn, err));
-    return check_incremental(options, conn, err);
+    WA_TRY(check_incremental(options, conn, err));
+    WA_TRY(check_local(options, err));
+    return check_archiving(options, conn, err);
 }
 
 wa_status

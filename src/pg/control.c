@@ -8,7 +8,8 @@
  *   144 u32 its tli              152 u64 backup start       160 u64 backup end
  *   168 u8  backup end required  180 u32 max_connections    184 u32 max_worker_processes
  *   188 u32 max_wal_senders      192 u32 max_prepared_xacts 196 u32 max_locks_per_xact
- *   216 u32 block size           224 u32 WAL block size     228 u32 segment size
+ *   216 u32 block size           220 u32 blocks in a file of a relation
+ *   224 u32 WAL block size       228 u32 segment size
  *   252 u32 data checksum version                            288 u32 CRC-32C of what is before
  * Version 1800 has one flag more near the end: the CRC is at 292. The file is 8192 bytes.
  */
@@ -95,6 +96,7 @@ wa_control_parse(const void *data, size_t len, wa_control *ret, wa_error *err)
         .max_prepared_xacts = wa_get_u32le(d + 192),
         .max_locks_per_xact = wa_get_u32le(d + 196),
         .block_size = wa_get_u32le(d + 216),
+        .relation_segment_blocks = wa_get_u32le(d + 220),
         .wal_block_size = wa_get_u32le(d + 224),
         .segment_size = wa_get_u32le(d + 228),
         .data_checksum_version = wa_get_u32le(d + 252),

@@ -38,6 +38,7 @@ typedef struct wa_control {
     uint32_t max_connections, max_worker_processes, max_wal_senders, max_prepared_xacts,
         max_locks_per_xact;
     uint32_t block_size, wal_block_size;
+    uint32_t relation_segment_blocks; /* blocks of a relation in one file */
     uint64_t segment_size;
     uint32_t data_checksum_version;
 } wa_control;
