@@ -5,8 +5,6 @@
 
 #include "verify_internal.h"
 
-#include "walagent/audit/window.h"
-
 #include <stdarg.h>
 #include <string.h>
 
@@ -75,9 +73,10 @@ verify_coverage(wa_verify *v, const wa_windows *w)
         WA_CLEANUP(wa_freep)
         char *where = wa_format("%s to %s", wa_lsn_format(w->holes[i].begin, a),
                                 wa_lsn_format(w->holes[i].end, b));
-        wa_verify_damage(v, "hole", where,
-                         "nothing behind the hole can be reached from a backup before it",
-                         "WAL from %s to %s is not in the archive", a, b);
+        WA_CLEANUP(wa_freep)
+        char *cost = wa_verify_cost(v, wa_lineage_at(w->lineage, w->holes[i].begin),
+                                    w->holes[i].begin, w->holes[i].end);
+        wa_verify_damage(v, "hole", where, cost, "WAL from %s to %s is not in the archive", a, b);
     }
     for (size_t i = 0; i < w->backups.count; i++)
         if (!wa_windows_backup_usable(w, w->backups.items[i]))
@@ -95,7 +94,7 @@ wa_verify_run(const wa_verify_options *options, wa_verify_result *ret, wa_error 
 {
     WA_CLEANUP(wa_verify_result_done) wa_verify_result result = {0};
     WA_CLEANUP(wa_windows_done) wa_windows windows = {0};
-    wa_verify v = {.options = options, .result = &result};
+    wa_verify v = {.options = options, .result = &result, .windows = &windows};
     WA_TRY(wa_windows_load(options->repo, &windows, err));
     wa_mutex_init(&v.mutex);
     wa_status status = options->wal ? verify_branches(&v, err) : WA_OK;

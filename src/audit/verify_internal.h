@@ -5,11 +5,13 @@
 #define WALAGENT_VERIFY_INTERNAL_H
 
 #include "walagent/audit/verify.h"
+#include "walagent/audit/window.h"
 #include "walagent/base/thread.h"
 #include "walagent/repo/branch.h"
 
 typedef struct wa_verify {
     const wa_verify_options *options;
+    const wa_windows *windows;
     wa_verify_result *result;
     wa_mutex mutex; /* guards result */
 } wa_verify;
@@ -23,10 +25,32 @@ wa_status wa_verify_branch(wa_verify *v, const wa_branch *branch, wa_error *err)
 /* verify_backup.c: one backup. */
 wa_status wa_verify_backup(wa_verify *v, const char *label, wa_error *err) WA_MUST_CHECK;
 
-/* verify_mark.c: up to which segment a branch was verified earlier (0: never), and recording it. */
-wa_status wa_verify_mark_load(wa_repo *repo, const wa_branch *branch, wa_segno *ret,
+/* verify_tail.c: chunks of segments behind the branch's last whole one (NULL: it has none). */
+wa_status wa_verify_tail(wa_verify *v, const wa_branch *branch, const wa_tli *timelines,
+                         size_t timeline_count, const wa_segno *last_whole,
+                         wa_error *err) WA_MUST_CHECK;
+
+/* verify_cost.c: what can't be reached when the branch's WAL [begin, end) can't be used, in words;
+ * a new string. */
+char *wa_verify_cost(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end);
+
+/* verify_mark.c: which segments earlier runs verified, and recording it. */
+typedef struct wa_verify_range {
+    wa_segno first, last;
+} wa_verify_range;
+
+typedef struct wa_verify_mark {
+    wa_verify_range *items; /* ascending, with gaps between them */
+    size_t count;
+} wa_verify_mark;
+
+void wa_verify_mark_done(wa_verify_mark *m);
+void wa_verify_mark_add(wa_verify_mark *m, wa_segno segno); /* in order */
+bool wa_verify_mark_same(const wa_verify_mark *a, const wa_verify_mark *b);
+/* ret stays empty when there is no mark that can be understood. */
+wa_status wa_verify_mark_load(wa_repo *repo, const wa_branch *branch, wa_verify_mark *ret,
                               wa_error *err) WA_MUST_CHECK;
-wa_status wa_verify_mark_store(wa_repo *repo, const wa_branch *branch, wa_segno upto,
+wa_status wa_verify_mark_store(wa_repo *repo, const wa_branch *branch, const wa_verify_mark *mark,
                                wa_error *err) WA_MUST_CHECK;
 
 #endif

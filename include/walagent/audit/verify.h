@@ -3,13 +3,14 @@
  * coverage.
  *
  * WAL: every segment is fetched, its checksums are verified, and every record is checked in one
- * chain across segments; chunks of the unfinished segment likewise. Backups: every pack, the list
- * of files and the manifest are read back; each file's bytes must have the manifest's checksum.
- * Then coverage: the WAL from each backup on, and the holes. With since_verified, WAL segments
- * below the recorded mark are taken as verified; a clean run records a new mark
- * (verified/<branch>/<N8>.json, created once each). Threads: `jobs` workers of its own. Memory:
- * jobs x (a segment, raw and compressed). Errors: damage is a finding, not an error; what can't be
- * found out (store away, cancelled) is an error.
+ * chain across segments; chunks of the unfinished segment likewise, in one chain with the last
+ * whole one. Backups: every pack, the list of files and the manifest are read back; each file's
+ * bytes must have the manifest's checksum. Then coverage: the WAL from each backup on, and the
+ * holes. With since_verified, segments that the newest mark names are taken as verified; a run
+ * records in a new mark which segments it found right (verified/<branch>/<N8>.json, created once
+ * each), so damage is found again by every run, and so is what filled a hole later. Threads: `jobs`
+ * workers of its own. Memory: jobs x (a segment, raw and compressed). Errors: damage is a finding,
+ * not an error; what can't be found out (store away, cancelled) is an error.
  */
 #ifndef WALAGENT_AUDIT_VERIFY_H
 #define WALAGENT_AUDIT_VERIFY_H
@@ -20,7 +21,8 @@
 #include "walagent/repo/repo.h"
 
 typedef struct wa_damage {
-    char kind[16]; /* "segment", "chunk", "chain", "backup", "file", "hole", "unchecked" */
+    char kind[16]; /* "segment", "chunk", "chain", "history", "backup", "file", "hole", "unchecked"
+                    */
     char *object;  /* key, or what it is */
     char *message;
     char *cost; /* what can't be restored because of it */

@@ -70,8 +70,8 @@ below(size_t n)
     return ((size_t)random() << 20 ^ (size_t)random()) % n;
 }
 
-static void
-mutate(uint8_t *bytes, size_t len, size_t range)
+void
+wal_mutate(uint8_t *bytes, size_t len, size_t range)
 {
     size_t at = below(range);
     size_t pages = range / WA_WAL_PAGE;
@@ -105,11 +105,11 @@ mutate(uint8_t *bytes, size_t len, size_t range)
 }
 
 /* Are the checked bytes the same but for the flag that says nothing? */
-static bool
-is_same(const subject *s, const uint8_t *bytes, size_t from, size_t range)
+bool
+wal_is_same(const uint8_t *segment, const uint8_t *bytes, size_t from, size_t range)
 {
     for (size_t i = from; i < range; i++) {
-        uint8_t differs = bytes[i] ^ s->segment[i];
+        uint8_t differs = bytes[i] ^ segment[i];
         if (differs != 0 && !(i % WA_WAL_PAGE == 2 && differs == 4))
             return false;
     }
@@ -135,8 +135,8 @@ wal_mutate_unnoticed(const uint8_t *segment, size_t len, wa_lsn start, unsigned 
     srandom(seed);
     for (size_t i = 0; i < count; i++) {
         memcpy(bytes, segment, len);
-        mutate(bytes, len, range);
-        if (is_same(&s, bytes, from, range))
+        wal_mutate(bytes, len, range);
+        if (wal_is_same(segment, bytes, from, range))
             continue;
         outcome o = read_all(&s, bytes);
         if (o.status != WA_OK || o.end_kind != whole.end_kind || o.end < whole.end)

@@ -15,4 +15,9 @@
 size_t wal_mutate_unnoticed(const uint8_t *segment, size_t len, wa_lsn start, unsigned seed,
                             size_t count);
 
+/* One such mutation of bytes[0..range) (zeroes may go on to len), by random(). */
+void wal_mutate(uint8_t *bytes, size_t len, size_t range);
+/* Are bytes[from..range) those of the segment, but for that flag? */
+bool wal_is_same(const uint8_t *segment, const uint8_t *bytes, size_t from, size_t range);
+
 #endif
