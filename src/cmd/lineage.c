@@ -231,12 +231,12 @@ fence(wa_repo *repo, const wa_lineage *before, wa_error *err)
         if (end == 0)
             return WA_OK;
         wa_status status = wa_tail_put_seal(repo, &head->branch, before->epoch, end, err);
-        if (status != WA_EXISTS)
+        if (status != WA_OK && status != WA_EXISTS)
             return status;
         wa_error_clear(err);
         wa_lsn now = 0;
         WA_TRY(branch_end(repo, &head->branch, &now, err));
-        if (now == end) /* nothing lies behind the end, so what begins there is a seal */
+        if (now == end) /* also when it EXISTS: what begins at the end is a seal */
             return WA_OK;
     }
     return wa_error_set(err, WA_UNAVAILABLE, "its writer is faster than the seal");

@@ -15,6 +15,9 @@ typedef struct fault_store {
     wa_mutex mutex;
     char kind[32];
     unsigned nth, repeat, hits; /* nth 0: nothing set */
+    unsigned before_nth;        /* 0: nothing to be called */
+    void (*before)(void *arg);
+    void *before_arg;
     wa_fault what;
 } fault_store;
 
@@ -77,12 +80,26 @@ injected(const char *kind, const char *key, wa_fault what, wa_error *err)
         return injected((kind_), (key_), around_what_, err);                                       \
     } while (0)
 
+static void
+call_before_put(fault_store *f)
+{
+    void (*fn)(void *arg) = NULL;
+    {
+        WA_LOCK(&f->mutex);
+        if (f->before_nth > 0 && --f->before_nth == 0)
+            fn = f->before;
+    }
+    if (fn != NULL)
+        fn(f->before_arg);
+}
+
 static wa_status
 fault_put(wa_store *store, const char *key, const wa_body *body, const char *meta, wa_put_mode mode,
           wa_error *err)
 {
     fault_store *f = (fault_store *)store;
     wa_fault what;
+    call_before_put(f);
     bool struck = strikes(f, "put", &what);
     if (struck && what == WA_FAULT_OVERWRITE)
         mode = WA_PUT_REPLACE;
@@ -319,6 +336,16 @@ wa_store_fault_new(wa_store *inner)
     f->inner = inner;
     wa_mutex_init(&f->mutex);
     return &f->base;
+}
+
+void
+wa_store_fault_before_put(wa_store *fault, unsigned nth, void (*fn)(void *arg), void *arg)
+{
+    fault_store *f = (fault_store *)fault;
+    WA_LOCK(&f->mutex);
+    f->before_nth = nth;
+    f->before = fn;
+    f->before_arg = arg;
 }
 
 void

@@ -79,28 +79,59 @@ wa_role_first(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, const wa_p
     return WA_OK;
 }
 
-wa_status
-wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
-             wa_error *err)
+/* The chain has no end inside a segment that is there as a whole. */
+static wa_status
+skip_whole(wa_streamer *s, const wa_branch *branch, wa_lsn *at, wa_error *err)
 {
-    wa_lsn at = from;
+    uint64_t size = s->cluster.segment_size;
+    for (;;) {
+        wa_wal_info info;
+        wa_segno segno = wa_segno_of(*at, size);
+        wa_status status = wa_wal_head(s->repo, branch, segno, &info, err);
+        if (status == WA_NOT_FOUND) {
+            wa_error_clear(err);
+            return WA_OK;
+        }
+        WA_TRY(status);
+        *at = (segno + 1) * size;
+    }
+}
+
+/* At `at`, or where the chain ends that was extended meanwhile. */
+static wa_status
+seal_chain(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn *at, wa_error *err)
+{
     for (;;) {
         wa_lsn end = 0;
         wa_time modified;
         WA_CRASH_POINT("seal-before-put");
-        wa_status status = wa_tail_put_seal(s->repo, branch, epoch, at, err);
-        if (status != WA_EXISTS) {
-            *ret_lsn = at;
+        wa_status status = wa_tail_put_seal(s->repo, branch, epoch, *at, err);
+        if (status != WA_EXISTS)
             return status;
-        }
-        WA_TRY(wa_tail_end(s->repo, branch, wa_segno_of(at, s->cluster.segment_size), &end,
+        wa_error_clear(err);
+        WA_TRY(wa_tail_end(s->repo, branch, wa_segno_of(*at, s->cluster.segment_size), &end,
                            &modified, err));
-        if (end <= at) { /* it was sealed there before */
-            *ret_lsn = at;
+        if (end <= *at) /* it was sealed there before */
             return WA_OK;
-        }
-        at = end;
+        *at = end;
     }
+}
+
+/* A whole segment that was under way may have come after the seal was thought of and before it was
+ * there; then its writer has not seen the seal and has acknowledged it: sealed behind it, too
+ * (shipper_internal.h has the other side). */
+wa_status
+wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
+             wa_error *err)
+{
+    wa_lsn at = from, sealed = 0;
+    while (at != sealed) {
+        WA_TRY(seal_chain(s, branch, epoch, &at, err));
+        sealed = at;
+        WA_TRY(skip_whole(s, branch, &at, err));
+    }
+    *ret_lsn = at;
+    return WA_OK;
 }
 
 static wa_status

@@ -66,11 +66,9 @@ wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno
     return WA_OK;
 }
 
-/* A seal of our epoch in this segment: another writer has taken over. Looked for before every
- * whole segment, which would not collide with a seal's name. */
-static wa_status
-check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
-                 wa_error *err)
+wa_status
+wa_shipper_check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
+                            wa_error *err)
 {
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
     WA_TRY(wa_tail_list(s->repo, branch, segno, &chunks, err));
@@ -112,14 +110,22 @@ fill_from_spool(wa_streamer *s, const wa_branch *branch, wa_segno segno, wa_cont
 }
 
 static wa_status
+check_ours(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
+           bool *ret_fenced, wa_error *err)
+{
+    wa_status status = wa_shipper_check_not_sealed(s, branch, epoch, segno, err);
+    *ret_fenced = status == WA_CONFLICT;
+    return status;
+}
+
+static wa_status
 put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32_t epoch,
             bool *ret_fenced, wa_error *err)
 {
     WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *writer = WA_TAKE(job->writer);
     wa_put_outcome outcome;
     char xxh3[WA_XXH_HEX];
-    *ret_fenced = check_not_sealed(s, branch, epoch, job->segno, err) == WA_CONFLICT;
-    WA_TRY(err->status);
+    WA_TRY(check_ours(s, branch, epoch, job->segno, ret_fenced, err));
     if (writer == NULL) {
         WA_TRY(wa_wal_writer_begin(s->repo, branch, job->segno, s->pool, &writer, err));
         WA_TRY(fill_from_spool(s, branch, job->segno, wa_wal_writer_container(writer), err));
@@ -132,7 +138,7 @@ put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32
                                 &outcome, err));
     WA_CRASH_POINT("segment-after-put");
     wa_streamer_remember(s, branch, job->segno, xxh3);
-    return WA_OK;
+    return check_ours(s, branch, epoch, job->segno, ret_fenced, err);
 }
 
 static void

@@ -184,6 +184,7 @@ put_piece(wa_streamer *s, piece *p, wa_lsn *ret_end, wa_error *err)
     if (whole) {
         WA_TRY(wa_shipper_compare_whole(s, &p->branch, p->segno, p->data, p->cut.base % size, len,
                                         err));
+        WA_TRY(wa_shipper_check_not_sealed(s, &p->branch, p->epoch, p->segno, err));
         *ret_end = p->cut.end;
         return WA_OK;
     }

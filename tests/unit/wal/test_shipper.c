@@ -272,6 +272,73 @@ a_seal_fences_whole_segments(void **state)
     assert_int_equal(wa_wal_last(f->repo, &f->branch, &last, &f->err), WA_NOT_FOUND);
 }
 
+typedef struct meanwhile {
+    fixture *f;
+    wa_lsn seal;       /* 0: none */
+    const void *whole; /* of segment 1; NULL: none */
+} meanwhile;
+
+static void
+another_writer(void *arg)
+{
+    meanwhile *m = arg;
+    wa_put_outcome outcome;
+    wa_error err = WA_ERROR_INIT;
+    if (m->seal != 0 && wa_tail_put_seal(m->f->repo, &m->f->branch, 1, m->seal, &err) != WA_OK)
+        fail_msg("%s", err.message);
+    if (m->whole != NULL && wa_wal_put(m->f->repo, &m->f->branch, 1, m->whole, NULL, 1, NULL, true,
+                                       &outcome, &err) != WA_OK)
+        fail_msg("%s", err.message);
+}
+
+/* Between the look for a seal and the whole segment. */
+static void
+a_seal_that_comes_while_a_whole_segment_is_put_keeps_it_from_being_acknowledged(void **state)
+{
+    fixture *f = *state;
+    wa_segno last = 0;
+    wal_add_noise(f->wal, 700, 3000);
+    wa_lsn end = receive(f);
+    wait_durable(f, end);
+    meanwhile m = {.f = f, .seal = end};
+    wa_store_fault_before_put(f->fault, 1, another_writer, &m);
+    wal_fill_segment(f->wal);
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false; /* leaves the rest to the whole object */
+    }
+    receive(f);
+    wait_fault(f);
+    assert_true(f->s->fenced);
+    assert_int_equal(f->s->flow.durable, end);
+    OK(f, wa_wal_last(f->repo, &f->branch, &last, &f->err)); /* durable, but nobody's promise */
+    assert_int_equal(last, 1);
+}
+
+/* The other side: the whole segment came, and was acknowledged, before the seal was there. */
+static void
+a_seal_goes_behind_a_whole_segment_that_came_meanwhile(void **state)
+{
+    fixture *f = *state;
+    wa_lsn sealed = 0;
+    wal_add_noise(f->wal, 700, 3000);
+    wa_lsn tip = receive(f);
+    wait_durable(f, tip);
+    wal_fill_segment(f->wal);
+    meanwhile m = {.f = f, .whole = wal_bytes(f->wal)};
+    wa_store_fault_before_put(f->fault, 1, another_writer, &m);
+    OK(f, wa_role_seal(f->s, &f->branch, 1, tip, &sealed, &f->err));
+    assert_int_equal(sealed, 2 * SEGMENT);
+    for (wa_segno segno = 1; segno <= 2; segno++) {
+        WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+        OK(f, wa_tail_list(f->repo, &f->branch, segno, &chunks, &f->err));
+        assert_true(chunks.count > 0);
+        assert_int_equal(chunks.items[chunks.count - 1].start, segno == 1 ? tip : sealed);
+    }
+    OK(f, wa_role_seal(f->s, &f->branch, 1, tip, &sealed, &f->err)); /* again does no harm */
+    assert_int_equal(sealed, 2 * SEGMENT);
+}
+
 static void
 a_whole_segment_replaces_its_spool_file_and_is_known(void **state)
 {
@@ -421,6 +488,8 @@ main(void)
         TEST(other_bytes_are_a_contradiction_and_nothing_more_is_durable),
         TEST(a_seal_fences_chunks),
         TEST(a_seal_fences_whole_segments),
+        TEST(a_seal_that_comes_while_a_whole_segment_is_put_keeps_it_from_being_acknowledged),
+        TEST(a_seal_goes_behind_a_whole_segment_that_came_meanwhile),
         TEST(a_whole_segment_replaces_its_spool_file_and_is_known),
         TEST(a_spool_file_that_could_not_be_read_is_read_again),
         TEST(a_new_flow_need_not_wait_for_a_store_that_refuses_segments),
