@@ -6,6 +6,7 @@ written down when their commits returned.
 import os
 import time
 
+import lab
 from test_stream import Load, epoch_of, keeping, lsn, make_streamer, write_wal  # noqa: F401
 
 
@@ -17,6 +18,17 @@ def pair(make_pg, work_dir, **settings):
     make_pg.adopt(new)
     new.start()
     return old, new
+
+
+def timeline_of(server):
+    """What it writes now; pg_control tells of the last checkpoint."""
+    return int(server.value("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"), 16)
+
+
+def fork_of(server):
+    """Where the primary's timeline begins."""
+    history = "%s/pg_wal/%08X.history" % (server.data, timeline_of(server))
+    return lsn(lab.read_file(history).rstrip("\n").split("\n")[-1].split("\t")[1])
 
 
 def streams_child(status):
