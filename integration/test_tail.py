@@ -1,0 +1,78 @@
+"""The unfinished segment in the bucket: what a standby gets from it, and what it must never take
+from it."""
+import os
+
+import pytest
+
+import lab
+from test_backup import durable, follow
+from test_hooks import hook, restore_command, standby_from_archive
+
+
+@pytest.fixture
+def streamed(make_pg, make_walagent, file_repository, work_dir):
+    """A primary whose WAL only the agent archives, in chunks: no segment is ever switched."""
+    lab.own(work_dir)
+    pg = make_pg(autovacuum="off")
+    pg.sql("CREATE TABLE t (i int)")
+    wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"}))
+    return pg, wa
+
+
+def rows(server):
+    return server.value("SELECT count(*) FROM t")
+
+
+def test_a_standby_fed_by_the_bucket_alone_follows_within_a_segment(streamed, make_pg, work_dir):
+    pg, wa = streamed
+    replica = standby_from_archive(pg, wa, make_pg, work_dir + "/replica",
+                                   wal_retrieve_retry_interval="500ms")
+    replica.start()
+    pg.sql("INSERT INTO t SELECT generate_series(1, 100)")
+    segment = pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    for n in range(2, 7):
+        pg.sql("INSERT INTO t SELECT generate_series(1, 100)")
+        lab.wait_until(lambda: replica.is_ready() and rows(replica) == n * 100, 30,
+                       "the replica follows: " + replica.log[-2000:])
+    assert pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())") == segment
+
+
+def test_a_promotion_brings_back_every_byte_in_the_bucket(streamed, make_pg, work_dir):
+    """The replica looks into the archive once an hour; only its promotion drains it."""
+    pg, wa = streamed
+    replica = standby_from_archive(pg, wa, make_pg, work_dir + "/replica",
+                                   wal_retrieve_retry_interval="1h")
+    replica.start()
+    lab.wait_until(replica.is_ready, 30, "the replica is consistent: " + replica.log[-2000:])
+    behind = replica.value("SELECT pg_last_wal_replay_lsn()::text")
+    for _ in range(5):
+        pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    durable(wa, pg)
+    end = pg.lsn()
+    pg.kill9()
+    assert replica.value("SELECT pg_last_wal_replay_lsn()::text") == behind and rows(replica) == 0
+    assert replica.value("SELECT pg_promote(true, 60)")
+    assert rows(replica) == 5000
+    assert replica.value("SELECT pg_current_wal_lsn() >= %s::pg_lsn", end)
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["as-restore-command", "without-the-guard"])
+def test_a_short_tail_takes_nothing_from_a_standby(streamed, make_pg, work_dir, guarded):
+    """The standby has streamed more than the bucket holds when it is started again without its
+    primary. PostgreSQL prefers the archive's file: padded after 2,000 rows, it would cost 3,000."""
+    pg, wa = streamed
+    unguarded = "%s && cp raw '%%p'" % hook(wa, "archive-get", "%f", "raw")
+    standby = pg.standby(os.path.join(work_dir, "standby"),
+                         restore_command=restore_command(wa) if guarded else unguarded)
+    make_pg.adopt(standby)
+    pg.sql("INSERT INTO t SELECT generate_series(1, 2000)")
+    durable(wa, pg)
+    standby.start().caught_up_with(pg)
+    wa.kill9()
+    pg.sql("INSERT INTO t SELECT generate_series(1, 3000)")
+    standby.caught_up_with(pg)
+    pg.kill9()
+    standby.stop("immediate")
+    standby.start()
+    standby.promote()
+    assert rows(standby) == (5000 if guarded else 2000)
