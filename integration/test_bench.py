@@ -6,7 +6,8 @@ import sys
 
 import lab
 
-CASES = {"backup", "restore", "s3backup", "s3restore", "catchup", "push", "get", "backlog", "getrow", "replay", "small"}
+CASES = {"backup", "restore", "s3backup", "s3restore", "catchup", "push", "get", "backlog", "getrow", "replay", "small",
+         "smallrestore", "s3smallrestore"}
 
 
 def test_every_case_of_the_bench_completes_and_measures(work_dir):
