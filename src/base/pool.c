@@ -5,11 +5,20 @@
 
 #include <stdlib.h>
 
+#define KEPT_PER_WORKER 4 /* blocks that nobody uses at the moment */
+
 typedef struct worker {
     wa_pool *pool;
     size_t number;
     pthread_t thread;
+    void *context; /* touched by the worker's own jobs only */
+    void (*drop_context)(void *);
 } worker;
+
+typedef struct block {
+    void *memory;
+    size_t size;
+} block;
 
 struct wa_pool {
     wa_mutex mutex;
@@ -23,6 +32,8 @@ struct wa_pool {
     wa_job **ring;
     size_t started; /* of the workers below, those that run */
     worker *workers;
+    block *kept; /* the last one was given back last */
+    size_t kept_count, kept_max;
 };
 
 /* The pool whose job this thread runs: waiting for that pool could be waiting for oneself. */
@@ -76,6 +87,8 @@ wa_pool_new(const char *name, size_t workers, size_t backlog, wa_pool **ret, wa_
     pool->backlog = backlog;
     pool->ring = wa_calloc(backlog, sizeof(wa_job *));
     pool->workers = wa_calloc(workers, sizeof *pool->workers);
+    pool->kept_max = workers * KEPT_PER_WORKER;
+    pool->kept = wa_calloc(pool->kept_max, sizeof *pool->kept);
     for (size_t i = 0; i < workers; i++) {
         worker *w = &pool->workers[i];
         w->pool = pool;
@@ -103,10 +116,16 @@ wa_pool_free(wa_pool *pool)
     close_pool(pool);
     for (size_t i = 0; i < pool->started; i++)
         wa_thread_join(pool->workers[i].thread);
+    for (size_t i = 0; i < pool->started; i++)
+        if (pool->workers[i].context != NULL)
+            pool->workers[i].drop_context(pool->workers[i].context);
+    for (size_t i = 0; i < pool->kept_count; i++)
+        free(pool->kept[i].memory);
     wa_cond_done(&pool->finished);
     wa_cond_done(&pool->not_empty);
     wa_cond_done(&pool->not_full);
     wa_mutex_done(&pool->mutex);
+    free(pool->kept);
     free(pool->workers);
     free(pool->ring);
     free(pool);
@@ -146,4 +165,58 @@ wa_pool_poll(wa_pool *pool, wa_job *job)
 {
     WA_LOCK(&pool->mutex);
     return job->done;
+}
+
+/* The latest block of that size: its pages are the warmest. */
+static void *
+take_kept(wa_pool *pool, size_t size)
+{
+    WA_LOCK(&pool->mutex);
+    for (size_t i = pool->kept_count; i-- > 0;) {
+        if (pool->kept[i].size != size)
+            continue;
+        void *memory = pool->kept[i].memory;
+        pool->kept_count--;
+        for (; i < pool->kept_count; i++)
+            pool->kept[i] = pool->kept[i + 1];
+        return memory;
+    }
+    return NULL;
+}
+
+void *
+wa_pool_take_block(wa_pool *pool, size_t size)
+{
+    void *memory = take_kept(pool, size);
+    return memory != NULL ? memory : wa_malloc(size);
+}
+
+static void *
+keep(wa_pool *pool, void *memory, size_t size)
+{
+    WA_LOCK(&pool->mutex);
+    if (pool->kept_count == pool->kept_max)
+        return memory;
+    pool->kept[pool->kept_count++] = (block){memory, size};
+    return NULL;
+}
+
+void
+wa_pool_give_block(wa_pool *pool, void *memory, size_t size)
+{
+    if (memory != NULL)
+        free(keep(pool, memory, size));
+}
+
+void *
+wa_pool_context(wa_pool *pool, size_t worker_number, void *(*make)(void), void (*drop)(void *))
+{
+    WA_ASSERT(running_in == pool && worker_number < pool->started);
+    worker *w = &pool->workers[worker_number];
+    if (w->context == NULL) {
+        w->context = make();
+        w->drop_context = drop;
+    }
+    WA_ASSERT(w->drop_context == drop);
+    return w->context;
 }

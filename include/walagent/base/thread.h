@@ -71,6 +71,15 @@ size_t wa_pool_workers(const wa_pool *pool);
 void wa_pool_submit(wa_pool *pool, wa_job *job); /* the job stays the caller's, alive until done */
 void wa_pool_wait(wa_pool *pool, wa_job *job);
 bool wa_pool_poll(wa_pool *pool, wa_job *job); /* true: done */
-size_t wa_processors(void);                    /* usable processors, at least 1 */
+/*
+ * Memory that the pool's users need again and again, kept until the pool is freed instead of being
+ * asked of the kernel anew (whose pages cost more than filling them). Blocks: taken and given back
+ * by any thread, with the same size; content undefined. Context: one value a worker, asked for by
+ * that worker's job; the first call for a worker stores what make() returns.
+ */
+void *wa_pool_take_block(wa_pool *pool, size_t size);
+void wa_pool_give_block(wa_pool *pool, void *block, size_t size); /* NULL: nothing */
+void *wa_pool_context(wa_pool *pool, size_t worker, void *(*make)(void), void (*drop)(void *));
+size_t wa_processors(void); /* usable processors, at least 1 */
 
 #endif

@@ -13,6 +13,8 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -155,6 +157,88 @@ many_workers_run_every_job_once_and_waiting_sees_its_result(void **state)
     }
 }
 
+static void
+a_block_that_was_given_back_is_taken_again_by_who_wants_that_size(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    enum { MANY = 20 };
+    void *many[MANY];
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    assert_int_equal(wa_pool_new("test", 1, 1, &pool, &err), WA_OK);
+    void *small = wa_pool_take_block(pool, 100), *large = wa_pool_take_block(pool, 5000);
+    memset(small, 1, 100);
+    memset(large, 2, 5000);
+    wa_pool_give_block(pool, small, 100);
+    wa_pool_give_block(pool, large, 5000);
+    wa_pool_give_block(pool, NULL, 5000);
+    assert_ptr_equal(wa_pool_take_block(pool, 100), small);
+    void *other = wa_pool_take_block(pool, 100);
+    assert_ptr_not_equal(other, small);
+    assert_ptr_equal(wa_pool_take_block(pool, 5000), large);
+    wa_pool_give_block(pool, small, 100);
+    wa_pool_give_block(pool, other, 100);
+    wa_pool_give_block(pool, large, 5000);
+    /* More than it keeps: the rest is freed, which LeakSanitizer would notice. */
+    for (int i = 0; i < MANY; i++)
+        many[i] = wa_pool_take_block(pool, 100);
+    for (int i = 0; i < MANY; i++)
+        wa_pool_give_block(pool, many[i], 100);
+}
+
+static atomic_int contexts_made, contexts_dropped;
+
+static void *
+make_context(void)
+{
+    atomic_fetch_add(&contexts_made, 1);
+    return wa_calloc(1, sizeof(int));
+}
+
+static void
+drop_context(void *context)
+{
+    atomic_fetch_add(&contexts_dropped, 1);
+    free(context);
+}
+
+typedef struct context_job {
+    wa_job job;
+    wa_pool *pool;
+    int seen; /* jobs of this worker before */
+} context_job;
+
+static void
+use_context(wa_job *job, size_t worker)
+{
+    context_job *j = (context_job *)job;
+    int *count = wa_pool_context(j->pool, worker, make_context, drop_context);
+    j->seen = (*count)++;
+}
+
+static void
+a_worker_makes_one_context_and_the_pool_drops_it(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    enum { JOBS = 50 };
+    context_job jobs[JOBS];
+    wa_pool *pool = NULL;
+    assert_int_equal(wa_pool_new("test", 1, JOBS, &pool, &err), WA_OK);
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i] = (context_job){.job = {.run = use_context}, .pool = pool};
+        wa_pool_submit(pool, &jobs[i].job);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        wa_pool_wait(pool, &jobs[i].job);
+        assert_int_equal(jobs[i].seen, i);
+    }
+    assert_int_equal(atomic_load(&contexts_made), 1);
+    assert_int_equal(atomic_load(&contexts_dropped), 0);
+    wa_pool_free(pool);
+    assert_int_equal(atomic_load(&contexts_dropped), 1);
+}
+
 static void *
 signals_blocked_here(void *arg)
 {
@@ -264,6 +348,8 @@ main(void)
         cmocka_unit_test(closing_releases_a_producer_that_waits),
         cmocka_unit_test(one_worker_runs_jobs_in_the_order_of_submission),
         cmocka_unit_test(many_workers_run_every_job_once_and_waiting_sees_its_result),
+        cmocka_unit_test(a_block_that_was_given_back_is_taken_again_by_who_wants_that_size),
+        cmocka_unit_test(a_worker_makes_one_context_and_the_pool_drops_it),
         cmocka_unit_test(a_thread_has_signals_blocked_and_the_starter_keeps_its_mask),
         cmocka_unit_test(a_condition_gives_up_at_its_deadline),
         cmocka_unit_test(cancelling_wakes_a_sleeper),

@@ -62,15 +62,15 @@ make_facts(void)
 }
 
 static wa_status
-write_object(const void *data, size_t len, wa_pool *pool, size_t frame_size, const json_t *bulky,
-             wa_buf *out, wa_error *err)
+write_object_at(int level, const void *data, size_t len, wa_pool *pool, size_t frame_size,
+                const json_t *bulky, wa_buf *out, wa_error *err)
 {
     WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(out);
     WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
     WA_CLEANUP(wa_json_freep) json_t *facts = make_facts();
     const uint8_t *from = data;
 
-    WA_TRY(wa_container_writer_new(sink, pool, 3, frame_size, &w, err));
+    WA_TRY(wa_container_writer_new(sink, pool, level, frame_size, &w, err));
     while (len > 0) {
         size_t step = 1 + next_random() % (2 * frame_size);
         step = step < len ? step : len;
@@ -81,6 +81,13 @@ write_object(const void *data, size_t len, wa_pool *pool, size_t frame_size, con
     WA_TRY(wa_container_finish(w, facts, bulky, err));
     assert_int_equal(wa_container_stored_size(w), out->len);
     return WA_OK;
+}
+
+static wa_status
+write_object(const void *data, size_t len, wa_pool *pool, size_t frame_size, const json_t *bulky,
+             wa_buf *out, wa_error *err)
+{
+    return write_object_at(3, data, len, pool, frame_size, bulky, out, err);
 }
 
 static void
@@ -152,6 +159,31 @@ any_number_of_workers_writes_the_same_bytes(void **state)
         assert_ok(write_object(data, len, pool, 10000, NULL, &parallel, &err), &err);
         assert_int_equal(parallel.len, serial.len);
         assert_memory_equal(parallel.data, serial.data, serial.len);
+    }
+}
+
+/* The pool's contexts and frames go from one writer to the next: nothing of the first may stay. */
+static void
+writers_of_any_level_and_frame_size_share_a_pool(void **state)
+{
+    (void)state;
+    const struct {
+        int level;
+        size_t frame;
+    } kinds[] = {{3, 10000}, {19, 3000}, {1, 10000}, {3, 3000}, {5, 20000}, {3, 10000}};
+    const size_t len = 60001;
+    WA_CLEANUP(wa_freep) uint8_t *data = make_content(len);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = make_pool(2);
+
+    for (size_t i = 0; i < WA_ARRAY_SIZE(kinds); i++) {
+        WA_CLEANUP(wa_buf_done) wa_buf alone = WA_BUF_INIT(MIB), shared = WA_BUF_INIT(MIB);
+        wa_error err = WA_ERROR_INIT;
+        int level = kinds[i].level;
+        size_t frame = kinds[i].frame;
+        assert_ok(write_object_at(level, data, len, NULL, frame, NULL, &alone, &err), &err);
+        assert_ok(write_object_at(level, data, len, pool, frame, NULL, &shared, &err), &err);
+        assert_int_equal(shared.len, alone.len);
+        assert_memory_equal(shared.data, alone.data, alone.len);
     }
 }
 
@@ -589,6 +621,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(content_of_any_length_comes_back),
         cmocka_unit_test(any_number_of_workers_writes_the_same_bytes),
+        cmocka_unit_test(writers_of_any_level_and_frame_size_share_a_pool),
         cmocka_unit_test(space_and_advance_write_what_write_writes),
         cmocka_unit_test(ranges_give_the_same_bytes),
         cmocka_unit_test(any_flipped_bit_or_byte_is_found),
