@@ -228,6 +228,8 @@ serve_get(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     WA_TRY(reach_repo(s, &repo, err));
     s->options.limits(s->options.arg, &limits);
     WA_TRY(look_up(s, repo, mode, request, fd, patience_ms(mode, data_dir, &limits), &result, err));
+    if (result.note[0] != '\0')
+        wa_log(WA_LOG_WARNING, "archive-get: WAL segment \"%s\": %s", name, result.note);
     answer_ok(fd, result.note);
     if (!result.from_tail)
         fetch_ahead(s, repo, mode, data_dir, name, limits.prefetch_max);

@@ -114,6 +114,8 @@ open_and_get(get_run *r, wa_mono deadline, wa_error *err)
     wa_get_options options = {
         .repo = repo, .pool = pool, .data_dir = r->data_dir, .cancel = r->ctx->cancel};
     WA_TRY(wa_get_file_until(&options, r->mode, r->name, r->target, deadline, &r->result, err));
+    if (r->result.note[0] != '\0')
+        fprintf(stderr, "walagent: WARNING:  WAL segment \"%s\": %s\n", r->name, r->result.note);
     r->segment_size = wa_repo_cluster(repo)->segment_size;
     return WA_OK;
 }

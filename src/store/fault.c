@@ -364,7 +364,8 @@ wa_store_fault_set(wa_store *fault, const char *kind, unsigned nth, unsigned rep
 unsigned
 wa_store_fault_hits(const wa_store *fault)
 {
-    const fault_store *f = (const fault_store *)fault;
+    fault_store *f = (fault_store *)(uintptr_t)fault; /* for its lock */
     WA_ASSERT(f->base.ops == &fault_ops);
+    WA_LOCK(&f->mutex);
     return f->hits;
 }

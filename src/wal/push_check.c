@@ -104,60 +104,91 @@ typedef struct crossing {
     bool found;
 } crossing;
 
+/* Up to the first record that begins in the segment: the ones before it belong to their own. */
 static wa_status
 take_crossing(void *arg, const wa_record *record, wa_error *err)
 {
     crossing *c = arg;
-    if (record->end <= c->start)
-        return WA_OK;
-    if (record->lsn < c->start) {
+    if (record->lsn >= c->start)
+        return wa_error_set(err, WA_CANCELLED, "enough");
+    if (record->end > c->start) {
         wa_wal_facts_add(c->facts, record);
         c->found = true;
     }
-    return wa_error_set(err, WA_CANCELLED, "enough");
+    return WA_OK;
 }
 
-/* Feed the end of the segment before, as it is in pg_wal. False: not there, or it contradicts. */
+/* Feed the last `len` bytes of the segment before, as it is in pg_wal. False: it isn't there, it
+ * contradicts, or no record begins in them. */
 static bool
-feed_before(const wa_push_job *job, wa_tli tli, wa_walreader *r, crossing *c)
+feed_before(const wa_push_job *job, wa_tli tli, uint64_t len, wa_walreader *r, crossing *c)
 {
     wa_error ignored = WA_ERROR_INIT;
     char name[WA_SEGMENT_NAME];
     wa_segment_name(tli, job->segno - 1, job->size, name);
     WA_CLEANUP(wa_freep) char *path = wa_path_join(job->wal_dir, name);
     WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    WA_CLEANUP(wa_freep) void *end = wa_malloc(CROSSING_BYTES);
+    WA_CLEANUP(wa_freep) void *end = wa_malloc(len);
     wa_wal_end state = WA_WAL_MORE;
-    if (fd < 0 || wa_pread_all(fd, end, CROSSING_BYTES, (off_t)(job->size - CROSSING_BYTES), path,
-                               &ignored) != WA_OK)
+    if (fd < 0 || wa_pread_all(fd, end, len, (off_t)(job->size - len), path, &ignored) != WA_OK)
         return false;
-    wa_walreader_start(r, job->start - CROSSING_BYTES, 0);
-    return wa_walreader_feed(r, end, CROSSING_BYTES, take_crossing, c, &state, &ignored) == WA_OK &&
-           state == WA_WAL_MORE;
+    wa_walreader_start(r, job->start - len, 0);
+    return wa_walreader_feed(r, end, len, take_crossing, c, &state, &ignored) == WA_OK &&
+           state == WA_WAL_MORE && (wa_walreader_in_record(r) || wa_walreader_last_record(r) != 0);
 }
 
-/* The record that begins in the segment before and ends in this one belongs to this one's facts;
- * where its beginning is gone, the facts say that they are not everything. */
-static void
-add_crossing_record(wa_push_job *job, wa_tli page_tli)
+/* The reader behind the segment before, when that is there and right. */
+static bool
+join_before(const wa_push_job *job, wa_walreader *r, crossing *c)
 {
-    wa_error ignored = WA_ERROR_INIT;
-    if ((wa_get_u16le(job->data + 2) & PAGE_CONTINUES) == 0 ||
-        wa_wal_magic_major(wa_get_u16le(job->data)) == 0)
-        return;
+    wa_tli page_tli = wa_get_u32le(job->data + 4);
+    if (job->segno == 0)
+        return false;
+    return feed_before(job, job->tli, CROSSING_BYTES, r, c) ||
+           feed_before(job, job->tli, job->size, r, c) ||
+           (page_tli != job->tli && (feed_before(job, page_tli, CROSSING_BYTES, r, c) ||
+                                     feed_before(job, page_tli, job->size, r, c)));
+}
+
+/*
+ * Does the segment go on where the one before ends, if that is in pg_wal? The record that begins
+ * there and ends here belongs to this one's facts; where its beginning is gone, the facts say that
+ * they are not everything.
+ */
+static wa_status
+check_boundary(wa_push_job *job, wa_error *err)
+{
+    if (wa_wal_magic_major(wa_get_u16le(job->data)) == 0)
+        return WA_OK;
     crossing c = {.start = job->start, .facts = job->facts};
+    wa_status status = WA_OK;
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(job->size);
     wa_walreader_expect_system(r, wa_repo_cluster(job->repo)->system_identifier);
-    bool more = job->segno > 0 && (feed_before(job, job->tli, r, &c) ||
-                                   (page_tli != job->tli && feed_before(job, page_tli, r, &c)));
-    for (uint64_t at = 0; more && !c.found && at < job->size; at += WA_WAL_PAGE) {
-        wa_wal_end state = WA_WAL_MORE;
-        more = wa_walreader_feed(r, job->data + at, WA_WAL_PAGE, take_crossing, &c, &state,
-                                 &ignored) == WA_OK &&
-               state == WA_WAL_MORE;
-    }
-    if (!c.found)
+    if (join_before(job, r, &c))
+        status = wa_walreader_feed(r, job->data, job->size, take_crossing, &c, NULL, err);
+    if (!c.found && (wa_get_u16le(job->data + 2) & PAGE_CONTINUES) != 0)
         job->facts->overflow = true;
+    if (status == WA_CANCELLED) {
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    return status;
+}
+
+/* Timelines never decrease from page to page, so the last page's is the highest. */
+static wa_status
+check_last_timeline(const wa_push_job *job, wa_error *err)
+{
+    wa_lsn end = job->check.valid_end;
+    if (!job->check.parsed || end <= job->start)
+        return WA_OK;
+    wa_lsn page = (end - 1) - (end - 1) % WA_WAL_PAGE;
+    uint32_t tli = wa_get_u32le(job->data + (page - job->start) + 4);
+    char lsn[WA_LSN_TEXT];
+    if (tli > job->tli)
+        return wa_error_set(err, WA_CORRUPT, "page at %s: timeline %u in a segment of timeline %u",
+                            wa_lsn_format(page, lsn), tli, job->tli);
+    return WA_OK;
 }
 
 static wa_status
@@ -172,9 +203,10 @@ static wa_status
 walk(wa_push_job *job, wa_error *err)
 {
     wa_wal_facts_init(job->facts);
-    add_crossing_record(job, wa_get_u32le(job->data + 4));
+    WA_TRY(check_boundary(job, err));
     WA_TRY(wa_segment_check_all(job->data, job->size, job->start, add_record, job->facts,
                                 &job->check, err));
+    WA_TRY(check_last_timeline(job, err));
     /* A switch ends the segment: if it isn't complete, something stands in its zeroes. It would
      * never be finished, so it must not pass for unfinished. */
     char lsn[WA_LSN_TEXT];
