@@ -129,9 +129,10 @@ class Streamer:
         with open(path, "rb") as f:
             return f.read(), int(re.search(r"end=(\d+)", done.stdout).group(1))
 
-    def assert_identical(self, server, branch, upto, wal_dir=None):
-        """Everything of the branch from its first archived segment to upto is there, without a
-        hole, and is what the server has. Returns the end of what the archive has."""
+    def assert_identical(self, server, branch, upto, wal_dir=None, since=0):
+        """Everything of the branch from its first archived segment (or the one that holds `since`)
+        to upto is there, without a hole, and is what the server has. Returns the end of what the
+        archive has."""
         size = int(server.value("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"))
         wal_dir = wal_dir or os.path.join(server.data, "pg_wal")
         tli = branch[:8]
@@ -144,7 +145,7 @@ class Streamer:
         chunked = os.listdir(os.path.join(self.cluster_dir(), "tail", branch))
         def segno_of(name):
             return int(name[8:16], 16) * ((1 << 32) // size) + int(name[16:], 16)
-        segno = min(segno_of(n) for n in list(whole) + chunked)
+        segno = max(min(segno_of(n) for n in list(whole) + chunked), since // size)
         while True:
             name = name_of(segno)
             with open(os.path.join(wal_dir, name), "rb") as f:
