@@ -1,6 +1,7 @@
 """Lineage: several servers promote to one timeline and archive side by side; which branch is
 accepted decides what is restored and served. Copies are started, and their rows looked at."""
 import glob
+import json
 import os
 import re
 
@@ -117,6 +118,35 @@ def test_two_promotions_archive_side_by_side_and_one_is_adopted(cluster, copy, m
     moments = wa.json("log")["moments"]
     forks = [m for m in moments if m["kind"] == "fork"]
     assert [(m["lsn"], m["text"]) for m in forks] == [(fork, of["r1"])]
+
+
+def test_check_tells_that_nobody_adopts_a_promotion(cluster, make_pg, work_dir):
+    pg, wa = cluster
+
+    def finding():
+        done = wa.run("check", "--json", check=(0, 3))
+        return [f for f in json.loads(done.stdout)["findings"] if f["what"] == "lineage"][0]
+
+    assert finding()["verdict"] == "ok"
+    replica = pg.standby(work_dir + "/replica")
+    make_pg.adopt(replica)
+    replica.start().caught_up_with(pg)
+    durable(wa, pg)
+    wa.stop()
+    pg.stop()
+    replica.promote()
+    switch(replica)
+    wa.set("cluster.conninfo", replica.conninfo(dbname=None))
+    wa.set("cluster.data_dir", replica.data)
+    (name,) = [b["branch"] for b in branches(wa)]
+    found = finding()
+    assert found["verdict"] == "warning" and "timeline 2" in found["detail"]
+    assert "walagent run" in found["hint"]
+    assert "walagent lineage adopt " + name in found["hint"]
+    assert "walagent lineage adopt " + name in wa.run("list").stdout
+    wa.run("lineage", "adopt", name)
+    assert finding()["verdict"] == "ok"
+    assert "lineage adopt" not in wa.run("list").stdout
 
 
 def test_archive_get_serves_by_ancestry(cluster, make_pg, work_dir):

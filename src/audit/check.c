@@ -127,6 +127,7 @@ wa_check_run(const wa_check_options *options, wa_findings *ret, wa_error *err)
     wa_check_synchronous(&c);
     wa_check_archiver(&c);
     wa_check_clock(&c);
+    wa_check_lineage(&c);
     wa_status status = wa_check_arrival(&c, err);
     wa_pg_close(c.repl);
     wa_pg_close(c.conn);

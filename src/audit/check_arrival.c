@@ -44,8 +44,8 @@ find_branch(check *c, wa_branch *ret, wa_error *err)
         *ret = wa_branch_of(wa_repo_cluster(repo)->system_identifier, 1, NULL, 0, NULL, 0);
         return WA_OK;
     }
-    return wa_error_set(err, WA_NOT_FOUND, "timeline %u is not accepted in the archive",
-                        c->system.tli);
+    wa_error_set(err, WA_NOT_FOUND, "timeline %u is not accepted in the archive", c->system.tli);
+    return wa_error_hint(err, "Start the agent, or see \"walagent lineage adopt\".");
 }
 
 static wa_status

@@ -31,6 +31,8 @@ void wa_check_clock(check *c);
 void wa_check_synchronous(check *c);
 /* check_hosts.c: nothing to say for a single host */
 void wa_check_hosts(check *c);
+/* check_lineage.c */
+void wa_check_lineage(check *c);
 /* check_arrival.c */
 wa_status wa_check_arrival(check *c, wa_error *err) WA_MUST_CHECK;
 

@@ -50,6 +50,23 @@ print_backups(const wa_windows *w)
     wa_table_print(t, stdout);
 }
 
+/* A promotion that nobody has accepted: where only hooks archive nobody does by itself. */
+static void
+print_unadopted(const wa_windows *w)
+{
+    const wa_lineage_step *head = wa_lineage_head(w->lineage);
+    for (size_t i = 0; i < w->count; i++) {
+        const wa_window *v = &w->items[i];
+        char text[WA_BRANCH_TEXT];
+        if (v->accepted || head == NULL || v->branch.tli <= head->branch.tli ||
+            wa_lineage_is_rejected(w->lineage, &v->branch))
+            continue;
+        printf("timeline %X is newer than the accepted lineage: the agent adopts it when it "
+               "streams it, or a person by \"walagent lineage adopt %s\"\n",
+               v->branch.tli, wa_branch_format(&v->branch, text));
+    }
+}
+
 static void
 print_windows(const wa_windows *w)
 {
@@ -80,6 +97,7 @@ print_windows(const wa_windows *w)
         wa_table_cell(t, remark);
     }
     wa_table_print(t, stdout);
+    print_unadopted(w);
 }
 
 static void
