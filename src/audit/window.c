@@ -15,6 +15,7 @@ wa_windows_done(wa_windows *w)
     wa_backups_done(&w->backups);
     wa_coverage_done(&w->coverage);
     wa_freep(&w->items);
+    wa_freep(&w->usable);
     memset(w, 0, sizeof *w);
 }
 
@@ -97,6 +98,7 @@ window_of_stretch(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c
         wa_lsn fork = wa_lineage_end_of(lineage, &b->branch);
         if (fork != 0 && b->end_lsn > fork)
             continue;
+        w->usable[i] = true;
         count++;
         if (oldest == NULL || b->end_lsn < oldest->end_lsn)
             oldest = b;
@@ -166,6 +168,7 @@ wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
     WA_CLEANUP(wa_windows_done) wa_windows w = {0};
     WA_TRY(wa_lineage_load(repo, &w.lineage, err));
     WA_TRY(wa_backups_load(repo, &w.backups, err));
+    w.usable = wa_calloc(w.backups.count + 1, sizeof *w.usable);
     wa_lsn from = oldest_start(&w.backups);
     WA_TRY(wa_coverage_load(repo, w.lineage, from, &w.coverage, err));
     w.hole_count = wa_coverage_holes(&w.coverage, w.holes, WA_ARRAY_SIZE(w.holes));
@@ -179,11 +182,9 @@ wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
 bool
 wa_windows_backup_usable(const wa_windows *w, const wa_backup_info *backup)
 {
-    for (size_t i = 0; i < w->count; i++) {
-        const wa_window *window = &w->items[i];
-        if (backup->end_lsn >= window->begin && backup->end_lsn <= window->end)
-            return true;
-    }
+    for (size_t i = 0; i < w->backups.count; i++)
+        if (w->backups.items[i] == backup)
+            return w->usable[i];
     return false;
 }
 

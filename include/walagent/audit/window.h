@@ -27,6 +27,7 @@ typedef struct wa_window {
 typedef struct wa_windows {
     wa_lineage *lineage;
     wa_backups backups;
+    bool *usable; /* each of them */
     wa_coverage coverage;
     size_t count;
     wa_window *items;
@@ -36,7 +37,8 @@ typedef struct wa_windows {
 
 wa_status wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err) WA_MUST_CHECK;
 void wa_windows_done(wa_windows *w);
-/* Can this backup be restored to consistency: is its WAL there? */
+/* Can this backup, one of w->backups, be restored to consistency: is its WAL there, on its branch?
+ */
 bool wa_windows_backup_usable(const wa_windows *w, const wa_backup_info *backup);
 /* The shape of `walagent list --json` and GET /window. */
 json_t *wa_windows_to_json(const wa_repo *repo, const wa_windows *w);

@@ -339,6 +339,27 @@ a_backup_whose_wal_is_not_complete_is_not_usable(void **state)
     assert_int_equal(count_kind(&r, "backup"), 1);
 }
 
+/* Its positions lie in what can be restored, but on another branch. */
+static void
+a_backup_of_a_branch_without_wal_is_not_usable(void **state)
+{
+    static const char history[] = "1\t0/500100\tno recovery target specified\n";
+    fixture *f = *state;
+    wa_branch second = wa_branch_of(SYSTEM, 2, history, strlen(history), "record", 6);
+    OK(wa_history_put(f->repo, &second, history, strlen(history), &f->err));
+    add_backup(f, 2 * (wa_lsn)SEGMENT, 3 * (wa_lsn)SEGMENT);
+    add_backup_of(f, &second, 10 * (wa_lsn)SEGMENT, 11 * (wa_lsn)SEGMENT);
+    put_segments(f, SIZE_MAX);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.count, 1);
+    assert_int_equal(w.items[0].backups, 1);
+    assert_int_equal(w.backups.count, 2);
+    for (size_t i = 0; i < w.backups.count; i++)
+        assert_true(wa_windows_backup_usable(&w, w.backups.items[i]) ==
+                    (w.backups.items[i]->branch.tli == 1));
+}
+
 static void
 the_last_commit_of_a_window_is_found(void **state)
 {
@@ -391,6 +412,7 @@ main(void)
         T(damage_says_which_times_it_costs),
         T(a_missing_segment_behind_a_backup_is_a_hole_and_splits_the_window),
         T(a_backup_whose_wal_is_not_complete_is_not_usable),
+        T(a_backup_of_a_branch_without_wal_is_not_usable),
         T(the_last_commit_of_a_window_is_found),
         T(a_cancelled_run_is_an_error_and_no_verdict),
     };

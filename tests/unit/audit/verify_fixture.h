@@ -100,13 +100,13 @@ count_kind(const wa_verify_result *r, const char *kind)
 }
 
 static inline void
-add_backup(fixture *f, wa_lsn start, wa_lsn end)
+add_backup_of(fixture *f, const wa_branch *branch, wa_lsn start, wa_lsn end)
 {
     wa_backup_info *b = wa_backup_info_new();
     b->start_time = wa_time_now();
     b->end_time = b->start_time + 1000000;
     wa_backup_new_label(false, b->start_time, b->label);
-    b->branch = b->end_branch = f->branch;
+    b->branch = b->end_branch = *branch;
     b->start_lsn = start;
     b->end_lsn = end;
     b->major = 15;
@@ -115,6 +115,12 @@ add_backup(fixture *f, wa_lsn start, wa_lsn end)
     OK(wa_backup_begin(f->repo, b, &f->err));
     OK(wa_backup_commit(f->repo, b, &f->err));
     wa_backup_info_free(b);
+}
+
+static inline void
+add_backup(fixture *f, wa_lsn start, wa_lsn end)
+{
+    add_backup_of(f, &f->branch, start, end);
 }
 
 /* The object's bytes are others now, with facts and checksums that fit them. */
