@@ -2,6 +2,7 @@
  * receiver.c - receive one timeline: check, keep, hand over, acknowledge.
  */
 #include "receiver_internal.h"
+#include "shipper_internal.h"
 
 #include "walagent/base/crash.h"
 
@@ -303,7 +304,11 @@ end_segment(wa_receiver *rx, wa_error *err)
     char name[WA_SEGMENT_NAME], xxh3[WA_XXH_HEX];
     if (rx->mode != WA_RECEIVE_PROVE)
         return hand_over(rx, segno, err);
-    if (strcmp(wa_xxh_hex(rx->hash, xxh3), s->last_xxh3) != 0)
+    if (strcmp(wa_xxh_hex(rx->hash, xxh3), s->last_xxh3) == 0)
+        return WA_OK;
+    bool settled = false;
+    WA_TRY(wa_shipper_is_settled(s, &s->flow.branch, segno, xxh3, &settled, err));
+    if (!settled)
         return wa_error_set(
             err, WA_CONFLICT, "server %s shows other WAL in segment %s than was acknowledged",
             wa_pg_host(rx->conn), wa_segment_name(rx->tli, segno, s->cluster.segment_size, name));

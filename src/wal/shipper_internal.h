@@ -22,6 +22,10 @@ void wa_shipper_contradiction(wa_streamer *s, wa_error *err, bool fenced);
  * not accepted. */
 wa_status wa_shipper_check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t epoch,
                                       wa_segno segno, wa_error *err) WA_MUST_CHECK;
+/* Has a person settled that the archive has other content under this segment's name than these
+ * bytes? Then it stays as it is, and streaming goes on behind it. */
+wa_status wa_shipper_is_settled(wa_streamer *s, const wa_branch *branch, wa_segno segno,
+                                const char *xxh3, bool *ret, wa_error *err) WA_MUST_CHECK;
 /* Are these the bytes of the archive's whole segment? CORRUPT when they differ. */
 wa_status wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno,
                                    const void *data, uint64_t offset, size_t len,

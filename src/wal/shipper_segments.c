@@ -6,6 +6,7 @@
 
 #include "walagent/base/crash.h"
 #include "walagent/repo/index.h"
+#include "walagent/repo/resolution.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,37 @@ fill_from_spool(wa_streamer *s, const wa_branch *branch, wa_segno segno, wa_cont
     return WA_OK;
 }
 
+wa_status
+wa_shipper_is_settled(wa_streamer *s, const wa_branch *branch, wa_segno segno, const char *xxh3,
+                      bool *ret, wa_error *err)
+{
+    char name[WA_SEGMENT_NAME];
+    wa_segment_name(branch->tli, segno, s->cluster.segment_size, name);
+    WA_TRY(wa_resolution_exists(s->repo, branch, name, xxh3, ret, err));
+    if (*ret)
+        wa_streamer_say(s, WA_LOG_WARNING, "",
+                        "segment %s is archived with other content than the server has, which was "
+                        "settled by \"walagent lineage resolve\"; going on behind it",
+                        name);
+    return WA_OK;
+}
+
+/* A conflict stays one unless it was settled. */
+static wa_status
+unless_settled(wa_streamer *s, const wa_branch *branch, wa_segno segno, const char *xxh3,
+               wa_error *err)
+{
+    wa_error failed = WA_ERROR_INIT;
+    bool settled = false;
+    if (wa_shipper_is_settled(s, branch, segno, xxh3, &settled, &failed) != WA_OK) {
+        *err = failed;
+        return err->status;
+    }
+    if (settled)
+        wa_error_clear(err);
+    return err->status;
+}
+
 static wa_status
 check_ours(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
            bool *ret_fenced, wa_error *err)
@@ -134,8 +166,11 @@ put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32
     WA_ASSERT(wa_container_raw_size(container) == s->cluster.segment_size);
     wa_container_hash(container, xxh3);
     WA_CRASH_POINT("segment-before-put");
-    WA_TRY(wa_wal_writer_commit(writer, epoch, job->parsed ? &job->facts : NULL, job->checked,
-                                &outcome, err));
+    wa_status status = wa_wal_writer_commit(writer, epoch, job->parsed ? &job->facts : NULL,
+                                            job->checked, &outcome, err);
+    if (status == WA_CONFLICT)
+        status = unless_settled(s, branch, job->segno, xxh3, err);
+    WA_TRY(status);
     WA_CRASH_POINT("segment-after-put");
     wa_streamer_remember(s, branch, job->segno, xxh3);
     return check_ours(s, branch, epoch, job->segno, ret_fenced, err);

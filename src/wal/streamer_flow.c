@@ -179,6 +179,13 @@ wa_flow_drain(wa_streamer *s, wa_cancel *cancel, wa_error *err)
         if (s->fault.status != WA_OK) {
             *err = s->fault;
             status = err->status;
+        } else if (s->flow.branch.id[0] == '\0') {
+            /* Nobody ships it, however long we wait: its first record would name the branch. */
+            status = wa_error_set(err, WA_FAILED,
+                                  "timeline %u ended before its first record was complete",
+                                  s->flow.branch.tli);
+            wa_error_hint(err, "Take a base backup from the server, on the timeline that it is on "
+                               "now, and see \"walagent lineage\".");
         } else if (wa_cancelled(cancel)) {
             status = wa_cancel_check(cancel, err);
         } else {

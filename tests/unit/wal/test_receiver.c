@@ -13,10 +13,12 @@
 #include "wal_builder.h"
 
 #include "walagent/base/file.h"
+#include "walagent/repo/resolution.h"
 #include "walagent/store/drivers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SEGMENT (1024u * 1024)
 #define SYSTEM 7000000000000000001u
@@ -196,6 +198,29 @@ records_before_the_durable_position_count_when_nobody_counted_them(void **state)
     assert_false(f->s->flow.segment.overflow);
 }
 
+/* The segment before is shown again, to prove that the server has what is archived. */
+static void
+a_conflict_with_what_is_archived_that_a_person_settled_is_none(void **state)
+{
+    fixture *f = *state;
+    bool created = false;
+    char name[] = "000000010000000000000001", key[] = "quarantine/...";
+    wal_fill_segment(f->wal);
+    wal_add_commit(f->wal, 700, 1000);
+    wa_quarantined kept = {
+        .branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0), .name = name, .key = key};
+    wa_xxh_of(wal_bytes(f->wal), SEGMENT, kept.xxh3);
+    static const wa_tli chain[] = {1};
+    begin_flow(f, 2 * SEGMENT);
+    f->s->last_segno = 1;
+    memset(f->s->last_xxh3, '0', WA_XXH_HEX - 1);
+    reconnect(f);
+    wa_receiver_begin(&f->rx, chain, 1, SEGMENT);
+    OK(f, wa_resolution_put(f->repo, &kept, WA_KEEP_ARCHIVED, &created, &f->err));
+    OK(f, take(f, wal_position(f->wal)));
+    assert_int_equal(f->s->flow.segment.commits, 1);
+}
+
 static void
 facts_say_when_records_were_damaged(void **state)
 {
@@ -223,6 +248,7 @@ main(void)
         TEST(a_reconnect_keeps_what_was_counted_before),
         TEST(facts_say_when_a_connection_begins_in_the_middle_of_a_record),
         TEST(records_before_the_durable_position_count_when_nobody_counted_them),
+        TEST(a_conflict_with_what_is_archived_that_a_person_settled_is_none),
         TEST(facts_say_when_records_were_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "wal_builder.h"
 
 #include "walagent/base/file.h"
+#include "walagent/repo/resolution.h"
 #include "walagent/store/drivers.h"
 
 #include <stdio.h>
@@ -339,6 +340,62 @@ a_seal_goes_behind_a_whole_segment_that_came_meanwhile(void **state)
     assert_int_equal(sealed, 2 * SEGMENT);
 }
 
+/* Somebody else's segment 1, and what we have of it. */
+static void
+meet_other_whole(fixture *f, bool settled)
+{
+    wa_put_outcome outcome;
+    bool created = false;
+    char name[] = "000000010000000000000001", key[] = "quarantine/...";
+    wal_fill_segment(f->wal);
+    WA_CLEANUP(wa_freep) uint8_t *other = wa_memdup(wal_bytes(f->wal), SEGMENT);
+    other[SEGMENT / 2] ^= 1;
+    OK(f, wa_wal_put(f->repo, &f->branch, 1, other, NULL, 0, NULL, true, &outcome, &f->err));
+    wa_quarantined kept = {.branch = f->branch, .name = name, .key = key};
+    wa_xxh_of(wal_bytes(f->wal), SEGMENT, kept.xxh3);
+    if (settled)
+        OK(f, wa_resolution_put(f->repo, &kept, WA_KEEP_ARCHIVED, &created, &f->err));
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false; /* leaves all of it to the whole object */
+        f->s->options.tail_interval_ms = 1000000;
+    }
+    receive(f);
+}
+
+static void
+a_segment_with_other_content_stops_archiving(void **state)
+{
+    fixture *f = *state;
+    meet_other_whole(f, false);
+    wait_fault(f);
+    assert_false(f->s->fenced);
+    assert_int_equal(f->s->status.conflicts, 1);
+    assert_int_equal(f->s->flow.durable, SEGMENT);
+}
+
+static void
+a_segment_whose_conflict_was_settled_stops_nothing(void **state)
+{
+    fixture *f = *state;
+    meet_other_whole(f, true);
+    wait_durable(f, 2 * SEGMENT);
+    assert_int_equal(f->s->status.conflicts, 0);
+}
+
+static void
+a_drain_does_not_wait_for_a_branch_that_has_no_name(void **state)
+{
+    fixture *f = *state;
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->flow.branch = (wa_branch){.tli = 2};
+        f->s->flow.received += 100;
+    }
+    assert_int_equal(wa_flow_drain(f->s, &f->s->stop, &f->err), WA_FAILED);
+    assert_non_null(strstr(f->err.message, "timeline 2 ended before its first record"));
+}
+
 static void
 a_whole_segment_replaces_its_spool_file_and_is_known(void **state)
 {
@@ -490,6 +547,9 @@ main(void)
         TEST(a_seal_fences_whole_segments),
         TEST(a_seal_that_comes_while_a_whole_segment_is_put_keeps_it_from_being_acknowledged),
         TEST(a_seal_goes_behind_a_whole_segment_that_came_meanwhile),
+        TEST(a_segment_with_other_content_stops_archiving),
+        TEST(a_segment_whose_conflict_was_settled_stops_nothing),
+        TEST(a_drain_does_not_wait_for_a_branch_that_has_no_name),
         TEST(a_whole_segment_replaces_its_spool_file_and_is_known),
         TEST(a_spool_file_that_could_not_be_read_is_read_again),
         TEST(a_new_flow_need_not_wait_for_a_store_that_refuses_segments),
