@@ -22,6 +22,7 @@
 #define UNIT_BYTES (32u * 1024 * 1024)
 #define UNIT_FILES 1024u
 #define PREALLOCATE_FROM (1024u * 1024)
+#define WRITE_BACK_BYTES (16u * 1024 * 1024)
 
 typedef struct unit {
     wa_pack *pack;
@@ -75,15 +76,25 @@ typedef struct target {
     int fd;
     uint8_t *memory;
     const char *path;
+    uint64_t written_back; /* up to here the kernel was asked to write */
 } target;
 
 static wa_status
 put_bytes(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_error *err)
 {
-    const target *to = arg;
-    if (to->memory == NULL)
-        return wa_pwrite_all(to->fd, data, len, (off_t)position, to->path, err);
-    memcpy(to->memory + position, data, len);
+    target *to = arg;
+    if (to->memory != NULL) {
+        memcpy(to->memory + position, data, len);
+        return WA_OK;
+    }
+    WA_TRY(wa_pwrite_all(to->fd, data, len, (off_t)position, to->path, err));
+    uint64_t end = position + len;
+    if (end - to->written_back >= WRITE_BACK_BYTES) {
+        /* The disk works while the rest is decompressed. */
+        (void)sync_file_range(to->fd, (off_t)to->written_back, (off_t)(end - to->written_back),
+                              SYNC_FILE_RANGE_WRITE);
+        to->written_back = end;
+    }
     return WA_OK;
 }
 
