@@ -43,6 +43,8 @@ wa_status wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const ch
                                wa_error *err) WA_MUST_CHECK;
 wa_status wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *err) WA_MUST_CHECK;
 wa_status wa_packer_end_file(wa_packer *p, wa_error *err) WA_MUST_CHECK;
+/* CRC-32C of the file that was ended last. */
+uint32_t wa_packer_last_crc(const wa_packer *p);
 /* Close the last pack and files.zst. */
 wa_status wa_packer_finish(wa_packer *p, wa_error *err) WA_MUST_CHECK;
 const wa_fingerprints *wa_packer_fingerprints(const wa_packer *p);

@@ -16,7 +16,6 @@
 
 #define CONTROL_SIZE 8192
 #define CONTROL_TRIES 10
-#define CHUNK (1024u * 1024)
 #define HISTORY_MAX (1024u * 1024)
 
 /* The bytes, not only what they say. The server rewrites the file in place: read again when the
@@ -130,10 +129,11 @@ estimate_total(const wa_backup_options *options, wa_pg_conn *conn)
 static void
 local_done(wa_local *l)
 {
+    wa_local_pipe_free(l->pipe); /* its readers end first */
     wa_local_manifest_free(l->manifest);
     wa_packer_free(l->packer);
     wa_buf_done(&l->damage.places);
-    wa_freep(&l->buffer);
+    wa_mutex_done(&l->damage.mutex);
 }
 
 wa_status
@@ -145,7 +145,7 @@ wa_backup_copy_local(const wa_backup_options *options, wa_pg_conn *conn, wa_pool
         .options = options, .conn = conn, .info = info, .check_pages = info->data_checksums};
     size_t uploads = options->jobs < 2 ? 2 : options->jobs > 8 ? 8 : options->jobs;
     wa_buf_init(&l.damage.places, 64 * 1024);
-    l.buffer = wa_malloc(CHUNK);
+    wa_mutex_init(&l.damage.mutex);
     if (options->progress != NULL)
         atomic_store(&options->progress->phase, "waiting for the checkpoint");
     WA_TRY(wa_backup_local_start(options, conn, info->label, &info->start_lsn, err));
@@ -157,7 +157,9 @@ wa_backup_copy_local(const wa_backup_options *options, wa_pg_conn *conn, wa_pool
                          &l.packer, err));
     WA_TRY(wa_local_manifest_new(options->repo, info, options->level, &l.manifest, err));
     l.began = l.looked = wa_mono_now();
+    WA_TRY(wa_local_pipe_new(&l, &l.pipe, err));
     WA_TRY(wa_local_walk(&l, err));
+    WA_TRY(wa_local_pipe_drain(l.pipe, err));
     WA_TRY(copy_control(&l, err));
     WA_TRY(wa_local_damage(&l, err));
     WA_TRY(end_backup(&l, err));

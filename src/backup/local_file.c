@@ -1,111 +1,165 @@
 /*
- * local_file.c - one file of the data directory: read to the size it had when it was opened, its
- * pages checked, into the packer and the manifest.
+ * local_file.c - files of the data directory, each read to the size that it had when it was
+ * opened: cut into pieces, read by `jobs` workers, and put in order into the packer and the
+ * manifest.
  *
- * The server writes while we read. A page may come torn: it is read again, and what stays wrong
- * and was not written since the backup began is damage. What a file lost while it was read is
- * filled with zeros: replaying WAL cuts it again.
+ * A ring of slots, each with room for one piece: [oldest, oldest + in_flight) are at the readers
+ * or read. A file's descriptor lives from its first piece to its last, so the ring's size bounds
+ * the open files too.
+ *
+ * The page cache is the server's: of what nobody had read before us nothing stays in it.
  */
 #include "local_internal.h"
 
 #include "walagent/base/crc32c.h"
 #include "walagent/base/file.h"
 #include "walagent/pg/datadir.h"
-#include "walagent/pg/page.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#define CHUNK (1024u * 1024)
-#define REREADS 5
-#define REREAD_AFTER_MS 2
+#define PIECE (1024u * 1024)      /* a multiple of every page size */
+#define READ_AT_ONCE (64u * 1024) /* smaller than what handing over costs */
 #define LOOK_EVERY_MS 1000
-#define PLACES_NAMED 5
+#define LOOK_MAX (16ull << 30) /* a larger file than PostgreSQL's own: not worth the memory */
 
-/* The pages of a relation's file; size 0: the file has none. */
-typedef struct pages {
-    const char *path;
-    size_t size;
-    uint32_t first; /* block number of the file's first page */
-} pages;
+typedef struct file {
+    wa_local_source source;
+    char *path; /* in the backup */
+    uint64_t size;
+    mode_t mode;
+    int64_t mtime;
+    bool *was_cached; /* a piece each, before we read it; NULL: all */
+} file;
 
-static pages
-pages_of(const wa_local *l, const char *dir, const char *path)
+typedef struct slot {
+    wa_job job; /* first: the job is the slot */
+    wa_local_pipe *pipe;
+    file *file;
+    uint64_t offset;
+    size_t len;
+    uint8_t *data;
+    bool at_once; /* read by the caller: there is no job */
+    wa_status status;
+    wa_error error;
+} slot;
+
+struct wa_local_pipe {
+    wa_local *l;
+    wa_pool *readers;
+    slot *slots;
+    size_t slot_count, oldest, in_flight;
+};
+
+static void
+file_free(file *f)
 {
-    pages none = {.path = path};
-    wa_relfile file;
-    const char *name = strrchr(path, '/');
-    if (!l->check_pages || name == NULL || !wa_datadir_has_relations(dir) ||
-        !wa_relfile_parse(name + 1, &file))
-        return none;
-    return (pages){.path = path,
-                   .size = l->control.block_size,
-                   .first = file.segment * l->control.relation_segment_blocks};
+    if (f == NULL)
+        return;
+    wa_closep(&f->source.fd);
+    wa_freep(&f->path);
+    wa_freep(&f->was_cached);
+    wa_freep(&f);
+}
+WA_DEFINE_CLEANUP(file, file_free)
+
+wa_status
+wa_local_pipe_new(wa_local *l, wa_local_pipe **ret, wa_error *err)
+{
+    size_t jobs = l->options->jobs;
+    wa_pool *readers = NULL;
+    WA_TRY(wa_pool_new("read", jobs, jobs + 1, &readers, err));
+    wa_local_pipe *pipe = wa_calloc(1, sizeof *pipe);
+    pipe->l = l;
+    pipe->readers = readers;
+    pipe->slot_count = jobs + 2;
+    pipe->slots = wa_calloc(pipe->slot_count, sizeof *pipe->slots);
+    *ret = pipe;
+    return WA_OK;
+}
+
+static bool
+is_last_piece(const slot *s)
+{
+    return s->offset + s->len == s->file->size;
+}
+
+void
+wa_local_pipe_free(wa_local_pipe *pipe)
+{
+    if (pipe == NULL)
+        return;
+    wa_pool_free(pipe->readers); /* runs what was submitted */
+    for (; pipe->in_flight > 0; pipe->in_flight--) {
+        slot *s = &pipe->slots[pipe->oldest];
+        if (is_last_piece(s) || pipe->in_flight == 1)
+            file_free(s->file);
+        pipe->oldest = (pipe->oldest + 1) % pipe->slot_count;
+    }
+    for (size_t i = 0; i < pipe->slot_count; i++)
+        wa_freep(&pipe->slots[i].data);
+    wa_freep(&pipe->slots);
+    wa_freep(&pipe);
 }
 
 static void
-note_damage(wa_damage *damage, const pages *p, uint32_t block)
+read_slot(wa_job *job, size_t worker)
 {
-    if (damage->count++ < PLACES_NAMED)
-        wa_buf_printf(&damage->places, "%sblock %u of \"%s\"", damage->count > 1 ? ", " : "", block,
-                      p->path);
-}
-
-/* A page that is wrong may have been read while the server wrote it. */
-static wa_status
-settle_page(wa_local *l, int fd, const pages *p, uint8_t *page, uint64_t offset, wa_error *err)
-{
-    uint32_t in_file = (uint32_t)(offset / p->size);
-    for (int tries = 0; tries < REREADS; tries++) {
-        WA_TRY(wa_cancel_sleep(l->options->cancel, REREAD_AFTER_MS, err));
-        ssize_t got = pread(fd, page, p->size, (off_t)offset);
-        if (got < 0)
-            return wa_error_errno(err, errno, "could not read file \"%s\": %m", p->path);
-        if ((size_t)got < p->size) { /* cut meanwhile */
-            memset(page + got, 0, p->size - (size_t)got);
-            return WA_OK;
-        }
-        if (wa_page_check(page, p->size, p->first + in_file, l->info->start_lsn) != WA_PAGE_DAMAGED)
-            return WA_OK;
-    }
-    note_damage(&l->damage, p, in_file);
-    return WA_OK;
+    (void)worker;
+    slot *s = (slot *)job;
+    const file *f = s->file;
+    s->status =
+        wa_local_read(&f->source, s->offset, s->data, s->len, &s->pipe->l->damage, &s->error);
+    if (f->was_cached != NULL && !f->was_cached[s->offset / PIECE])
+        (void)posix_fadvise(f->source.fd, (off_t)s->offset, (off_t)s->len, POSIX_FADV_DONTNEED);
 }
 
 static wa_status
-check_pages(wa_local *l, int fd, const pages *p, uint8_t *data, size_t len, uint64_t offset,
-            wa_error *err)
+put_piece(wa_local *l, const slot *s, wa_error *err)
 {
-    if (p->size == 0)
+    const file *f = s->file;
+    wa_tar_entry entry = {
+        .path = f->path, .type = WA_TAR_FILE, .size = f->size, .mode = f->mode, .mtime = f->mtime};
+    if (s->offset == 0)
+        WA_TRY(wa_packer_begin_file(l->packer, &entry, f->path, err));
+    if (s->len > 0)
+        WA_TRY(wa_packer_write(l->packer, s->data, s->len, err));
+    if (!is_last_piece(s))
         return WA_OK;
-    for (size_t at = 0; at + p->size <= len; at += p->size) {
-        uint32_t block = p->first + (uint32_t)((offset + at) / p->size);
-        if (wa_page_check(data + at, p->size, block, l->info->start_lsn) == WA_PAGE_DAMAGED)
-            WA_TRY(settle_page(l, fd, p, data + at, offset + at, err));
+    WA_TRY(wa_packer_end_file(l->packer, err));
+    return wa_local_manifest_add(l->manifest, f->path, f->size, f->mtime,
+                                 wa_packer_last_crc(l->packer), err);
+}
+
+/* The oldest piece goes into the packer. */
+static wa_status
+collect_oldest(wa_local_pipe *pipe, wa_error *err)
+{
+    slot *s = &pipe->slots[pipe->oldest];
+    if (!s->at_once)
+        wa_pool_wait(pipe->readers, &s->job);
+    if (s->status != WA_OK) {
+        *err = s->error;
+        return s->status;
     }
+    WA_TRY(put_piece(pipe->l, s, err));
+    if (is_last_piece(s))
+        file_free(s->file);
+    pipe->oldest = (pipe->oldest + 1) % pipe->slot_count;
+    pipe->in_flight--;
     return WA_OK;
 }
 
-/* Fills data; what the file no longer has is zeros. */
-static wa_status
-read_piece(wa_local *l, int fd, const pages *p, uint8_t *data, size_t len, uint64_t offset,
-           wa_error *err)
+wa_status
+wa_local_pipe_drain(wa_local_pipe *pipe, wa_error *err)
 {
-    size_t have = 0;
-    while (have < len) {
-        ssize_t got = pread(fd, data + have, len - have, (off_t)(offset + have));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return wa_error_errno(err, errno, "could not read file \"%s\": %m", p->path);
-        if (got == 0)
-            break;
-        have += (size_t)got;
-    }
-    memset(data + have, 0, len - have);
-    return check_pages(l, fd, p, data, have, offset, err);
+    while (pipe->in_flight > 0)
+        WA_TRY(collect_oldest(pipe, err));
+    return WA_OK;
 }
 
 /* Waits as the rate limit asks, and now and then looks whether the backup's session lives. */
@@ -126,26 +180,77 @@ pace(wa_local *l, size_t len, wa_error *err)
                      : wa_cancel_check(l->options->cancel, err);
 }
 
-static wa_status
-copy_content(wa_local *l, int fd, const pages *p, const struct stat *st, wa_error *err)
+/* There is a free slot. */
+static void
+give_piece(wa_local_pipe *pipe, file *f, uint64_t offset, size_t len)
 {
-    wa_tar_entry entry = {.path = p->path,
-                          .type = WA_TAR_FILE,
-                          .size = (uint64_t)st->st_size,
-                          .mode = st->st_mode & 07777,
-                          .mtime = st->st_mtime};
-    uint32_t crc = 0;
-    WA_TRY(wa_packer_begin_file(l->packer, &entry, p->path, err));
-    for (uint64_t at = 0; at < entry.size;) {
-        size_t len = entry.size - at < CHUNK ? (size_t)(entry.size - at) : CHUNK;
-        WA_TRY(read_piece(l, fd, p, l->buffer, len, at, err));
-        crc = wa_crc32c(crc, l->buffer, len);
-        WA_TRY(wa_packer_write(l->packer, l->buffer, len, err));
-        WA_TRY(pace(l, len, err));
-        at += len;
+    slot *s = &pipe->slots[(pipe->oldest + pipe->in_flight) % pipe->slot_count];
+    uint8_t *data = s->data != NULL ? s->data : wa_malloc(PIECE);
+    *s = (slot){.job = {.run = read_slot},
+                .pipe = pipe,
+                .file = f,
+                .offset = offset,
+                .len = len,
+                .data = data,
+                .at_once = len <= READ_AT_ONCE};
+    pipe->in_flight++;
+    if (s->at_once)
+        read_slot(&s->job, 0);
+    else
+        wa_pool_submit(pipe->readers, &s->job);
+}
+
+/* Takes the file, whatever happens. */
+static wa_status
+give_file(wa_local_pipe *pipe, file *f, wa_error *err)
+{
+    WA_CLEANUP(file_freep) file *owned = f;
+    uint64_t offset = 0;
+    do {
+        size_t len = f->size - offset < PIECE ? (size_t)(f->size - offset) : PIECE;
+        WA_TRY(pace(pipe->l, len, err));
+        if (pipe->in_flight == pipe->slot_count)
+            WA_TRY(collect_oldest(pipe, err));
+        give_piece(pipe, f, offset, len);
+        owned = NULL; /* the slots' from now on */
+        offset += len;
+    } while (offset < f->size);
+    return WA_OK;
+}
+
+/* Which pieces had pages in the page cache before we came; NULL when that can't be found out. */
+static bool *
+look_at_cache(int fd, uint64_t size)
+{
+    if (size > LOOK_MAX)
+        return NULL;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (size_t)((size + page - 1) / page);
+    void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return NULL;
+    WA_CLEANUP(wa_freep) unsigned char *resident = wa_malloc(pages);
+    bool *cached = NULL;
+    if (mincore(map, (size_t)size, resident) == 0) {
+        cached = wa_calloc((size_t)(size / PIECE + 1), sizeof *cached);
+        for (size_t i = 0; i < pages; i++)
+            if ((resident[i] & 1) != 0)
+                cached[i * page / PIECE] = true;
     }
-    WA_TRY(wa_packer_end_file(l->packer, err));
-    return wa_local_manifest_add(l->manifest, p->path, entry.size, entry.mtime, crc, err);
+    munmap(map, (size_t)size);
+    return cached;
+}
+
+static void
+find_pages(const wa_local *l, const char *dir, const char *path, wa_local_source *s)
+{
+    wa_relfile relation;
+    const char *name = strrchr(path, '/');
+    if (!l->check_pages || name == NULL || !wa_datadir_has_relations(dir) ||
+        !wa_relfile_parse(name + 1, &relation))
+        return;
+    s->page_size = l->control.block_size;
+    s->first_page = relation.segment * l->control.relation_segment_blocks;
+    s->since = l->info->start_lsn;
 }
 
 wa_status
@@ -163,8 +268,19 @@ wa_local_copy_file(wa_local *l, const char *dir, const char *path, wa_error *err
     }
     if (!S_ISREG(st.st_mode)) /* something else since the look at the directory */
         return WA_OK;
-    pages p = pages_of(l, dir, path);
-    return copy_content(l, fd, &p, &st, err);
+    file *f = wa_calloc(1, sizeof *f);
+    f->path = wa_strdup(path);
+    f->size = (uint64_t)st.st_size;
+    f->mode = st.st_mode & 07777;
+    f->mtime = st.st_mtime;
+    f->source = (wa_local_source){.path = f->path, .fd = fd};
+    fd = -1;
+    find_pages(l, dir, path, &f->source);
+    if (f->size > READ_AT_ONCE) {
+        f->was_cached = look_at_cache(f->source.fd, f->size);
+        (void)posix_fadvise(f->source.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    }
+    return give_file(l->pipe, f, err);
 }
 
 wa_status
@@ -173,22 +289,24 @@ wa_local_add_memory(wa_local *l, const char *path, mode_t mode, int64_t mtime, c
 {
     wa_tar_entry entry = {
         .path = path, .type = WA_TAR_FILE, .size = len, .mode = mode & 07777, .mtime = mtime};
+    WA_TRY(wa_local_pipe_drain(l->pipe, err));
     WA_TRY(wa_packer_begin_file(l->packer, &entry, path, err));
     if (len > 0)
         WA_TRY(wa_packer_write(l->packer, data, len, err));
     WA_TRY(wa_packer_end_file(l->packer, err));
-    return wa_local_manifest_add(l->manifest, path, len, mtime, wa_crc32c(0, data, len), err);
+    return wa_local_manifest_add(l->manifest, path, len, mtime, wa_packer_last_crc(l->packer), err);
 }
 
 wa_status
 wa_local_damage(const wa_local *l, wa_error *err)
 {
-    if (l->damage.count == 0)
+    const wa_damage *d = &l->damage;
+    if (d->count == 0)
         return WA_OK;
-    wa_error_set(err, WA_CORRUPT, "the checksum of %zu page%s is wrong: %s%s", l->damage.count,
-                 l->damage.count == 1 ? "" : "s", wa_buf_str(&l->damage.places),
-                 l->damage.count > PLACES_NAMED ? " and others" : "");
-    return wa_error_hint(err, "The server's data files are damaged: find out what is hit (pg_class "
-                              "names the relation of a file) and restore it from an older backup; "
-                              "no backup was made.");
+    wa_error_set(err, WA_CORRUPT, "the checksum of %zu page%s is wrong: %s%s", d->count,
+                 d->count == 1 ? "" : "s", wa_buf_str(&d->places),
+                 d->count > 5 ? " and others" : "");
+    return wa_error_hint(err, "No backup was made. The server's data files are damaged: find out "
+                              "what is hit (pg_class names the relation of a file) and restore it "
+                              "from an older backup.");
 }

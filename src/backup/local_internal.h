@@ -2,13 +2,15 @@
  * local_internal.h - the parts of a local backup.
  *
  *   local_walk.c --each file, directory and link that belongs to the backup-->
- *   local_file.c (reads, checks pages) --> packer.c, and local_manifest.c in the same order
+ *   local_file.c (opens) --pieces--> local_pages.c (by `jobs` readers: read, check pages) -->
+ *   local_file.c (in order) --> packer.c, and local_manifest.c in the same order
  */
 #ifndef WALAGENT_BACKUP_LOCAL_INTERNAL_H
 #define WALAGENT_BACKUP_LOCAL_INTERNAL_H
 
 #include "backup_internal.h"
 
+#include "walagent/base/thread.h"
 #include "walagent/pg/control.h"
 #include "walagent/pg/timeline.h"
 
@@ -31,11 +33,14 @@ size_t wa_local_wal_ranges(const wa_history *history, wa_tli start_tli, wa_lsn s
                            wa_manifest_range ret[static 64]);
 
 /* ---- local_file.c ---- */
-/* Pages that stayed wrong. */
+/* Pages that stayed wrong; the readers share it. */
 typedef struct wa_damage {
+    wa_mutex mutex;
     size_t count;
     wa_buf places; /* the first of them, for the message */
 } wa_damage;
+
+typedef struct wa_local_pipe wa_local_pipe; /* pieces of files at the readers */
 
 typedef struct wa_local {
     const wa_backup_options *options;
@@ -43,22 +48,41 @@ typedef struct wa_local {
     wa_backup_info *info;
     wa_packer *packer;
     wa_local_manifest *manifest;
+    wa_local_pipe *pipe;
     wa_control control; /* as it was when the backup began */
     bool check_pages;
     wa_damage damage;
     wa_mono began, looked; /* the copy; the last look at the session */
     uint64_t read_bytes;
-    uint8_t *buffer;
 } wa_local;
+
+wa_status wa_local_pipe_new(wa_local *l, wa_local_pipe **ret, wa_error *err) WA_MUST_CHECK;
+/* Until all that was given to wa_local_copy_file is in the packer. */
+wa_status wa_local_pipe_drain(wa_local_pipe *pipe, wa_error *err) WA_MUST_CHECK;
+void wa_local_pipe_free(wa_local_pipe *pipe);
 
 /* dir: where the file is ("global"); path: its name in the backup. A file that vanished is none. */
 wa_status wa_local_copy_file(wa_local *l, const char *dir, const char *path,
                              wa_error *err) WA_MUST_CHECK;
-/* A file whose content is in memory already. */
+/* A file, with nothing at the readers, whose content is in memory already. */
 wa_status wa_local_add_memory(wa_local *l, const char *path, mode_t mode, int64_t mtime,
                               const void *data, size_t len, wa_error *err) WA_MUST_CHECK;
 /* CORRUPT when pages stayed wrong, with their places. */
 wa_status wa_local_damage(const wa_local *l, wa_error *err) WA_MUST_CHECK;
+
+/* ---- local_pages.c ---- */
+/* The file that a piece belongs to. */
+typedef struct wa_local_source {
+    const char *path;
+    int fd;
+    size_t page_size;    /* 0: it has no pages that could be checked */
+    uint32_t first_page; /* block number of its first page */
+    wa_lsn since;        /* pages written from there on are mended by WAL */
+} wa_local_source;
+/* Reads [offset, offset + len), which begins with a page, into data; what the file no longer has is
+ * zeros. Any thread. */
+wa_status wa_local_read(const wa_local_source *source, uint64_t offset, uint8_t *data, size_t len,
+                        wa_damage *damage, wa_error *err) WA_MUST_CHECK;
 
 /* ---- local_walk.c ---- */
 /* Everything but pg_control and backup_label. */

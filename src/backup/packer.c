@@ -32,6 +32,7 @@ struct wa_packer {
     char *path;
     uint64_t left;
     wa_checksummer *checksum;
+    uint32_t last_crc;
     wa_fingerprints fingerprints;
 };
 
@@ -261,6 +262,7 @@ wa_packer_end_file(wa_packer *p, wa_error *err)
                             (unsigned long long)p->left);
     uint8_t checksum[64];
     size_t len = wa_checksummer_final(p->checksum, checksum);
+    p->last_crc = wa_get_u32le(checksum);
     wa_fingerprints_add(&p->fingerprints, wa_fingerprint(p->path, p->file.size, checksum, len));
     p->file.path = p->path;
     wa_status status = list_file(p, &p->file, err);
@@ -269,6 +271,12 @@ wa_packer_end_file(wa_packer *p, wa_error *err)
     if (p->progress != NULL)
         atomic_fetch_add(&p->progress->done_files, 1);
     return status;
+}
+
+uint32_t
+wa_packer_last_crc(const wa_packer *p)
+{
+    return p->last_crc;
 }
 
 wa_status

@@ -134,12 +134,14 @@ static const wa_command_option options[] = {
     {"type", 't', WA_ARG_VALUE, "full|incremental",
      "Kind of backup (default: full). Incremental needs PostgreSQL 17 with summarize_wal."},
     {"source", 0, WA_ARG_VALUE, "remote|local",
-     "Copy over the replication protocol (default), or read the data directory."},
+     "Copy over the replication protocol (default), or read data_dir on the server's host: "
+     "for full backups, with less work for the server."},
     {"label", 'l', WA_ARG_VALUE, "TEXT", "A note kept with the backup and shown by list."},
     {"note", 0, WA_ARG_LIST, "KEY=VALUE",
      "An annotation kept with the backup; may be given several times."},
     {"jobs", 'j', WA_ARG_VALUE, "N",
-     "Workers that compress and upload; 0: one per processor (default: [backup] jobs)."},
+     "Workers that compress and upload, and as many that read a local source; 0: one per "
+     "processor (default: [backup] jobs)."},
     {"checkpoint", 0, WA_ARG_VALUE, "fast|spread",
      "How the backup's checkpoint is done (default: fast)."},
     {"wal-timeout", 0, WA_ARG_VALUE, "TIME",
@@ -158,7 +160,14 @@ const wa_command wa_command_backup = {
         "the WAL that the backup needs is in the archive. Only then the backup becomes "
         "visible; an interrupted run leaves nothing that looks like one.\n\n"
         "Before the copy starts, a pre-flight look finds out whether WAL arrives in the archive at "
-        "all. Only one backup of a cluster runs at a time: a second one says so and exits with 0.",
+        "all. Only one backup of a cluster runs at a time: a second one says so and exits with "
+        "0.\n\n"
+        "With --source local the files are read from the directory data_dir, which must be that of "
+        "a server in conninfo, on this host; a standby will do. The role needs EXECUTE on "
+        "pg_backup_start(text, boolean) and pg_backup_stop(boolean) in the database postgres, and "
+        "walagent runs as the server's user. Every page's checksum is verified: a page that stays "
+        "wrong is named by file and block, and no backup is made, as with the remote source. What "
+        "the server had not read before does not stay in the page cache.",
     .example = "  walagent backup\n  walagent backup --label \"before the migration\" --note "
                "ticket=4711\n  walagent backup --type incremental --jobs 4",
     .run = run,

@@ -7,7 +7,13 @@
  * Guarantees: (1) the backup becomes visible (backup.json, the last object) only after every file's
  * checksum matched the manifest and the archive holds all the WAL it needs; (2) an interrupted run
  * leaves nothing that looks like a backup and is cleaned up by the next one; (3) memory is bounded
- * by jobs, not by the database. Errors: UNAVAILABLE, CORRUPT (a file differs from the manifest),
+ * by jobs, not by the database.
+ *
+ * A local source: pg_backup_start and pg_backup_stop on an ordinary session that lives through the
+ * copy; the session's server must be the one that data_dir belongs to (INVALID); pages whose
+ * checksum stays wrong are CORRUPT with their places, and no backup is made; full backups only.
+ *
+ * Errors: UNAVAILABLE, CORRUPT (a file differs from the manifest),
  * CONFLICT (another cluster; another backup of the same schedule holds the claim: ret_busy),
  * UNSUPPORTED, CANCELLED.
  */
