@@ -2,9 +2,12 @@
 invalidated, the archive knows more than the new primary."""
 import glob
 import os
+import select
 import shutil
+import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -195,6 +198,61 @@ def test_a_new_primary_without_the_parents_wal_is_archived_behind_a_declared_hol
     agent.stop()
     assert agent.lineage() == [parent, child]
     agent.assert_identical(new, child[0], end)
+
+
+# ---- a server that accepts and drops ----
+
+class Dropper:
+    """Stands between the agent and a server; while `drops`, a stream ends when it has begun."""
+
+    def __init__(self, server):
+        self.upstream = "%s/.s.PGSQL.%s" % (server.dir, server.port)
+        self.drops, self.dropped = True, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.conninfo = "host=127.0.0.1 port=%d user=postgres sslmode=disable" % \
+            self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.pass_on, args=(client,), daemon=True).start()
+
+    def pass_on(self, client):
+        began = False
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self.upstream)
+            while True:
+                for one in select.select([client, server], [], [])[0]:
+                    data = one.recv(65536)
+                    if not data:
+                        return
+                    drop = one is server and began and self.drops
+                    if drop:  # no more than CopyBothResponse
+                        data = data[:1 + int.from_bytes(data[1:5], "big")]
+                    (server if one is client else client).sendall(data)
+                    if drop:
+                        self.dropped.append(time.monotonic())
+                        return
+                    began = began or (one is client and b"START_REPLICATION" in data)
+
+
+def test_a_server_that_accepts_and_drops_is_asked_less_and_less_often(pg, make_streamer):
+    agent = make_streamer(pg)
+    between = Dropper(pg)
+    agent.conninfo = between.conninfo
+    agent.start()
+    lab.wait_until(lambda: len(between.dropped) >= 6, 60, "six streams were dropped")
+    gaps = [b - a for a, b in zip(between.dropped, between.dropped[1:])]
+    for n, gap in enumerate(gaps[:5]):
+        assert gap >= 0.1 * 2 ** n, gaps
+    between.drops = False
+    agent.wait_durable(pg, 30)
+    agent.stop()
+    between.listener.close()
 
 
 # ---- disks and slots ----

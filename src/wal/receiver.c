@@ -443,6 +443,10 @@ wa_receiver_run(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn
     bool ended = false;
     wa_receiver_begin(rx, chain, chain_count, start);
     WA_TRY(wa_pg_stream_start(rx->conn, s->options.slot, start, rx->tli, err));
+    if (s->stream_began == 0) {
+        s->stream_began = wa_mono_now();
+        s->stream_from = s->flow.received;
+    }
     wa_streamer_set_state(s, WA_STREAM_STREAMING);
     while (!ended) {
         WA_TRY(wa_cancel_check(s->cancel, err));

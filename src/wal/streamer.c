@@ -249,9 +249,9 @@ is_incurable(wa_status status)
     return status == WA_CONFLICT || status == WA_UNSUPPORTED || status == WA_INVALID;
 }
 
-/* A failed session: show it, wait, begin again. OK: try again. */
+/* A failed session: show it, wait, begin again (soon after a good one). OK: try again. */
 static wa_status
-after_failure(wa_streamer *s, uint64_t *backoff, bool was_streaming, wa_error *err)
+after_failure(wa_streamer *s, uint64_t *backoff, bool good, wa_error *err)
 {
     bool fenced = false;
     wa_streamer_note_error(s, err);
@@ -271,7 +271,7 @@ after_failure(wa_streamer *s, uint64_t *backoff, bool was_streaming, wa_error *e
     else
         wa_streamer_say(s, WA_LOG_WARNING, err->hint, "%s", err->message);
     wa_streamer_set_state(s, fenced ? WA_STREAM_FENCED : WA_STREAM_RETRYING);
-    if (was_streaming)
+    if (good)
         *backoff = WA_BACKOFF_MIN_MS;
     uint64_t wait = *backoff;
     *backoff = *backoff * 2 > WA_BACKOFF_MAX_MS ? WA_BACKOFF_MAX_MS : *backoff * 2;
@@ -280,11 +280,16 @@ after_failure(wa_streamer *s, uint64_t *backoff, bool was_streaming, wa_error *e
     return WA_OK;
 }
 
+/* Did the session's stream bring something that our threads could use, or last? One that merely
+ * begins is no sign of health. */
 static bool
-is_streaming(wa_streamer *s)
+was_good(wa_streamer *s)
 {
     WA_LOCK(&s->mutex);
-    return s->status.state == WA_STREAM_STREAMING;
+    if (s->stream_began == 0)
+        return false;
+    return (s->flow.received != s->stream_from && s->fault.status == WA_OK) ||
+           wa_mono_now() - s->stream_began >= WA_BACKOFF_MAX_MS;
 }
 
 static wa_status
@@ -292,11 +297,12 @@ sessions(wa_streamer *s, wa_error *err)
 {
     uint64_t backoff = WA_BACKOFF_MIN_MS;
     while (!wa_cancelled(s->cancel)) {
+        s->stream_began = 0;
         wa_status status = wa_session_run(s, err);
         WA_ASSERT(status != WA_OK);
         if (status == WA_CANCELLED && wa_cancelled(s->cancel))
             break;
-        WA_TRY(after_failure(s, &backoff, is_streaming(s), err));
+        WA_TRY(after_failure(s, &backoff, was_good(s), err));
     }
     wa_error_clear(err);
     return WA_OK;

@@ -133,6 +133,8 @@ struct wa_streamer {
     wa_buf history;    /* of the timeline that begins, until its branch is known */
     wa_lsn parent_end; /* where its parent's chain is sealed */
     bool major_said;
+    wa_mono stream_began; /* this session's first stream; 0: none yet */
+    wa_lsn stream_from;   /* flow.received then */
     bool anchored; /* the flow begins where nothing is missing that the server keeps for us */
     wa_branch hole_branch; /* of status.hole_begin and hole_end */
 };
