@@ -114,8 +114,8 @@ stop_at_gap(wa_streamer *s, const wa_lineage_step *head, wa_lsn kept, wa_lsn *ti
     return WA_OK;
 }
 
-/* Files that the archive has, that belong to a timeline which was left, or that never got a name.
- */
+/* Files that the archive has, that belong to a timeline which was left, or to one that was
+ * rejected, or that never got a name. */
 static wa_status
 clean_spool(wa_streamer *s, const wa_branch *head, wa_lsn *tip, wa_error *err)
 {
@@ -132,6 +132,8 @@ clean_spool(wa_streamer *s, const wa_branch *head, wa_lsn *tip, wa_error *err)
             !ours && (file->branch.id[0] == '\0' || wa_lineage_has(s->lineage, &file->branch));
         if (archived || left)
             WA_TRY(wa_spool_remove(s->spool, &file->branch, file->segno, err));
+        else if (!ours)
+            WA_TRY(wa_spool_release(s, s->lineage, file, err));
     }
     return WA_OK;
 }

@@ -224,6 +224,10 @@ wa_status wa_single_writer_refuse_second(wa_streamer *s, wa_error *err) WA_MUST_
 wa_status wa_single_writer_look(wa_streamer *s, wa_pg_conn *conn, int pid,
                                 wa_error *err) WA_MUST_CHECK;
 
+/* spool_release.c: removes the file when its branch was rejected and the archive has its bytes. */
+wa_status wa_spool_release(wa_streamer *s, const wa_lineage *l, const wa_spool_file *file,
+                           wa_error *err) WA_MUST_CHECK;
+
 /* switch.c: from one timeline to the next. */
 wa_status wa_switch_to(wa_streamer *s, wa_pg_conn *repl, wa_tli next, wa_lsn fork,
                        wa_error *err) WA_MUST_CHECK;
