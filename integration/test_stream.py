@@ -274,9 +274,9 @@ def test_segment_sizes_and_catching_up(make_pg, make_streamer, mib):
     agent.wait(lambda st: st["state"] == "streaming")
     agent.stop()
     write_wal(server, 3.5 * mib if mib > 1 else 20)
-    agent.start().wait_durable(server)
+    agent.start().wait_durable(server, 30 + 2 * mib)
     write_wal(server, 1.5 * mib)
-    end = agent.wait_durable(server)
+    end = agent.wait_durable(server, 30 + 2 * mib)
     agent.stop()
     agent.assert_identical(server, agent.lineage()[0][0], end)
 
