@@ -26,8 +26,8 @@ wa_verify_damage(wa_verify *v, const char *kind, const char *object, const char 
     d->object = wa_strdup(object);
     d->message = wa_strdup(message);
     d->cost = wa_strdup(cost);
-    if (strcmp(kind, "unchecked") == 0)
-        r->warning_count++;
+    d->warning = strcmp(kind, "unchecked") == 0 || strcmp(kind, "index") == 0;
+    r->warning_count += d->warning;
 }
 
 void

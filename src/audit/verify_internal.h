@@ -30,6 +30,10 @@ wa_status wa_verify_tail(wa_verify *v, const wa_branch *branch, const wa_tli *ti
                          size_t timeline_count, const wa_segno *last_whole,
                          wa_error *err) WA_MUST_CHECK;
 
+/* verify_index.c: damaged index objects are warned of and rebuilt. */
+wa_status wa_verify_index(wa_verify *v, const wa_branch *branch, wa_segno last,
+                          wa_error *err) WA_MUST_CHECK;
+
 /* verify_cost.c: what can't be reached when the branch's WAL [begin, end) can't be used, in words;
  * a new string. */
 char *wa_verify_cost(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end);

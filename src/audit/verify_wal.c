@@ -2,7 +2,8 @@
  * verify_wal.c - the WAL of one branch: every segment's bytes, and every record in one chain across
  * segments.
  *
- * The branch's segments are cut into stretches without a gap and those into spans of SPAN_SEGMENTS,
+ * The branch's segments are cut into stretches without a gap and those into spans of up to
+ * SPAN_SEGMENTS,
  * which workers take in turn. A span's reader goes on into the next segment until the record that
  * began in the span is complete; the next span's reader skips that record. Where spans meet, the
  * first record of the one must link to the last record of the other.
@@ -14,7 +15,8 @@
 
 #include <string.h>
 
-#define SPAN_SEGMENTS 32
+#define SPAN_SEGMENTS 32 /* at most; fewer where the workers would have none */
+#define SPAN_LEAST 4
 #define TIMELINES_MAX 4096
 
 typedef struct span {
@@ -94,14 +96,23 @@ go_together(const branch_work *b, size_t i)
            b->segments[i].state != SKIPPED && b->segments[i + 1].state != SKIPPED;
 }
 
+static size_t
+span_size(const branch_work *b)
+{
+    size_t jobs = b->v->options->jobs < 1 ? 1 : b->v->options->jobs;
+    size_t share = b->segment_count / (2 * jobs);
+    return share < SPAN_LEAST ? SPAN_LEAST : share > SPAN_SEGMENTS ? SPAN_SEGMENTS : share;
+}
+
 static void
 cut_spans(branch_work *b)
 {
+    size_t most = span_size(b);
     for (size_t i = 0; i < b->segment_count; i++) {
         if (b->segments[i].state == SKIPPED)
             continue;
         size_t first = i;
-        while (go_together(b, i) && i + 1 - first < SPAN_SEGMENTS)
+        while (go_together(b, i) && i + 1 - first < most)
             i++;
         b->spans = wa_reallocarray(b->spans, b->span_count + 1, sizeof *b->spans);
         b->spans[b->span_count++] = (span){.first = b->segments[first].segno,
@@ -418,6 +429,8 @@ verify_branch(branch_work *b, wa_error *err)
     wa_segno last = any ? b->segments[b->segment_count - 1].segno : 0;
     WA_TRY(
         wa_verify_tail(b->v, b->branch, b->timelines, b->timeline_count, any ? &last : NULL, err));
+    if (any && !b->v->options->since_verified)
+        WA_TRY(wa_verify_index(b->v, b->branch, last, err));
     return store_mark(b, err);
 }
 

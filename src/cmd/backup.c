@@ -10,17 +10,6 @@
 
 #define CLEANUP_BUDGET_MS 10000 /* of each call to the store after an interruption */
 
-static void
-log_event(void *arg, int level, const char *message, const char *hint)
-{
-    const wa_context *ctx = arg;
-    if (ctx->quiet && level < WA_LOG_WARNING)
-        return;
-    fprintf(stderr, "walagent: %s%s\n", level >= WA_LOG_WARNING ? "WARNING:  " : "", message);
-    if (hint != NULL && hint[0] != '\0')
-        fprintf(stderr, "HINT:  %s\n", hint);
-}
-
 static wa_status
 one_of(const wa_context *ctx, const char *name, const char *first, const char *second,
        bool *ret_second, wa_error *err)
@@ -105,7 +94,7 @@ run(wa_context *ctx, wa_error *err)
     wa_backup_options o = {.program = "walagent " WA_VERSION,
                            .progress = &progress,
                            .cancel = ctx->cancel,
-                           .on_event = log_event,
+                           .on_event = wa_print_event,
                            .on_event_arg = ctx};
     WA_TRY(fill_options(ctx, config, &annotations, &o, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;

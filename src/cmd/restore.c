@@ -12,17 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void
-log_event(void *arg, int level, const char *message, const char *hint)
-{
-    const wa_context *ctx = arg;
-    if (ctx->quiet && level < WA_LOG_WARNING)
-        return;
-    fprintf(stderr, "walagent: %s%s\n", level >= WA_LOG_WARNING ? "WARNING:  " : "", message);
-    if (hint != NULL && hint[0] != '\0')
-        fprintf(stderr, "HINT:  %s\n", hint);
-}
-
 static wa_status
 set_target(const char *name, const char *value, wa_restore_options *o, wa_error *err)
 {
@@ -209,7 +198,7 @@ run(wa_context *ctx, wa_error *err)
         .tablespace_map = &map,
         .settings = &settings,
         .cancel = ctx->cancel,
-        .on_event = log_event,
+        .on_event = wa_print_event,
         .on_event_arg = ctx,
     };
     WA_TRY(read_target(ctx, &o, err));

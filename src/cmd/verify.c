@@ -20,7 +20,7 @@ print_result(const wa_context *ctx, const wa_verify_result *r)
     char wal[WA_SIZE_TEXT], backup[WA_SIZE_TEXT];
     for (size_t i = 0; i < r->damage_count; i++) {
         const wa_damage *d = &r->damage[i];
-        printf("%s: %s\n", strcmp(d->kind, "unchecked") == 0 ? "WARNING" : "DAMAGE", d->message);
+        printf("%s: %s\n", d->warning ? "WARNING" : "DAMAGE", d->message);
         printf("         object: %s\n", d->object);
         if (d->cost != NULL)
             printf("         cost:   %s\n", d->cost);

@@ -25,7 +25,8 @@ typedef struct wa_damage {
                     */
     char *object;  /* key, or what it is */
     char *message;
-    char *cost; /* what can't be restored because of it */
+    bool warning; /* nothing that can be restored is lost: "unchecked", "index" */
+    char *cost;   /* what can't be restored because of it */
 } wa_damage;
 
 typedef struct wa_verify_options {
@@ -44,7 +45,7 @@ typedef struct wa_verify_result {
     uint64_t wal_bytes, backup_bytes; /* raw */
     size_t damage_count;
     wa_damage *damage;
-    size_t warning_count; /* entries of kind "unchecked" */
+    size_t warning_count; /* of them, those that are warnings */
 } wa_verify_result;
 
 wa_status wa_verify_run(const wa_verify_options *options, wa_verify_result *ret,

@@ -40,6 +40,9 @@ void wa_wal_summary_add(wa_wal_summary *s, const wa_wal_summary *later);
 wa_status wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno,
                           wa_error *err) WA_MUST_CHECK;
 
+/* Reads every object that counts; those that can't be used are added to ret_damaged, by key. */
+wa_status wa_index_check(wa_repo *repo, const wa_branch *branch, wa_strv *ret_damaged,
+                         wa_error *err) WA_MUST_CHECK;
 /* `facts` is borrowed. WA_CANCELLED with an untouched err: enough. */
 typedef wa_status (*wa_index_fn)(void *arg, wa_segno segno, const wa_wal_facts *facts, bool checked,
                                  wa_error *err);

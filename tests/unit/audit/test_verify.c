@@ -284,6 +284,41 @@ a_damaged_history_is_named(void **state)
     assert_int_equal(count_kind(&r, "history"), 1);
 }
 
+static wa_status
+take_key(void *arg, const wa_object *object, wa_error *err)
+{
+    (void)err;
+    wa_strv_add(arg, object->key);
+    return WA_OK;
+}
+
+/* A cache: no answer depends on it. */
+static void
+a_damaged_index_object_is_a_warning_and_rebuilt(void **state)
+{
+    fixture *f = *state;
+    wa_store *store = wa_repo_store(f->repo);
+    put_segments(f, SIZE_MAX);
+    OK(wa_index_update(f->repo, &f->branch, SEGMENTS, &f->err));
+    WA_CLEANUP(wa_freep) char *prefix = wa_repo_key(f->repo, "index/");
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    OK(wa_store_list(store, &(wa_list_options){.prefix = prefix}, take_key, &keys, &f->err));
+    assert_true(keys.count >= 4);
+    const char *highest = keys.items[keys.count - 1];
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(1u << 20);
+    OK(wa_store_get(store, highest, 0, UINT64_MAX, &bytes, NULL, &f->err));
+    wa_body torn = {.data = bytes.data, .len = bytes.len / 2, .fd = -1};
+    OK(wa_store_put(store, highest, &torn, NULL, WA_PUT_REPLACE, &f->err));
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = verify(f, false);
+    assert_int_equal(r.damage_count, 1);
+    assert_int_equal(r.warning_count, 1);
+    assert_string_equal(r.damage[0].kind, "index");
+    assert_string_equal(r.damage[0].object, highest);
+    assert_non_null(strstr(r.damage[0].message, "was rebuilt"));
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result again = verify(f, false);
+    assert_int_equal(again.damage_count, 0);
+}
+
 /* The archive's own clock: the last commit before, and the next backup's end. */
 static void
 damage_says_which_times_it_costs(void **state)
@@ -409,6 +444,7 @@ main(void)
         T(two_padded_segments_are_two_findings),
         T(a_newer_majors_segments_are_a_warning_and_no_damage),
         T(a_damaged_history_is_named),
+        T(a_damaged_index_object_is_a_warning_and_rebuilt),
         T(damage_says_which_times_it_costs),
         T(a_missing_segment_behind_a_backup_is_a_hole_and_splits_the_window),
         T(a_backup_whose_wal_is_not_complete_is_not_usable),

@@ -12,6 +12,7 @@
 
 #include "walagent/audit/window.h"
 #include "walagent/repo/backup_object.h"
+#include "walagent/repo/index.h"
 #include "walagent/repo/tail.h"
 #include "walagent/store/drivers.h"
 
