@@ -41,6 +41,7 @@ struct wa_hook_server {
     wa_mutex mutex;
     wa_cond cond;
     size_t connections, prefetchers; /* threads that run */
+    wa_mono asked;                   /* when the last connection ended */
 };
 
 typedef struct connection {
@@ -386,6 +387,7 @@ connection_main(void *arg)
     wa_freep(&c);
     WA_LOCK(&s->mutex);
     s->connections--;
+    s->asked = wa_mono_now();
     wa_cond_broadcast(&s->cond);
     return NULL;
 }
@@ -459,6 +461,7 @@ wa_hook_server_start(const wa_hook_server_options *options, wa_hook_server **ret
     s->options = *options;
     s->socket_path = wa_strdup(options->socket_path);
     s->listener = s->closing.fd = s->cancel.fd = -1;
+    s->asked = wa_mono_now();
     wa_mutex_init(&s->mutex);
     wa_cond_init(&s->cond);
     if (open_parts(s, err) != WA_OK) {
@@ -467,6 +470,25 @@ wa_hook_server_start(const wa_hook_server_options *options, wa_hook_server **ret
     }
     *ret = s;
     return WA_OK;
+}
+
+void
+wa_hook_server_push_ahead(wa_hook_server *s, const char *path)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    wa_hook_limits limits = {0};
+    wa_repo *repo = NULL;
+    if (reach_repo(s, &repo, &ignored) != WA_OK)
+        return;
+    s->options.limits(s->options.arg, &limits);
+    wa_push_ahead_after(s->ahead, repo, path, limits.stop_on_damage);
+}
+
+uint64_t
+wa_hook_server_idle_ms(wa_hook_server *s)
+{
+    WA_LOCK(&s->mutex);
+    return s->connections > 0 ? 0 : wa_mono_now() - s->asked;
 }
 
 void

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,35 @@ wa_hook_prefetch_tell(const char *data_dir, const char *name)
     wa_strv_add(&message, "taken");
     wa_strv_add(&message, name);
     return wa_socket_send(fd, &message, &ignored) == WA_OK;
+}
+
+/* FNV-1a: two archive_commands of one server must not meet each other's helper. Secrets stay out of
+ * a file's name. */
+static uint64_t
+hash_of_config(const wa_config *config)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const wa_option *o = wa_options; o->section != NULL; o++) {
+        const char *value = o->secret ? NULL : wa_config_string(config, o->section, o->key);
+        for (const char *p = value == NULL ? "" : value;; p++) {
+            hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+            if (*p == '\0')
+                break;
+        }
+    }
+    return hash;
+}
+
+char *
+wa_hook_push_socket(const wa_config *config, const char *data_dir, const char *path)
+{
+    char wal_dir[PATH_MAX];
+    WA_CLEANUP(wa_freep) char *here = wa_path_join(data_dir, "pg_wal");
+    WA_CLEANUP(wa_freep) char *dir = wa_path_dir(path);
+    if (realpath(here, wal_dir) == NULL || strcmp(wal_dir, dir) != 0)
+        return NULL;
+    return wa_format("%s/" WA_HOOK_DIR "/pgsql_tmp_push_%016llx", data_dir,
+                     (unsigned long long)hash_of_config(config));
 }
 
 /* Wall-clock: these files are read by other processes, perhaps after a reboot. */

@@ -11,16 +11,12 @@
 #include "walagent/wal/prefetch.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <string.h>
 #include <unistd.h>
 
 #define WORKERS 4
 #define BACKLOG 8
 #define PREFETCH_WORKERS 4
-
-extern char **environ;
 
 /* Triggers the command's cancel at the deadline, so that no attempt passes it. */
 typedef struct alarm_clock {
@@ -140,7 +136,6 @@ get_in_time(get_run *r, wa_error *err)
     return status;
 }
 
-/* A process of its own, in its own session, without any of the server's files. */
 static void
 leave_prefetcher(const get_run *r)
 {
@@ -151,21 +146,7 @@ leave_prefetcher(const get_run *r)
     WA_CLEANUP(wa_freep) char *name = wa_strdup(r->name);
     char *argv[] = {self, command, flag, name, r->data_dir, path != NULL ? config_flag : NULL,
                     path, NULL};
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_adddup2(&files, 0, 1);
-    posix_spawn_file_actions_adddup2(&files, 0, 2);
-    posix_spawn_file_actions_addclosefrom_np(&files, 3);
-    pid_t child = 0;
-    /* Without one the next call is merely slower. */
-    if (posix_spawn(&child, self, &files, &attributes, argv, environ) != 0)
-        child = 0;
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
+    wa_leave_behind(argv); /* without one the next call is merely slower */
 }
 
 static void

@@ -13,6 +13,8 @@
 static wa_status
 run(wa_context *ctx, wa_error *err)
 {
+    if (wa_arg_flag(ctx, "helper"))
+        return wa_push_helper_run(ctx, err);
     const wa_config *config = NULL;
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
@@ -29,8 +31,17 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(wa_push_file(&options, ctx->operands[0], &result, err));
     if (result.warning[0] != '\0')
         fprintf(stderr, "walagent: WARNING:  %s\n", result.warning);
+    if (result.xxh3[0] != '\0')
+        wa_push_helper_leave(config, ctx->operands[0]);
     return WA_OK;
 }
+
+static const wa_command_option options[] = {
+    {"helper", 0, WA_ARG_FLAG, NULL,
+     "Started by archive-push itself: archive what is ready behind PATH and answer the next calls; "
+     "ends by itself."},
+    {NULL, 0, WA_ARG_FLAG, NULL, NULL},
+};
 
 const wa_command wa_command_archive_push = {
     .name = "archive-push",
@@ -38,6 +49,7 @@ const wa_command wa_command_archive_push = {
     .operands = "PATH",
     .min_operands = 1,
     .max_operands = 1,
+    .options = options,
     .description =
         "Set archive_command = 'walagent archive-push %p'. It returns 0 only when the file is "
         "durable in the archive. A segment is checked record by record before it is stored; the "
@@ -45,7 +57,10 @@ const wa_command wa_command_archive_push = {
         "kept in quarantine; \"walagent lineage resolve\" ends such a conflict.\n\n"
         "A running agent answers at once for what it has streamed already, waits a moment for what "
         "it is about to stream, and archives up to 16 further segments that are ready, in order, "
-        "so that a backlog is soon through. Without one the command does everything itself.\n\n"
+        "so that a backlog is soon through. Without one the command does everything itself; called "
+        "by a server with more segments ready, it leaves a helper behind, which does the same as "
+        "the agent for this backlog and ends when nothing was pushed for a minute, or soon after "
+        "the server.\n\n"
         "An unfinished segment under a whole name is never stored under that name: its valid "
         "part is archived as a chunk. A segment that contradicts itself is read twice; when it "
         "reads the same both times it is archived as it is, with a warning (see on_damage in "

@@ -23,4 +23,11 @@ extern const wa_command wa_command_config;
 /* lineage_resolve.c: the verb "resolve NAME --keep archived|both" of lineage. */
 wa_status wa_lineage_resolve(wa_context *ctx, wa_repo *repo, wa_error *err) WA_MUST_CHECK;
 
+/* leave.c: start argv (argv[0]: the path) as a process of nobody's. Best effort. */
+void wa_leave_behind(char *const *argv);
+
+/* push_helper.c: leave one if the server that runs this has more segments ready; and its life. */
+void wa_push_helper_leave(const wa_config *config, const char *path);
+wa_status wa_push_helper_run(wa_context *ctx, wa_error *err) WA_MUST_CHECK;
+
 #endif

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define PUSH_TIMEOUT_MS (10 * 60 * 1000) /* pushing a segment to a slow store */
+#define WANT_TIMEOUT_MS 1000             /* for a segment on its way; then the store is slow */
 #define RAW_TIMEOUT_MS (10 * 60 * 1000)
 #define ANSWER_GRACE_MS 1000 /* beyond the time that the agent itself may take */
 
@@ -130,6 +131,35 @@ agent_socket(const front *f, wa_config **ret_config)
     return wa_hook_socket_path(*ret_config);
 }
 
+static bool
+failed_lately(const front *f, bool say)
+{
+    char message[WA_ERROR_MESSAGE_SIZE];
+    uint64_t left = 0;
+    if (f->mode != WA_GET_STANDBY || wa_hook_promoting(f->data_dir, &left) ||
+        !wa_hook_failed_lately(f->data_dir, message, sizeof message))
+        return false;
+    if (say)
+        fprintf(stderr, "walagent: a moment ago: %s\n", message);
+    return true;
+}
+
+/* Is it on its way? Then it is here sooner than we could fetch it ourselves. */
+static bool
+await_prefetched(const front *f, const char *socket_path)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    WA_CLEANUP(wa_closep) int fd = -1;
+    WA_CLEANUP(wa_strv_done) wa_strv message = {0};
+    WA_CLEANUP(wa_strv_done) wa_strv answer = {0};
+    wa_strv_add(&message, "want");
+    wa_strv_add(&message, f->operands[0]);
+    return wa_socket_connect(socket_path, 0, &fd, &ignored) == WA_OK &&
+           wa_socket_send(fd, &message, &ignored) == WA_OK &&
+           wa_socket_receive(fd, NULL, WANT_TIMEOUT_MS, &answer, &ignored) == WA_OK &&
+           wa_str_eq(answer.items[0], "ok");
+}
+
 /* A leftover of an earlier recovery has nobody who answers for it. */
 static bool
 take_prefetched(const front *f)
@@ -140,7 +170,9 @@ take_prefetched(const front *f)
     WA_CLEANUP(wa_closep) int fd = -1;
     WA_CLEANUP(wa_strv_done) wa_strv message = {0};
     wa_error ignored = WA_ERROR_INIT;
-    if (strlen(name) != 24 || access(path, F_OK) != 0 ||
+    if (strlen(name) != 24 ||
+        (access(path, F_OK) != 0 &&
+         (failed_lately(f, false) || !await_prefetched(f, socket_path))) ||
         wa_socket_connect(socket_path, 0, &fd, &ignored) != WA_OK ||
         rename(path, f->operands[1]) != 0)
         return false;
@@ -205,18 +237,6 @@ end_of_get(const front *f, const wa_error *err, wa_status status)
                                                  : wa_get_exit_code(f->mode, status);
 }
 
-static bool
-failed_lately(const front *f)
-{
-    char message[WA_ERROR_MESSAGE_SIZE];
-    uint64_t left = 0;
-    if (f->mode != WA_GET_STANDBY || wa_hook_promoting(f->data_dir, &left) ||
-        !wa_hook_failed_lately(f->data_dir, message, sizeof message))
-        return false;
-    fprintf(stderr, "walagent: a moment ago: %s\n", message);
-    return true;
-}
-
 /* Operands in the wrong order still tell who asks. Without %p nothing does: then a server that is
  * in point-in-time recovery here must be taken for the one, or a usage error would open it. */
 static wa_get_mode
@@ -243,7 +263,7 @@ archive_get(front *f)
         return get_by_main(f);
     if (f->mode != WA_GET_RAW && take_prefetched(f))
         return 0;
-    if (failed_lately(f))
+    if (failed_lately(f, true))
         return 4;
     wa_error err = WA_ERROR_INIT;
     WA_CLEANUP(wa_config_freep) wa_config *config = NULL;
@@ -261,32 +281,46 @@ archive_get(front *f)
     return end_of_get(f, &err, status);
 }
 
+/* True: answered, with what the call ends with. */
+static bool
+push_by(const char *socket_path, const char *path, int *ret_code)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv request = {0};
+    WA_CLEANUP(wa_strv_done) wa_strv answer = {0};
+    bool answered = false;
+    wa_strv_add(&request, "archive-push");
+    wa_strv_add(&request, path);
+    wa_status status =
+        wa_hook_call(socket_path, &request, PUSH_TIMEOUT_MS, &answered, &answer, &err);
+    if (!answered || status == WA_DENIED || status == WA_IO || status == WA_CANCELLED)
+        return false;
+    if (status != WA_OK)
+        print_error(&err);
+    else if (answer.count > 0 && answer.items[0][0] != '\0')
+        fprintf(stderr, "walagent: WARNING:  %s\n", answer.items[0]);
+    *ret_code = wa_exit_code(status);
+    return true;
+}
+
+/* By the agent; else by the helper that an earlier call left behind; else by the full program. */
 static int
 archive_push(const front *f)
 {
-    wa_error err = WA_ERROR_INIT;
     WA_CLEANUP(wa_config_freep) wa_config *config = NULL;
-    WA_CLEANUP(wa_strv_done) wa_strv request = {0};
-    WA_CLEANUP(wa_strv_done) wa_strv answer = {0};
-    char path[PATH_MAX];
-    bool answered = false;
-    WA_CLEANUP(wa_freep) char *socket_path = NULL;
+    WA_CLEANUP(wa_freep) char *agent = NULL;
+    WA_CLEANUP(wa_freep) char *helper = NULL;
+    char path[PATH_MAX], here[PATH_MAX];
+    int code = 0;
     if (f->plain && f->operand_count == 1 && realpath(f->operands[0], path) != NULL)
-        socket_path = agent_socket(f, &config);
-    if (socket_path != NULL) {
-        wa_strv_add(&request, "archive-push");
-        wa_strv_add(&request, path);
-        wa_status status =
-            wa_hook_call(socket_path, &request, PUSH_TIMEOUT_MS, &answered, &answer, &err);
-        if (answered && status != WA_OK && status != WA_DENIED && status != WA_IO) {
-            print_error(&err);
-            return wa_exit_code(status);
-        }
-        if (status == WA_OK) {
-            if (answer.count > 0 && answer.items[0][0] != '\0')
-                fprintf(stderr, "walagent: WARNING:  %s\n", answer.items[0]);
-            return 0;
-        }
+        agent = agent_socket(f, &config);
+    if (agent != NULL) {
+        if (push_by(agent, path, &code))
+            return code;
+        if (getcwd(here, sizeof here) != NULL)
+            helper = wa_hook_push_socket(config, here, path);
+        if (helper != NULL && push_by(helper, path, &code))
+            return code;
     }
     exec_main(f->argv);
     return 1; /* above 125 the archiver would be restarted and nothing counted */

@@ -26,6 +26,7 @@
 #define ABSENT_MS 1000
 #define TRUSTED_LOOKS 5 /* at the chain, without an answer */
 #define WORKERS_MAX 8
+#define LEAST_AHEAD 3 /* at first */
 
 static char *
 dir_of(const wa_prefetch *p)
@@ -67,6 +68,27 @@ remove_segment(const wa_prefetch *p, wa_tli tli, wa_segno segno)
     (void)unlink(path);
 }
 
+/* Mutex held. Tell whoever waits for the slot; a small frame never blocks. */
+static void
+answer_waiter(wa_prefetch_slot *slot, bool there)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv message = {0};
+    WA_CLEANUP(wa_closep) int fd = slot->waiter;
+    slot->waiter = -1;
+    wa_strv_add(&message, there ? "ok" : "no");
+    if (fd >= 0 && wa_socket_send(fd, &message, &ignored) != WA_OK)
+        wa_error_clear(&ignored); /* it waits no longer */
+}
+
+static void
+set_slot(wa_prefetch_slot *slot, wa_slot_state state)
+{
+    slot->state = state;
+    if (state != WA_SLOT_WANTED && state != WA_SLOT_RUNNING)
+        answer_waiter(slot, state == WA_SLOT_READY);
+}
+
 /* Mutex held. Nothing that was fetched so far is to be had any more. */
 static void
 forget_all(wa_prefetch *p)
@@ -76,7 +98,7 @@ forget_all(wa_prefetch *p)
         if (p->slots[i].state == WA_SLOT_READY)
             remove_segment(p, p->tli, p->slots[i].segno);
         if (p->slots[i].state != WA_SLOT_RUNNING)
-            p->slots[i].state = WA_SLOT_FREE;
+            set_slot(&p->slots[i], WA_SLOT_FREE);
     }
 }
 
@@ -144,8 +166,8 @@ finish(wa_prefetch *p, wa_prefetch_slot *slot, uint64_t generation, wa_tli tli, 
         p->fetch_ms = wa_prefetch_mean(p->fetch_ms, took);
         wanted = publish(p, tli, segno, wanted);
     }
-    slot->state = !wanted ? WA_SLOT_FREE : status == WA_OK ? WA_SLOT_READY : WA_SLOT_ABSENT;
     slot->again = wa_mono_now() + ABSENT_MS;
+    set_slot(slot, !wanted ? WA_SLOT_FREE : status == WA_OK ? WA_SLOT_READY : WA_SLOT_ABSENT);
 }
 
 static void *
@@ -159,7 +181,7 @@ worker_main(void *arg)
             wa_cond_wait(&p->cond, &p->mutex);
             continue;
         }
-        slot->state = WA_SLOT_RUNNING;
+        set_slot(slot, WA_SLOT_RUNNING);
         uint64_t generation = p->generation;
         wa_tli tli = p->tli;
         wa_segno segno = slot->segno;
@@ -182,13 +204,14 @@ wa_prefetch_mean(uint64_t mean, uint64_t value)
 }
 
 size_t
-wa_prefetch_depth(uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes, uint64_t segment_size)
+wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
+                  uint64_t segment_size)
 {
     uint64_t most = max_bytes / segment_size;
     if (most > WA_PREFETCH_SLOTS)
         most = WA_PREFETCH_SLOTS;
-    /* What is replayed while one is fetched, twice; two at least. */
-    uint64_t depth = 2 + 2 * fetch_ms / (replay_ms == 0 ? 1 : replay_ms);
+    /* And what is replayed while one is fetched, twice. */
+    uint64_t depth = least + 2 * fetch_ms / (replay_ms == 0 ? 1 : replay_ms);
     return (size_t)(depth < most ? depth : most);
 }
 
@@ -217,10 +240,10 @@ plan(wa_prefetch *p)
             continue;
         if (s->state == WA_SLOT_READY)
             remove_segment(p, p->tli, s->segno);
-        s->state = WA_SLOT_FREE;
+        set_slot(s, WA_SLOT_FREE);
     }
-    size_t depth =
-        wa_prefetch_depth(p->fetch_ms, p->replay_ms, p->options->max_bytes, p->segment_size);
+    size_t depth = wa_prefetch_depth(p->least, p->fetch_ms, p->replay_ms, p->options->max_bytes,
+                                     p->segment_size);
     for (wa_segno segno = p->position + 1; segno <= p->position + depth; segno++) {
         wa_prefetch_slot *s = slot_for(p, segno);
         if (s == NULL)
@@ -228,7 +251,7 @@ plan(wa_prefetch *p)
         if (s->state == WA_SLOT_ABSENT && now < s->again)
             break; /* nothing behind it either */
         if (s->state == WA_SLOT_FREE || s->state == WA_SLOT_ABSENT)
-            *s = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = segno};
+            *s = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = segno, .waiter = -1};
     }
     wa_cond_broadcast(&p->cond);
 }
@@ -251,6 +274,30 @@ taken(wa_prefetch *p, const char *name)
     p->position = segno;
     p->asked = now;
     plan(p);
+}
+
+/* The descriptor is taken when somebody has to wait: the server is faster than we thought. */
+static void
+wanted_now(wa_prefetch *p, const char *name, int *fd)
+{
+    wa_tli tli = 0;
+    wa_segno segno = 0;
+    wa_prefetch_slot none = {.waiter = -1};
+    WA_LOCK(&p->mutex);
+    wa_prefetch_slot *slot = &none;
+    if (wa_segment_parse(name, p->segment_size, &tli, &segno) && tli == p->tli)
+        for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
+            if (p->slots[i].state != WA_SLOT_FREE && p->slots[i].segno == segno)
+                slot = &p->slots[i];
+    answer_waiter(slot, false); /* an earlier call gave up */
+    slot->waiter = *fd;
+    *fd = -1;
+    if (slot->state != WA_SLOT_WANTED && slot->state != WA_SLOT_RUNNING) {
+        answer_waiter(slot, slot->state == WA_SLOT_READY);
+    } else if (p->least < WA_PREFETCH_SLOTS) {
+        p->least *= 2;
+        plan(p);
+    }
 }
 
 /* ---- the chain ---- */
@@ -311,9 +358,13 @@ serve_one(wa_prefetch *p, int listener)
     WA_CLEANUP(wa_closep) int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0 || wa_socket_peer_uid(fd, &uid, &ignored) != WA_OK || (uid != geteuid() && uid != 0))
         return;
-    if (wa_socket_receive(fd, NULL, MESSAGE_TIMEOUT_MS, &message, &ignored) == WA_OK &&
-        message.count == 2 && wa_str_eq(message.items[0], "taken"))
+    if (wa_socket_receive(fd, NULL, MESSAGE_TIMEOUT_MS, &message, &ignored) != WA_OK ||
+        message.count != 2)
+        return;
+    if (wa_str_eq(message.items[0], "taken"))
         taken(p, message.items[1]);
+    else if (wa_str_eq(message.items[0], "want"))
+        wanted_now(p, message.items[1], &fd);
 }
 
 /* What the restore pinned: a file that is replaced has another identity. */
@@ -409,6 +460,8 @@ work(wa_prefetch *p, int listener)
     wa_unlock(&p->mutex);
     for (size_t i = 0; i < count; i++)
         wa_thread_join(threads[i]);
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
+        answer_waiter(&p->slots[i], false);
     if (watched)
         wa_thread_join(watch);
 }
@@ -421,6 +474,9 @@ wa_prefetch_run(const wa_prefetch_options *options, wa_error *err)
     p->options = options;
     p->segment_size = wa_repo_cluster(options->repo)->segment_size;
     p->asked = wa_mono_now();
+    p->least = LEAST_AHEAD;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
+        p->slots[i].waiter = -1;
     p->pinned = pinned_chain(p);
     if (options->max_bytes < p->segment_size || options->mode == WA_GET_RAW)
         return WA_OK;

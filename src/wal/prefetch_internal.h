@@ -26,6 +26,7 @@ typedef struct wa_prefetch_slot {
     wa_slot_state state;
     wa_segno segno;
     wa_mono again; /* ABSENT: when to look again */
+    int waiter;    /* WANTED, RUNNING: a call that waits for it; -1 */
 } wa_prefetch_slot;
 
 typedef struct wa_prefetch {
@@ -42,13 +43,14 @@ typedef struct wa_prefetch {
     wa_segno position; /* the segment served last */
     wa_mono asked;     /* when */
     uint64_t fetch_ms, replay_ms;
+    size_t least; /* segments ahead, however fast the replay seems: doubled when somebody waits */
     wa_prefetch_slot slots[WA_PREFETCH_SLOTS];
 } wa_prefetch;
 
 /* A moving mean that begins with its first value; never 0 afterwards. */
 uint64_t wa_prefetch_mean(uint64_t mean, uint64_t value);
-/* How many segments ahead. */
-size_t wa_prefetch_depth(uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
+/* How many segments ahead, `least` if there is room. */
+size_t wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
                          uint64_t segment_size);
 
 #endif

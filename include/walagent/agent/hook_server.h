@@ -48,6 +48,10 @@ typedef struct wa_hook_server wa_hook_server;
 /* CONFLICT: an agent answers on the socket already. */
 wa_status wa_hook_server_start(const wa_hook_server_options *options, wa_hook_server **ret,
                                wa_error *err) WA_MUST_CHECK;
+/* The file at this path was archived by somebody else: go on behind it. Doesn't wait. */
+void wa_hook_server_push_ahead(wa_hook_server *server, const char *path);
+/* How long nobody has asked for anything; 0 while somebody waits for an answer. */
+uint64_t wa_hook_server_idle_ms(wa_hook_server *server);
 /* Nobody new is let in; what is in flight is answered, until grace_ms, then cancelled. */
 void wa_hook_server_stop(wa_hook_server *server, uint64_t grace_ms); /* NULL is fine */
 

@@ -31,11 +31,15 @@ char *wa_hook_socket_path(const wa_config *config);
 
 /*
  * Below PGDATA, in a directory that PostgreSQL's own tools leave alone (pgsql_tmp...):
- *   pgsql_tmp_socket       the prefetcher of this recovery listens here; takes "taken" NAME
+ *   pgsql_tmp_socket       the prefetcher of this recovery listens here; takes "taken" NAME, and
+ *                          "want" NAME, which it answers with "ok" when the segment is there, or
+ *                          with "no" when it will not be
  *   pgsql_tmp_<SEG24>      a segment that it has fetched: to be renamed. Belongs to this recovery
  *                          only while the prefetcher answers.
  *   pgsql_tmp_failed       a standby's look-up failed: "<Unix ms until which it counts>\n<message>"
  *   pgsql_tmp_served       (wal/get)
+ *   pgsql_tmp_push_<hash>  archive-push's helper listens here: an agent for this server's backlog,
+ *                          with the configuration of that hash
  * In PGDATA itself, written by gate: walagent.promoting, "<Unix ms at which it expires>\n".
  */
 #define WA_HOOK_DIR "pgsql_tmp_walagent"
@@ -44,6 +48,9 @@ char *wa_hook_prefetched_path(const char *data_dir, const char *name);
 char *wa_hook_prefetch_socket(const char *data_dir);
 /* Tell the prefetcher that a segment was asked for and served. False: none runs. Doesn't wait. */
 bool wa_hook_prefetch_tell(const char *data_dir, const char *name);
+/* Where a helper with exactly this configuration listens; NULL when `path` (absolute, resolved) is
+ * no file of the pg_wal below data_dir. A new string. */
+char *wa_hook_push_socket(const wa_config *config, const char *data_dir, const char *path);
 /* A failing look-up of a standby counts for 10 s. Best effort: without the memory the next call
  * finds out by itself. */
 void wa_hook_remember_failure(const char *data_dir, const char *message);

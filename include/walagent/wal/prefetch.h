@@ -5,8 +5,9 @@
  * behind. It listens on a socket below PGDATA (base/hook.h): what it has put there belongs to this
  * recovery exactly as long as it answers. Files appear by rename, whole and verified; only whole
  * segments of the chain, never the one that holds a fork, never an unfinished one. A segment that
- * isn't there yet is no news. How many: two, and more when the server replays faster than one can
- * be fetched, within max_bytes.
+ * isn't there yet is no news. How many: three, more when the server replays faster than one can be
+ * fetched, and twice as many whenever it had to wait for one (a call that asks for a segment on its
+ * way is answered when it is there), within max_bytes.
  * Every chain_ms it looks whether the chain is still the same: what it has fetched along another
  * one goes at once, and everything goes when the archive doesn't tell for five times as long.
  * It ends, and removes everything, when nothing was asked for in idle_ms, recovery is over (no

@@ -354,11 +354,11 @@ prefetch_goes_as_far_as_replay_needs_and_memory_allows(void **state)
 {
     (void)state;
     uint64_t size = 16 * 1024 * 1024;
-    assert_int_equal(wa_prefetch_depth(100, 10000, 16 * size, size), 2);
-    assert_int_equal(wa_prefetch_depth(100, 50, 16 * size, size), 6);
-    assert_int_equal(wa_prefetch_depth(1000, 1, 16 * size, size), 16);
-    assert_int_equal(wa_prefetch_depth(1000, 0, 1000 * size, size), WA_PREFETCH_SLOTS);
-    assert_int_equal(wa_prefetch_depth(1000, 1, size - 1, size), 0);
+    assert_int_equal(wa_prefetch_depth(2, 100, 10000, 16 * size, size), 2);
+    assert_int_equal(wa_prefetch_depth(2, 100, 50, 16 * size, size), 6);
+    assert_int_equal(wa_prefetch_depth(2, 1000, 1, 16 * size, size), 16);
+    assert_int_equal(wa_prefetch_depth(2, 1000, 0, 1000 * size, size), WA_PREFETCH_SLOTS);
+    assert_int_equal(wa_prefetch_depth(2, 1000, 1, size - 1, size), 0);
     assert_true(wa_prefetch_mean(0, 0) > 0);
 }
 
