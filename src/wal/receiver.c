@@ -254,7 +254,9 @@ publish(wa_receiver *rx)
         wa_wal_facts_init(rx->fresh);
         if (flow->pending_since == 0)
             flow->pending_since = wa_mono_now();
-        wa_cond_broadcast(&s->cond);
+        /* Nothing is cut from a segment that bypasses the spool: who waits need not look. */
+        if (flow->tail_in_spool)
+            wa_cond_broadcast(&s->cond);
     }
     wa_wal_facts_init(rx->message);
 }
