@@ -9,24 +9,10 @@
 #include "walagent/base/crash.h"
 #include "walagent/base/log.h"
 
-#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #define ABANDON_AFTER_MS (24ull * 3600 * 1000)
-
-void
-wa_backup_say(const wa_backup_options *options, int level, const char *hint, const char *fmt, ...)
-{
-    if (options->on_event == NULL)
-        return;
-    char message[512];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(message, sizeof message, fmt, args);
-    va_end(args);
-    options->on_event(options->on_event_arg, level, message, hint != NULL ? hint : "");
-}
 
 /* The newest full or incremental backup of the branch's chain that can be a parent. */
 static wa_status
@@ -110,9 +96,9 @@ discard(const wa_backup_options *options, const wa_backup_info *info, const wa_e
     if (status == WA_OK)
         status = wa_backup_abandon(repo, info->label, why->message, &err);
     if (status != WA_OK)
-        wa_backup_say(options, WA_LOG_WARNING, "The next backup removes it.",
-                      "could not remove what the interrupted backup %s left: %s", info->label,
-                      err.message);
+        wa_say(&options->listener, WA_LOG_WARNING, "The next backup removes it.",
+               "could not remove what the interrupted backup %s left: %s", info->label,
+               err.message);
 }
 
 /* The connection that the backup goes over, or that keeps it open. */
@@ -135,8 +121,8 @@ wa_backup_take(const wa_backup_options *options, wa_backup_info **ret, wa_error 
     bool busy = false;
     WA_TRY(wa_backup_claim(options, &claim, &busy, err));
     if (busy) {
-        wa_backup_say(options, WA_LOG_NOTICE, NULL,
-                      "another backup of this cluster is running: nothing to do");
+        wa_say(&options->listener, WA_LOG_NOTICE, NULL,
+               "another backup of this cluster is running: nothing to do");
         *ret = NULL;
         return WA_OK;
     }
@@ -145,8 +131,8 @@ wa_backup_take(const wa_backup_options *options, wa_backup_info **ret, wa_error 
     WA_TRY(wa_backup_clean(options->repo, ABANDON_AFTER_MS, &cleaned, err));
     cleaned += dead;
     if (cleaned > 0)
-        wa_backup_say(options, WA_LOG_NOTICE, NULL, "removed what %zu interrupted backup%s left",
-                      cleaned, cleaned == 1 ? "" : "s");
+        wa_say(&options->listener, WA_LOG_NOTICE, NULL,
+               "removed what %zu interrupted backup%s left", cleaned, cleaned == 1 ? "" : "s");
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
     WA_TRY(connect_source(options, &conn, err));
     WA_CLEANUP(wa_backup_info_freep) wa_backup_info *info = NULL;

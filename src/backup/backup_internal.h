@@ -113,10 +113,6 @@ wa_status wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *
 wa_status wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
                              wa_error *err) WA_MUST_CHECK;
 
-/* Say something for the log. */
-void wa_backup_say(const wa_backup_options *options, int level, const char *hint, const char *fmt,
-                   ...) WA_PRINTF(4, 5);
-
 /* A sink that writes into a container writer (borrowed); finish does nothing. */
 wa_sink *wa_sink_to_container(wa_container_writer *w);
 

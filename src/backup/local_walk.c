@@ -118,8 +118,8 @@ visit(wa_local *l, const char *dir, const char *name, wa_error *err)
         return wa_local_copy_file(l, dir, path, err);
     if (S_ISLNK(st.st_mode) && strcmp(dir, "pg_tblspc") == 0)
         return add_tablespace(l, path, &st, err);
-    wa_backup_say(l->options, WA_LOG_WARNING, NULL, "\"%s\" is not copied: it is %s", path,
-                  S_ISLNK(st.st_mode) ? "a symbolic link" : "no file, directory or link");
+    wa_say(&l->options->listener, WA_LOG_WARNING, NULL, "\"%s\" is not copied: it is %s", path,
+           S_ISLNK(st.st_mode) ? "a symbolic link" : "no file, directory or link");
     return WA_OK;
 }
 

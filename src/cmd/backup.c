@@ -94,8 +94,7 @@ run(wa_context *ctx, wa_error *err)
     wa_backup_options o = {.program = "walagent " WA_VERSION,
                            .progress = &progress,
                            .cancel = ctx->cancel,
-                           .on_event = wa_print_event,
-                           .on_event_arg = ctx};
+                           .listener = {wa_print_event, ctx}};
     WA_TRY(fill_options(ctx, config, &annotations, &o, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, true, &repo, err));

@@ -102,8 +102,9 @@ wa_status wa_context_jobs(wa_context *ctx, size_t *ret, wa_error *err) WA_MUST_C
 /* Printing. */
 void wa_print_json(const json_t *json);   /* indented on a terminal, one line otherwise */
 void wa_print_error(const wa_error *err); /* "walagent: message" and "HINT:  ..." on stderr */
-/* What a library tells while it works (on_event of backup and restore): arg is the wa_context. */
-void wa_print_event(void *arg, int level, const char *message, const char *hint);
+/* What a library tells while it works (the listener of backup and restore): arg is the wa_context.
+ */
+void wa_print_event(void *arg, wa_log_level level, const char *message, const char *hint);
 
 /* Show progress while work runs in this process: on a terminal a line rewritten 5 times a second,
  * else a line every 30 s, nothing with -q. */

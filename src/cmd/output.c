@@ -165,12 +165,12 @@ wa_progress_hide(wa_progress_view *v)
 }
 
 void
-wa_print_event(void *arg, int level, const char *message, const char *hint)
+wa_print_event(void *arg, wa_log_level level, const char *message, const char *hint)
 {
     const wa_context *ctx = arg;
     if (ctx->quiet && level < WA_LOG_WARNING)
         return;
     fprintf(stderr, "walagent: %s%s\n", level >= WA_LOG_WARNING ? "WARNING:  " : "", message);
-    if (hint != NULL && hint[0] != '\0')
+    if (hint[0] != '\0')
         fprintf(stderr, "HINT:  %s\n", hint);
 }

@@ -198,8 +198,7 @@ run(wa_context *ctx, wa_error *err)
         .tablespace_map = &map,
         .settings = &settings,
         .cancel = ctx->cancel,
-        .on_event = wa_print_event,
-        .on_event_arg = ctx,
+        .listener = {wa_print_event, ctx},
     };
     WA_TRY(read_target(ctx, &o, err));
     WA_TRY(read_action(ctx, &o, err));

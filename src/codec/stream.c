@@ -21,7 +21,7 @@ wa_sink_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
 wa_status
 wa_sink_finish(wa_sink *sink, wa_error *err)
 {
-    return sink->ops->finish(sink, err);
+    return sink->ops->finish == NULL ? WA_OK : sink->ops->finish(sink, err);
 }
 
 void
@@ -29,14 +29,6 @@ wa_sink_free(wa_sink *sink)
 {
     if (sink)
         sink->ops->free(sink);
-}
-
-static wa_status
-finish_nothing(wa_sink *sink, wa_error *err)
-{
-    (void)sink;
-    (void)err;
-    return WA_OK;
 }
 
 /* Memory. */
@@ -58,7 +50,7 @@ buf_sink_free(wa_sink *sink)
     free(sink);
 }
 
-static const wa_sink_ops buf_sink_ops = {buf_sink_write, finish_nothing, buf_sink_free};
+static const wa_sink_ops buf_sink_ops = {buf_sink_write, NULL, buf_sink_free};
 
 wa_sink *
 wa_sink_to_buf(wa_buf *buf)
@@ -66,6 +58,46 @@ wa_sink_to_buf(wa_buf *buf)
     buf_sink *sink = wa_malloc(sizeof *sink);
     *sink = (buf_sink){{&buf_sink_ops}, buf};
     return &sink->base;
+}
+
+/* Fixed memory. */
+
+typedef struct memory_sink {
+    wa_sink base;
+    char *out;
+    size_t size;
+    size_t *filled;
+    const char *name;
+} memory_sink;
+
+static wa_status
+memory_sink_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
+{
+    memory_sink *m = (memory_sink *)sink;
+    if (len > m->size - *m->filled)
+        return wa_error_set(err, WA_CORRUPT, "object \"%s\" holds more than %zu bytes", m->name,
+                            m->size);
+    if (len > 0)
+        memcpy(m->out + *m->filled, data, len);
+    *m->filled += len;
+    return WA_OK;
+}
+
+static void
+memory_sink_free(wa_sink *sink)
+{
+    free(sink);
+}
+
+static const wa_sink_ops memory_sink_ops = {memory_sink_write, NULL, memory_sink_free};
+
+wa_sink *
+wa_sink_to_memory(void *out, size_t size, size_t *filled, const char *name)
+{
+    memory_sink *m = wa_calloc(1, sizeof *m);
+    *m = (memory_sink){{&memory_sink_ops}, out, size, filled, name};
+    *filled = 0;
+    return &m->base;
 }
 
 /* Descriptors. */
@@ -90,7 +122,7 @@ fd_sink_free(wa_sink *sink)
     free(sink);
 }
 
-static const wa_sink_ops fd_sink_ops = {fd_sink_write, finish_nothing, fd_sink_free};
+static const wa_sink_ops fd_sink_ops = {fd_sink_write, NULL, fd_sink_free};
 
 wa_sink *
 wa_sink_to_fd(int fd, const char *name)

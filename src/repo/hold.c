@@ -40,13 +40,7 @@ wa_hold_put(wa_repo *repo, const char *label, const char *reason, wa_error *err)
     wa_json_set_i64(json, "v", 1);
     wa_json_set_string(json, "label", label);
     wa_json_set_string(json, "reason", reason);
-    wa_repo_json_set_time(json, "time", wa_time_now());
-    wa_json_set_string(json, "writer", wa_repo_writer(repo));
-    wa_status status = wa_object_put_json(repo, key, "hold", json, err);
-    if (status != WA_EXISTS)
-        return status;
-    wa_error_clear(err);
-    return WA_OK;
+    return wa_object_put_note(repo, key, "hold", json, NULL, err);
 }
 
 wa_status

@@ -171,14 +171,6 @@ copy_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
     return wa_container_write(((copy_sink *)sink)->to, data, len, err);
 }
 
-static wa_status
-copy_finish(wa_sink *sink, wa_error *err)
-{
-    (void)sink;
-    (void)err;
-    return WA_OK;
-}
-
 static void
 copy_free(wa_sink *sink)
 {
@@ -217,7 +209,7 @@ need_part(build *b, int level, wa_segno first, wa_index_object *ret, bool *ret_t
 static wa_status
 copy_lines(build *b, const wa_index_object *part, wa_container_writer *to, wa_error *err)
 {
-    static const wa_sink_ops ops = {copy_write, copy_finish, copy_free};
+    static const wa_sink_ops ops = {copy_write, NULL, copy_free};
     copy_sink sink = {{&ops}, to};
     return wa_index_read_lines(b->repo, part, &sink.base, err);
 }

@@ -90,6 +90,21 @@ wa_object_put_json(wa_repo *repo, const char *key, const char *kind, const json_
 }
 
 wa_status
+wa_object_put_note(wa_repo *repo, const char *key, const char *kind, json_t *json,
+                   bool *ret_created, wa_error *err)
+{
+    wa_repo_json_set_time(json, "time", wa_time_now());
+    wa_json_set_string(json, "writer", wa_repo_writer(repo));
+    wa_status status = wa_object_put_json(repo, key, kind, json, err);
+    if (status != WA_OK && status != WA_EXISTS)
+        return status;
+    wa_error_clear(err);
+    if (ret_created != NULL)
+        *ret_created = status == WA_OK;
+    return WA_OK;
+}
+
+wa_status
 wa_object_get_json(wa_repo *repo, const char *key, json_t **ret, wa_error *err)
 {
     WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(WA_SMALL_MAX);

@@ -40,6 +40,10 @@ wa_status wa_object_put_same(wa_repo *repo, const char *key, const char *kind, c
 wa_status wa_object_get(wa_repo *repo, const char *key, wa_buf *ret, wa_error *err) WA_MUST_CHECK;
 wa_status wa_object_put_json(wa_repo *repo, const char *key, const char *kind, const json_t *json,
                              wa_error *err) WA_MUST_CHECK;
+/* The same with "time" and "writer" added, for what is said once and for all: when an earlier try
+ * got this far that is fine. ret_created (may be NULL): whether this call wrote it. */
+wa_status wa_object_put_note(wa_repo *repo, const char *key, const char *kind, json_t *json,
+                             bool *ret_created, wa_error *err) WA_MUST_CHECK;
 wa_status wa_object_get_json(wa_repo *repo, const char *key, json_t **ret,
                              wa_error *err) WA_MUST_CHECK;
 wa_status wa_object_delete(wa_repo *repo, const char *key, wa_error *err) WA_MUST_CHECK;
@@ -66,8 +70,6 @@ typedef wa_status (*wa_each_fn)(void *arg, size_t index, wa_error *err);
 wa_status wa_repo_each(wa_repo *repo, size_t count, wa_each_fn fn, void *arg,
                        wa_error *err) WA_MUST_CHECK;
 
-/* A sink into exactly `size` bytes of memory; *filled counts. More bytes: CORRUPT. */
-wa_sink *wa_sink_to_memory(void *out, size_t size, size_t *filled, const char *name);
 /* A sink that calls fn with each line, without its newline. finish delivers the last one. A line
  * above `max` bytes: CORRUPT. */
 typedef wa_status (*wa_line_fn)(void *arg, const char *line, size_t len, wa_error *err);

@@ -99,14 +99,7 @@ wa_resolution_put(wa_repo *repo, const wa_quarantined *kept, wa_keep keep, bool 
     wa_json_set_string(json, "xxh3", kept->xxh3);
     wa_json_set_string(json, "keep", wa_keep_name(keep));
     wa_json_set_string(json, "kept_as", kept->key);
-    wa_repo_json_set_time(json, "time", wa_time_now());
-    wa_json_set_string(json, "writer", wa_repo_writer(repo));
-    wa_status status = wa_object_put_json(repo, key, "resolution", json, err);
-    if (status != WA_OK && status != WA_EXISTS)
-        return status;
-    wa_error_clear(err);
-    *ret_created = status == WA_OK;
-    return WA_OK;
+    return wa_object_put_note(repo, key, "resolution", json, ret_created, err);
 }
 
 wa_status

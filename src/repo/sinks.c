@@ -1,5 +1,5 @@
 /*
- * src/repo/sinks.c - sinks into fixed memory, lines, and memory that overflows into a file; and
+ * src/repo/sinks.c - sinks into lines and into memory that overflows into a file; and
  * ranges over an object whose end was fetched with one request.
  */
 #include "repo_internal.h"
@@ -11,51 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-typedef struct memory_sink {
-    wa_sink base;
-    char *out;
-    size_t size;
-    size_t *filled;
-    const char *name;
-} memory_sink;
-
-static wa_status
-memory_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
-{
-    memory_sink *m = (memory_sink *)sink;
-    if (len > m->size - *m->filled)
-        return wa_error_set(err, WA_CORRUPT, "object \"%s\" holds more than %zu bytes", m->name,
-                            m->size);
-    if (len > 0)
-        memcpy(m->out + *m->filled, data, len);
-    *m->filled += len;
-    return WA_OK;
-}
-
-static wa_status
-memory_finish(wa_sink *sink, wa_error *err)
-{
-    (void)sink;
-    (void)err;
-    return WA_OK;
-}
-
-static void
-memory_free(wa_sink *sink)
-{
-    free(sink);
-}
-
-wa_sink *
-wa_sink_to_memory(void *out, size_t size, size_t *filled, const char *name)
-{
-    static const wa_sink_ops ops = {memory_write, memory_finish, memory_free};
-    memory_sink *m = wa_calloc(1, sizeof *m);
-    *m = (memory_sink){{&ops}, out, size, filled, name};
-    *filled = 0;
-    return &m->base;
-}
 
 typedef struct line_sink {
     wa_sink base;
@@ -166,7 +121,7 @@ spill_keep(wa_sink *sink)
 wa_spill *
 wa_spill_new(size_t limit, const char *dir)
 {
-    static const wa_sink_ops ops = {spill_write, memory_finish, spill_keep};
+    static const wa_sink_ops ops = {spill_write, NULL, spill_keep};
     wa_spill *s = wa_calloc(1, sizeof *s);
     s->base.ops = &ops;
     s->fd = -1;

@@ -208,8 +208,8 @@ wa_delta_clean(const wa_restore_options *o, const wa_layout *l, const char *labe
     qsort(c.items, c.count, sizeof *c.items, compare);
     WA_TRY(walk(&c, "", err));
     if (c.removed > 0)
-        wa_restore_say(o, WA_LOG_NOTICE, NULL,
-                       "removed %llu files and directories that the backup doesn't have",
-                       (unsigned long long)c.removed);
+        wa_say(&o->listener, WA_LOG_NOTICE, NULL,
+               "removed %llu files and directories that the backup doesn't have",
+               (unsigned long long)c.removed);
     return WA_OK;
 }

@@ -139,9 +139,6 @@ wa_status wa_restore_check_settings(const wa_restore_options *o, wa_error *err) 
 wa_status wa_restore_write_settings(const wa_restore_options *o, const wa_restore_plan *plan,
                                     const char *root, wa_error *err) WA_MUST_CHECK;
 
-void wa_restore_say(const wa_restore_options *o, int level, const char *hint, const char *fmt, ...)
-    WA_PRINTF(4, 5);
-
 /* ---- view: the WAL of the archive along a lineage ---- */
 
 typedef struct wa_view {

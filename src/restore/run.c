@@ -79,8 +79,8 @@ wa_restore_run(const wa_restore_options *o, const wa_restore_plan *plan, wa_erro
         atomic_store(&o->progress->total_files, l.files);
     }
     if (geteuid() == 0)
-        wa_restore_say(o, WA_LOG_WARNING, "Run the command as the server's user.",
-                       "the restored files belong to root, and PostgreSQL doesn't run as root");
+        wa_say(&o->listener, WA_LOG_WARNING, "Run the command as the server's user.",
+               "the restored files belong to root, and PostgreSQL doesn't run as root");
     if (lay_down(o, plan, &l, err) == WA_OK)
         return WA_OK;
     wa_error_wrap(err, "could not restore into \"%s\"", l.root);

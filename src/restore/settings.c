@@ -17,23 +17,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
-
-void
-wa_restore_say(const wa_restore_options *o, int level, const char *hint, const char *fmt, ...)
-{
-    if (o->on_event == NULL)
-        return;
-    char message[512];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(message, sizeof message, fmt, args);
-    va_end(args);
-    o->on_event(o->on_event_arg, level, message, hint != NULL ? hint : "");
-}
 
 static void
 add_pair(wa_strv *pairs, const char *name, const char *value)
@@ -138,10 +124,10 @@ wa_restore_check_settings(const wa_restore_options *o, wa_error *err)
 {
     if (o->standby && !wa_str_empty(o->primary_conninfo) &&
         conninfo_has_password(o->primary_conninfo))
-        wa_restore_say(o, WA_LOG_WARNING,
-                       "Put it into the password file of the server's user (~/.pgpass), or name "
-                       "one: passfile=FILE.",
-                       "the password of --primary-conninfo is not written into the data directory");
+        wa_say(&o->listener, WA_LOG_WARNING,
+               "Put it into the password file of the server's user (~/.pgpass), or name "
+               "one: passfile=FILE.",
+               "the password of --primary-conninfo is not written into the data directory");
     for (size_t i = 0; o->settings != NULL && i < o->settings->count; i++) {
         const char *equals = strchr(o->settings->items[i], '=');
         if (equals == NULL)

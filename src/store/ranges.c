@@ -4,7 +4,6 @@
 #include "walagent/store/store.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 typedef struct store_ranges {
     wa_ranges base;
@@ -12,49 +11,16 @@ typedef struct store_ranges {
     char *key;
 } store_ranges;
 
-/* Bytes go straight to the reader's memory. */
-typedef struct memory_sink {
-    wa_sink base;
-    char *out;
-    size_t len, capacity;
-} memory_sink;
-
-static wa_status
-memory_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
-{
-    memory_sink *m = (memory_sink *)sink;
-    if (len > m->capacity - m->len)
-        return wa_error_set(err, WA_CORRUPT, "the store sent more bytes than were asked for");
-    memcpy(m->out + m->len, data, len);
-    m->len += len;
-    return WA_OK;
-}
-
-static wa_status
-memory_finish(wa_sink *sink, wa_error *err)
-{
-    (void)sink;
-    (void)err;
-    return WA_OK;
-}
-
-static void
-memory_free(wa_sink *sink)
-{
-    (void)sink; /* lives on the stack */
-}
-
-static const wa_sink_ops memory_ops = {memory_write, memory_finish, memory_free};
-
 static wa_status
 store_ranges_read(wa_ranges *ranges, uint64_t offset, void *out, size_t len, wa_error *err)
 {
     store_ranges *r = (store_ranges *)ranges;
     if (len == 0)
         return WA_OK;
-    memory_sink sink = {{&memory_ops}, out, 0, len};
-    wa_status status = wa_store_get_range_to(r->store, r->key, offset, len, &sink.base, err);
-    if (status == WA_INVALID || (status == WA_OK && sink.len < len))
+    size_t filled = 0;
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_memory(out, len, &filled, r->key);
+    wa_status status = wa_store_get_range_to(r->store, r->key, offset, len, sink, err);
+    if (status == WA_INVALID || (status == WA_OK && filled < len))
         return wa_error_set(err, WA_CORRUPT,
                             "object \"%s\" ends before byte %" PRIu64 " that should be there",
                             r->key, offset + len);

@@ -121,14 +121,6 @@ compare_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
     return WA_OK;
 }
 
-static wa_status
-compare_finish(wa_sink *sink, wa_error *err)
-{
-    (void)sink;
-    (void)err;
-    return WA_OK;
-}
-
 static void
 compare_free(wa_sink *sink)
 {
@@ -140,7 +132,7 @@ static wa_status
 is_our_own(wa_s3 *s3, const char *key, const wa_body *body, const char *meta, bool *ret,
            wa_error *err)
 {
-    static const wa_sink_ops ops = {compare_write, compare_finish, compare_free};
+    static const wa_sink_ops ops = {compare_write, NULL, compare_free};
     uint64_t size;
     wa_time modified;
     WA_CLEANUP(wa_freep) char *their_meta = NULL;

@@ -21,6 +21,7 @@
 #define WALAGENT_BACKUP_BACKUP_H
 
 #include "walagent/base/cancel.h"
+#include "walagent/base/event.h"
 #include "walagent/base/progress.h"
 #include "walagent/base/str.h"
 #include "walagent/repo/backup_object.h"
@@ -46,9 +47,7 @@ typedef struct wa_backup_options {
     bool fast_checkpoint;
     wa_progress *progress; /* may be NULL */
     wa_cancel *cancel;
-    /* news for the log; may be NULL */
-    void (*on_event)(void *arg, int level, const char *message, const char *hint);
-    void *on_event_arg;
+    wa_listener listener; /* hears what is worth a line in the log */
 } wa_backup_options;
 
 /* The pre-flight look: is WAL arriving in the archive, is the server ours, is the slot or

@@ -20,7 +20,7 @@ typedef struct wa_sink wa_sink;
 typedef struct wa_sink_ops {
     /* Takes all of it or fails; after a failure only free may follow. */
     wa_status (*write)(wa_sink *sink, const void *data, size_t len, wa_error *err);
-    wa_status (*finish)(wa_sink *sink, wa_error *err);
+    wa_status (*finish)(wa_sink *sink, wa_error *err); /* NULL: nothing to do at the end */
     void (*free)(wa_sink *sink);
 } wa_sink_ops;
 struct wa_sink {
@@ -32,6 +32,8 @@ void wa_sink_free(wa_sink *sink); /* NULL is fine */
 WA_DEFINE_CLEANUP(wa_sink, wa_sink_free)
 wa_sink *wa_sink_to_buf(wa_buf *buf);             /* borrows buf; NO_SPACE at its cap */
 wa_sink *wa_sink_to_fd(int fd, const char *name); /* borrows fd; writes sequentially */
+/* Into `size` bytes of memory; *filled counts. More bytes: CORRUPT, naming `name` (borrowed). */
+wa_sink *wa_sink_to_memory(void *out, size_t size, size_t *filled, const char *name);
 
 typedef struct wa_ranges wa_ranges;
 typedef struct wa_ranges_ops {

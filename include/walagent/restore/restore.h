@@ -16,6 +16,7 @@
 #define WALAGENT_RESTORE_RESTORE_H
 
 #include "walagent/base/cancel.h"
+#include "walagent/base/event.h"
 #include "walagent/base/progress.h"
 #include "walagent/base/str.h"
 #include "walagent/repo/backup_object.h"
@@ -62,8 +63,7 @@ typedef struct wa_restore_options {
     size_t jobs;
     wa_progress *progress;
     wa_cancel *cancel;
-    void (*on_event)(void *arg, int level, const char *message, const char *hint);
-    void *on_event_arg;
+    wa_listener listener; /* hears what is worth a line in the log */
 } wa_restore_options;
 
 typedef struct wa_commit_point { /* a transaction's end near a target */

@@ -34,6 +34,26 @@ a_full_buffer_refuses_more(void **state)
 }
 
 static void
+fixed_memory_takes_its_size_and_names_what_held_more(void **state)
+{
+    (void)state;
+    char out[6] = "-----";
+    size_t filled = 99;
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_memory(out, 4, &filled, "key/of/it");
+    wa_error err = WA_ERROR_INIT;
+
+    assert_int_equal(filled, 0);
+    assert_int_equal(wa_sink_write(sink, "abc", 3, &err), WA_OK);
+    assert_int_equal(wa_sink_write(sink, "de", 2, &err), WA_CORRUPT);
+    assert_non_null(strstr(err.message, "\"key/of/it\""));
+    assert_int_equal(filled, 3);
+    assert_int_equal(wa_sink_write(sink, "d", 1, &err), WA_OK);
+    assert_int_equal(wa_sink_finish(sink, &err), WA_OK);
+    assert_int_equal(filled, 4);
+    assert_string_equal(out, "abcd-");
+}
+
+static void
 ranges_past_the_end_are_corrupt(void **state)
 {
     (void)state;
@@ -102,6 +122,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_buffer_refuses_more),
+        cmocka_unit_test(fixed_memory_takes_its_size_and_names_what_held_more),
         cmocka_unit_test(ranges_past_the_end_are_corrupt),
         cmocka_unit_test(a_file_written_by_a_sink_is_read_by_ranges),
         cmocka_unit_test(a_missing_file_is_not_found_and_a_directory_is_refused),
