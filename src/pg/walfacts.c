@@ -19,6 +19,7 @@
 #define XLOG_RESTORE_POINT 0x70u
 #define XLOG_END_OF_RECOVERY 0x90u
 #define FIRST_NORMAL_XID 3u
+#define XID_RANGE_MAX (UINT32_MAX / 2) /* from the first to the last */
 
 /* The main data of an XLOG record of this kind, at least `len` bytes; NULL otherwise. */
 static const uint8_t *
@@ -114,22 +115,48 @@ add_time(wa_wal_facts *f, wa_time time)
         f->max_time = time;
 }
 
-/* xids wrap around: the smaller one is the one that is less than 2^31 before the other. */
-static bool
-xid_precedes(uint32_t a, uint32_t b)
+bool
+wa_xid_precedes(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) < 0;
 }
 
-static void
-add_xid(wa_wal_facts *f, uint32_t xid)
+bool
+wa_xid_range_has(uint32_t min, uint32_t max, uint32_t xid)
 {
-    if (xid < FIRST_NORMAL_XID)
-        return;
-    if (f->min_xid == 0 || xid_precedes(xid, f->min_xid))
-        f->min_xid = xid;
-    if (f->max_xid == 0 || xid_precedes(f->max_xid, xid))
-        f->max_xid = xid;
+    return min != 0 && xid - min <= max - min;
+}
+
+/* Is [min, max] a range that has an order, and does it hold all of the other one? */
+static bool
+range_holds(uint32_t min, uint32_t max, uint32_t other_min, uint32_t other_max)
+{
+    return max - min <= XID_RANGE_MAX && other_min - min <= other_max - min &&
+           other_max - min <= max - min;
+}
+
+bool
+wa_xid_range_add(uint32_t *min, uint32_t *max, uint32_t other_min, uint32_t other_max)
+{
+    uint32_t low = other_min, high = other_max;
+    if (*min != 0) {
+        low = wa_xid_precedes(other_min, *min) ? other_min : *min;
+        high = wa_xid_precedes(*max, other_max) ? other_max : *max;
+        if (!range_holds(low, high, *min, *max))
+            return false;
+    }
+    if (!range_holds(low, high, other_min, other_max))
+        return false;
+    *min = low;
+    *max = high;
+    return true;
+}
+
+static void
+add_xid_range(wa_wal_facts *f, uint32_t min, uint32_t max)
+{
+    if (min >= FIRST_NORMAL_XID && !wa_xid_range_add(&f->min_xid, &f->max_xid, min, max))
+        f->overflow = true;
 }
 
 static void
@@ -163,7 +190,9 @@ add_xact(wa_wal_facts *f, const wa_record *record)
         f->aborts++;
     add_time(f, x.time);
     f->last_time = x.time;
-    add_xid(f, x.xid);
+    add_xid_range(f, x.xid, x.xid);
+    if (x.xid == 0) /* its record is longer than what is kept */
+        f->overflow = true;
 }
 
 static void
@@ -186,7 +215,7 @@ wa_wal_facts_add(wa_wal_facts *f, const wa_record *record)
     f->last_record = record->lsn;
     f->last_end = aligned_end(record);
     f->switched = wa_record_is_switch(record);
-    add_xid(f, record->xid);
+    add_xid_range(f, record->xid, record->xid);
     if (record->rmid == WAL_RM_XACT)
         add_xact(f, record);
     else if (record->rmid == WAL_RM_XLOG)
@@ -211,8 +240,7 @@ wa_wal_facts_merge(wa_wal_facts *f, const wa_wal_facts *later)
     add_time(f, later->max_time);
     if (later->last_time != WA_TIME_NONE)
         f->last_time = later->last_time;
-    add_xid(f, later->min_xid);
-    add_xid(f, later->max_xid);
+    add_xid_range(f, later->min_xid, later->max_xid);
     for (size_t i = 0; i < later->restore_point_count; i++)
         add_restore_point(f, &later->restore_points[i]);
     for (size_t i = 0; i < later->checkpoint_count; i++)

@@ -5,8 +5,9 @@
  *   facts: {"branch":"...","level":L,"first":segno,"end":segno,
  *           "parts":[{"n":segments,"r":records,"c":commits,"a":aborts,"p":restore points,
  *                     "k":checkpoints,"t0":min,"t1":max,"tl":last (times, microseconds since 2000,
- *                     left out when there is none),"x0":min xid,"x1":max xid,"ok":checked,
- *                     "of":overflow},...],
+ *                     left out when there is none),"x":[min xid,max xid] ([]: no xid; missing:
+ *                     unknown),"ok":checked,"of":overflow},...],
+ *           "x0","x1": what versions before "x" wrote, unsigned: right about one segment only
  *           "holes":[[first,end],...],"more_holes":bool}
  *   content, levels 0 to 2: {"n":segno,"ok":checked,"f":{facts of walfacts.h}} a line and segment
  */
@@ -28,6 +29,13 @@ wa_wal_summary_init(wa_wal_summary *s)
                           .checked = true};
 }
 
+static void
+add_xids(wa_wal_summary *s, uint32_t min, uint32_t max)
+{
+    if (min != 0 && !wa_xid_range_add(&s->min_xid, &s->max_xid, min, max))
+        s->xids_unknown = true;
+}
+
 void
 wa_wal_summary_add(wa_wal_summary *s, const wa_wal_summary *later)
 {
@@ -46,10 +54,8 @@ wa_wal_summary_add(wa_wal_summary *s, const wa_wal_summary *later)
             s->max_time = later->max_time;
         s->last_time = later->last_time;
     }
-    if (later->max_xid != 0) {
-        s->min_xid = s->min_xid == 0 || later->min_xid < s->min_xid ? later->min_xid : s->min_xid;
-        s->max_xid = later->max_xid > s->max_xid ? later->max_xid : s->max_xid;
-    }
+    add_xids(s, later->min_xid, later->max_xid);
+    s->xids_unknown = s->xids_unknown || later->xids_unknown;
 }
 
 void
@@ -66,6 +72,7 @@ wa_wal_summary_add_facts(wa_wal_summary *s, const wa_wal_facts *facts, bool chec
                           .last_time = facts->last_time,
                           .min_xid = facts->min_xid,
                           .max_xid = facts->max_xid,
+                          .xids_unknown = facts->min_xid == 0 && facts->commits + facts->aborts > 0,
                           .checked = checked,
                           .overflow = facts->overflow};
     wa_wal_summary_add(s, &one);
@@ -115,6 +122,42 @@ set_time(json_t *json, const char *key, wa_time t)
         wa_json_set_i64(json, key, t);
 }
 
+static void
+set_xids(json_t *json, const wa_wal_summary *s)
+{
+    if (s->xids_unknown)
+        return;
+    json_t *range = json_array();
+    if (s->min_xid != 0) {
+        json_array_append_new(range, json_integer(s->min_xid));
+        json_array_append_new(range, json_integer(s->max_xid));
+    }
+    wa_json_set(json, "x", range);
+}
+
+static bool
+is_xid(json_int_t value)
+{
+    return value > 0 && value <= UINT32_MAX;
+}
+
+/* Whatever isn't a range is unknown. */
+static void
+get_xids(const json_t *json, wa_wal_summary *s)
+{
+    const json_t *range = json_object_get(json, "x");
+    json_int_t min = json_integer_value(json_array_get(range, 0));
+    json_int_t max = json_integer_value(json_array_get(range, 1));
+    if (range == NULL && s->segments == 1) {
+        min = json_integer_value(json_object_get(json, "x0"));
+        max = json_integer_value(json_object_get(json, "x1"));
+    }
+    bool empty = json_is_array(range) && json_array_size(range) == 0;
+    s->xids_unknown = !empty && s->segments > 0;
+    if (!empty && is_xid(min) && is_xid(max))
+        s->xids_unknown = !wa_xid_range_add(&s->min_xid, &s->max_xid, (uint32_t)min, (uint32_t)max);
+}
+
 static json_t *
 summary_to_json(const wa_wal_summary *s)
 {
@@ -130,8 +173,7 @@ summary_to_json(const wa_wal_summary *s)
     set_time(json, "t0", s->min_time);
     set_time(json, "t1", s->max_time);
     set_time(json, "tl", s->last_time);
-    wa_json_set_i64(json, "x0", s->min_xid);
-    wa_json_set_i64(json, "x1", s->max_xid);
+    set_xids(json, s);
     wa_json_set_bool(json, "ok", s->checked);
     wa_json_set_bool(json, "of", s->overflow);
     return json;
@@ -151,8 +193,7 @@ summary_from_json(const json_t *json, const char *key, wa_wal_summary *ret, wa_e
     s.min_time = wa_json_i64_or(json, "t0", WA_TIME_NONE);
     s.max_time = wa_json_i64_or(json, "t1", WA_TIME_NONE);
     s.last_time = wa_json_i64_or(json, "tl", WA_TIME_NONE);
-    s.min_xid = (uint32_t)wa_json_u64_or(json, "x0", 0);
-    s.max_xid = (uint32_t)wa_json_u64_or(json, "x1", 0);
+    get_xids(json, &s);
     s.checked = wa_json_bool_or(json, "ok", true);
     s.overflow = wa_json_bool_or(json, "of", false);
     *ret = s;

@@ -182,9 +182,10 @@ wa_status wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_lsn to,
 /* The first one that begins at or after lsn. */
 wa_status wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_point *ret,
                           wa_error *err) WA_MUST_CHECK;
-/* The last end of this transaction in [from, to). */
+/* The last end of this transaction in [from, to). ret_nameless: when it isn't found, how many
+ * prepared transactions' ends there are whose xid can't be told. */
 wa_status wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid,
-                        wa_commit_point *ret, wa_error *err) WA_MUST_CHECK;
+                        wa_commit_point *ret, uint64_t *ret_nameless, wa_error *err) WA_MUST_CHECK;
 /* The last restore point of this name, how many there are, and all names in [from, to). */
 typedef struct wa_point_search {
     wa_restore_point found; /* lsn 0: none */

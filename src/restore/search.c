@@ -274,9 +274,9 @@ typedef struct xid_search {
     wa_piece *items;
     size_t count, capacity;
     wa_commit_point found;
+    uint64_t nameless; /* ends whose xid is not known */
 } xid_search;
 
-/* xids wrap around; distances below 2^31 tell the order. */
 static bool
 may_hold_xid(const wa_wal_facts *f, uint32_t xid)
 {
@@ -284,7 +284,7 @@ may_hold_xid(const wa_wal_facts *f, uint32_t xid)
         return true;
     if (f->min_xid == 0)
         return f->commits + f->aborts > 0;
-    return xid - f->min_xid <= f->max_xid - f->min_xid;
+    return wa_xid_range_has(f->min_xid, f->max_xid, xid);
 }
 
 static wa_status
@@ -308,14 +308,17 @@ xid_record(void *arg, const wa_record *record, wa_error *err)
     xid_search *s = arg;
     wa_xact_end end;
     (void)err;
-    if (record->lsn >= s->from && wa_record_xact_end(record, &end) && end.xid == s->xid)
+    if (record->lsn < s->from || !wa_record_xact_end(record, &end))
+        return WA_OK;
+    if (end.xid == s->xid)
         s->found = point_of(record, &end);
+    s->nameless += end.xid == 0;
     return WA_OK;
 }
 
 wa_status
 wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_commit_point *ret,
-              wa_error *err)
+              uint64_t *ret_nameless, wa_error *err)
 {
     xid_search s = {.v = v, .from = from, .xid = xid};
     facts_walk w = {.v = v, .fn = xid_candidate, .arg = &s};
@@ -325,6 +328,7 @@ wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_commit_
     wa_freep(&s.items);
     WA_TRY(status);
     *ret = s.found;
+    *ret_nameless = s.nameless;
     return WA_OK;
 }
 

@@ -276,7 +276,14 @@ static wa_status
 target_xid(wa_planning *p, wa_error *err)
 {
     wa_commit_point found = {0};
-    WA_TRY(wa_search_xid(&p->view, search_from(p), UINT64_MAX, p->o->xid, &found, err));
+    uint64_t nameless = 0;
+    WA_TRY(wa_search_xid(&p->view, search_from(p), UINT64_MAX, p->o->xid, &found, &nameless, err));
+    if (!found.known && nameless > 0)
+        return wa_plan_unreachable(p, err,
+                                   "no commit or abort that names transaction %u is in the "
+                                   "archive behind its first backup; it may be one of %llu huge "
+                                   "prepared transactions whose records don't tell theirs",
+                                   p->o->xid, (unsigned long long)nameless);
     if (!found.known)
         return wa_plan_unreachable(p, err,
                                    "the archive has no commit or abort of transaction %u behind "

@@ -17,6 +17,19 @@
 #include "walagent/codec/json.h"
 #include "walagent/pg/walreader.h"
 
+/*
+ * xids wrap around, so their order is PostgreSQL's: a precedes b when b is less than 2^31 ahead of
+ * it (TransactionIdPrecedes, for normal xids). A range is what lies from min up to max, counted
+ * with the wrap. One that would be 2^31 or wider has no order in it and is unknown: anything may be
+ * in.
+ */
+bool wa_xid_precedes(uint32_t a, uint32_t b);
+/* Widen the range (min 0: empty) by another one that isn't empty. False, and nothing changed: the
+ * result is unknown. */
+bool wa_xid_range_add(uint32_t *min, uint32_t *max, uint32_t other_min,
+                      uint32_t other_max) WA_MUST_CHECK;
+bool wa_xid_range_has(uint32_t min, uint32_t max, uint32_t xid);
+
 typedef struct wa_restore_point {
     wa_lsn lsn, end; /* end as PostgreSQL has it, aligned to 8 */
     wa_time time;
@@ -44,7 +57,8 @@ typedef struct wa_wal_facts {
     size_t restore_point_count, checkpoint_count;
     wa_restore_point restore_points[WA_FACTS_POINTS];
     wa_checkpoint_fact checkpoints[WA_FACTS_POINTS];
-    bool overflow;
+    bool overflow; /* not all is here: more points than are kept, an end whose xid is not known,
+                      xids too far apart for a range */
     bool switched; /* ends in a switch */
 } wa_wal_facts;
 

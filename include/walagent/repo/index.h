@@ -27,7 +27,8 @@ typedef struct wa_wal_summary {
     uint64_t records, commits, aborts;
     uint64_t restore_points, checkpoints;
     wa_time min_time, max_time, last_time; /* WA_TIME_NONE: no transaction ended here */
-    uint32_t min_xid, max_xid;             /* 0: none */
+    uint32_t min_xid, max_xid;             /* 0: none; a range as in walfacts.h */
+    bool xids_unknown;                     /* any xid may be in it */
     bool checked;                          /* every segment was */
     bool overflow; /* some facts are incomplete: a segment must be read to know more */
 } wa_wal_summary;

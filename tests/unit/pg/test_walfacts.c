@@ -122,6 +122,67 @@ xids_are_ordered_round_the_wrap(void **state)
     assert_int_equal(f->max_xid, 5);
 }
 
+static uint64_t
+next_random(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *seed >> 33;
+}
+
+/* xids in a window that may lie across the wrap, joined in any order and any grouping: the range
+ * is exactly theirs while the window is below 2^31, and never leaves one of them out. */
+static void
+a_range_of_xids_holds_what_was_added_and_no_more(void **state)
+{
+    (void)state;
+    uint64_t seed = 20261127;
+    unsigned unknown = 0, wrapped = 0;
+    print_message("seed %" PRIu64 "\n", seed);
+    for (int round = 0; round < 20000; round++) {
+        uint32_t base = (uint32_t)next_random(&seed) * 2 + 3, xids[12];
+        uint64_t width = UINT64_C(1) << (1 + next_random(&seed) % 32);
+        uint64_t low = UINT64_MAX, high = 0;
+        uint32_t min[3] = {0}, max[3] = {0};
+        bool known = true;
+        for (size_t i = 0; i < WA_ARRAY_SIZE(xids); i++) {
+            uint64_t offset = (next_random(&seed) << 20 ^ next_random(&seed)) % width;
+            low = offset < low ? offset : low;
+            high = offset > high ? offset : high;
+            xids[i] = base + (uint32_t)offset;
+            size_t group = next_random(&seed) % 2;
+            known = known && wa_xid_range_add(&min[group], &max[group], xids[i], xids[i]);
+        }
+        for (size_t group = 0; group < 2; group++)
+            if (min[group] != 0)
+                known = known && wa_xid_range_add(&min[2], &max[2], min[group], max[group]);
+        if (high - low < UINT64_C(1) << 31) {
+            assert_true(known);
+            assert_true(min[2] == base + (uint32_t)low && max[2] == base + (uint32_t)high);
+            assert_false(wa_xid_range_has(min[2], max[2], min[2] - 1));
+            assert_false(wa_xid_range_has(min[2], max[2], max[2] + 1));
+        }
+        for (size_t i = 0; known && i < WA_ARRAY_SIZE(xids); i++)
+            assert_true(wa_xid_range_has(min[2], max[2], xids[i]));
+        unknown += !known;
+        wrapped += known && max[2] < min[2];
+    }
+    assert_true(unknown > 100 && wrapped > 100);
+}
+
+static void
+xids_too_far_apart_for_an_order_make_facts_say_read_the_records(void **state)
+{
+    (void)state;
+    BUILDER b = wal_builder_new(NULL);
+    wal_add_commit(b, 3, T0);
+    wal_add_commit(b, 0x80000002u, T0);
+    WA_CLEANUP(wa_freep) wa_wal_facts *f = facts_of(b);
+    assert_true(f->overflow == false && f->min_xid == 3 && f->max_xid == 0x80000002u);
+    wal_add_commit(b, 0x80000003u, T0);
+    WA_CLEANUP(wa_freep) wa_wal_facts *wide = facts_of(b);
+    assert_true(wide->overflow);
+}
+
 static void
 facts_of_pieces_merge_to_facts_of_the_whole(void **state)
 {
@@ -310,6 +371,20 @@ a_huge_commit_keeps_its_time(void **state)
 }
 
 static void
+facts_of_an_end_without_its_xid_say_read_the_records(void **state)
+{
+    (void)state;
+    WA_CLEANUP(wa_freep) uint8_t *data = wa_calloc(1, 400000);
+    BUILDER b = wal_builder_new(NULL);
+    wal_add_commit_prepared(b, 777, T0);
+    WA_CLEANUP(wa_freep) wa_wal_facts *whole = facts_of(b);
+    assert_false(whole->overflow);
+    wal_add(b, 1, 0xB0, 0, data, full_xact(data, 30000, 12, true));
+    WA_CLEANUP(wa_freep) wa_wal_facts *f = facts_of(b);
+    assert_true(f->overflow && f->commits == 2);
+}
+
+static void
 other_records_are_no_ends(void **state)
 {
     (void)state;
@@ -357,12 +432,15 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts_say_what_the_wal_holds),
         cmocka_unit_test(xids_are_ordered_round_the_wrap),
+        cmocka_unit_test(a_range_of_xids_holds_what_was_added_and_no_more),
+        cmocka_unit_test(xids_too_far_apart_for_an_order_make_facts_say_read_the_records),
         cmocka_unit_test(facts_of_pieces_merge_to_facts_of_the_whole),
         cmocka_unit_test(json_and_back_is_the_same),
         cmocka_unit_test(json_stays_within_its_room),
         cmocka_unit_test(damaged_json_is_corrupt),
         cmocka_unit_test(ends_of_transactions_are_decoded_for_each_major),
         cmocka_unit_test(a_huge_commit_keeps_its_time),
+        cmocka_unit_test(facts_of_an_end_without_its_xid_say_read_the_records),
         cmocka_unit_test(other_records_are_no_ends),
         cmocka_unit_test(the_end_of_recovery_names_both_timelines),
     };

@@ -244,6 +244,122 @@ an_update_survives_every_failure_and_can_be_repeated(void **state)
     }
 }
 
+/* ---- xids in sums ---- */
+
+typedef struct xids {
+    uint32_t min, max; /* 0: the segment has no transaction */
+} xids;
+
+/* Segments whose xids run on from base by about `step` each, with some older ones. */
+static void
+put_xids(fixture *f, xids *of, wa_segno count, uint32_t base, uint32_t step, uint64_t *seed)
+{
+    static char zero[SEGMENT];
+    for (wa_segno s = 0; s < count; s++) {
+        wa_error err = WA_ERROR_INIT;
+        wa_wal_facts facts = facts_at((wa_time)s * 1000, 1);
+        wa_put_outcome outcome;
+        uint32_t at = base + (uint32_t)s * step;
+        of[s] = (xids){at - (uint32_t)next_random(seed) % 1000, at + step};
+        if (next_random(seed) % 8 == 0)
+            of[s] = (xids){0, 0};
+        facts.min_xid = of[s].min;
+        facts.max_xid = of[s].max;
+        facts.commits = of[s].min != 0;
+        OK(wa_wal_put(f->repo, &f->first, s, zero, NULL, 1, &facts, true, &outcome, &err));
+    }
+}
+
+/* Does the sum say everything that its segments do? Its range is theirs, or they have none. */
+static void
+check_sum(const wa_wal_summary *sum, const xids *of, wa_segno from, wa_segno to, uint32_t step)
+{
+    bool any = false;
+    for (wa_segno s = from; s < to; s++) {
+        if (of[s].min == 0)
+            continue;
+        any = true;
+        assert_true(sum->xids_unknown || (wa_xid_range_has(sum->min_xid, sum->max_xid, of[s].min) &&
+                                          wa_xid_range_has(sum->min_xid, sum->max_xid, of[s].max)));
+    }
+    assert_true(any || (sum->min_xid == 0 && !sum->xids_unknown));
+    uint64_t span = (to - from) * (uint64_t)step + 1000;
+    if (span < UINT64_C(1) << 31) {
+        assert_false(sum->xids_unknown);
+        assert_true(!any || sum->max_xid - sum->min_xid <= span);
+    }
+}
+
+static void
+sums_of_xids_are_right_across_the_wrap(void **state)
+{
+    (void)state;
+    static const uint32_t bases[] = {1500, 0xffffff00u, 0xf0000000u, 0x7fffff00u};
+    static const uint32_t steps[] = {10, 100000, 0x02000000u};
+    uint64_t seed = 1127;
+    unsigned unknown = 0, wrapped = 0;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (size_t run = 0; run < WA_ARRAY_SIZE(bases) * WA_ARRAY_SIZE(steps); run++) {
+        uint32_t base = bases[run % WA_ARRAY_SIZE(bases)];
+        uint32_t step = steps[run / WA_ARRAY_SIZE(bases)];
+        xids of[272];
+        wa_error err = WA_ERROR_INIT;
+        fixture f;
+        fixture_new(&f);
+        put_xids(&f, of, 272, base, step, &seed);
+        OK(wa_index_update(f.repo, &f.first, 271, &err));
+        for (int level = 0; level < 3; level++) {
+            wa_segno span = wa_index_part_span(level);
+            for (wa_segno first = 0; first < 272; first += wa_index_span(level)) {
+                wa_index_object o = {0};
+                if (wa_index_find(f.repo, &f.first, level, first, &o, &err) != WA_OK)
+                    continue;
+                for (size_t i = 0; i < o.parts; i++) {
+                    wa_segno at = first + i * span;
+                    check_sum(&o.part[i], of, at, at + span, step);
+                    unknown += o.part[i].xids_unknown;
+                    wrapped += o.part[i].max_xid < o.part[i].min_xid;
+                }
+                wa_index_object_done(&o);
+            }
+        }
+        wa_wal_summary sum;
+        OK(wa_index_sum(f.repo, &f.first, 0, 271, &sum, &err));
+        check_sum(&sum, of, 0, 272, step);
+        fixture_done(&f);
+    }
+    assert_true(unknown > 0 && wrapped > 3);
+}
+
+/* As an earlier version wrote it: unsigned, wrong when the xids wrapped. */
+static void
+sums_of_earlier_versions_are_not_believed_about_xids(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    json_t *facts =
+        json_pack("{s:s,s:s,s:i,s:i,s:i,s:[{s:i,s:i,s:i,s:i},{s:i,s:i,s:i,s:i}],s:[]}", "kind",
+                  "index", "branch", "", "level", 1, "first", 0, "end", 32, "parts", "n", 16, "c",
+                  3, "x0", 7, "x1", 9, "n", 1, "c", 3, "x0", 7, "x1", 9, "holes");
+    char text[WA_BRANCH_TEXT];
+    json_object_set_new(facts, "branch", json_string(wa_branch_format(&f.first, text)));
+    wa_buf packed = WA_BUF_INIT(1u << 20);
+    OK(wa_container_pack("", 0, 1, facts, NULL, &packed, &err));
+    char *key = wa_index_key(f.repo, &f.first, 1, 0, 1);
+    put_raw(&f, key, packed.data, packed.len);
+    wa_index_object o = {0};
+    OK(wa_index_read(f.repo, &f.first, 1, 0, 1, &o, &err));
+    assert_true(o.part[0].xids_unknown);
+    assert_true(!o.part[1].xids_unknown && o.part[1].min_xid == 7 && o.part[1].max_xid == 9);
+    wa_index_object_done(&o);
+    free(key);
+    wa_buf_done(&packed);
+    json_decref(facts);
+    fixture_done(&f);
+}
+
 /* One object as the builder would write it, without the segments. */
 static void
 generate(fixture *f, int level, wa_segno first, wa_segno end)
@@ -324,6 +440,8 @@ main(void)
         cmocka_unit_test(holes_that_are_filled_and_segments_that_expire_are_seen_at_once),
         cmocka_unit_test(damaged_and_missing_objects_change_no_answer_and_are_rebuilt),
         cmocka_unit_test(an_update_survives_every_failure_and_can_be_repeated),
+        cmocka_unit_test(sums_of_xids_are_right_across_the_wrap),
+        cmocka_unit_test(sums_of_earlier_versions_are_not_believed_about_xids),
         cmocka_unit_test(a_million_segments_are_answered_with_few_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
