@@ -250,6 +250,12 @@ typedef struct xids {
     uint32_t min, max; /* 0: the segment has no transaction */
 } xids;
 
+static uint32_t
+normal(uint32_t xid)
+{
+    return xid < 3 ? 3 : xid;
+}
+
 /* Segments whose xids run on from base by about `step` each, with some older ones. */
 static void
 put_xids(fixture *f, xids *of, wa_segno count, uint32_t base, uint32_t step, uint64_t *seed)
@@ -260,7 +266,7 @@ put_xids(fixture *f, xids *of, wa_segno count, uint32_t base, uint32_t step, uin
         wa_wal_facts facts = facts_at((wa_time)s * 1000, 1);
         wa_put_outcome outcome;
         uint32_t at = base + (uint32_t)s * step;
-        of[s] = (xids){at - (uint32_t)next_random(seed) % 1000, at + step};
+        of[s] = (xids){normal(at - (uint32_t)next_random(seed) % 1000), normal(at + step)};
         if (next_random(seed) % 8 == 0)
             of[s] = (xids){0, 0};
         facts.min_xid = of[s].min;
