@@ -19,6 +19,9 @@
 typedef struct build {
     wa_repo *repo;
     wa_branch branch;
+    const wa_index_known *known;  /* may be NULL */
+    const wa_segranges *refilled; /* segments that came after an object said they weren't there */
+    bool afresh;                  /* what is there of an object that is written again isn't used */
 } build;
 
 /* ---- writing one object ---- */
@@ -93,6 +96,18 @@ note_present(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, 
     return WA_OK;
 }
 
+/* As they would be read: there is no room for everything in an object. */
+static wa_status
+take_known(const build *b, wa_segno segno, segment_facts *segment, bool *ret_known, wa_error *err)
+{
+    *ret_known =
+        b->known != NULL && b->known->get(b->known->arg, segno, &segment->facts, &segment->checked);
+    if (!*ret_known)
+        return WA_OK;
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_wal_facts_to_json(&segment->facts);
+    return wa_wal_facts_from_json(json, "known facts", &segment->facts, err);
+}
+
 /* A damaged segment is there all the same; `overflow` says that its facts are not known. */
 static wa_status
 read_segment(void *arg, size_t index, wa_error *err)
@@ -101,7 +116,11 @@ read_segment(void *arg, size_t index, wa_error *err)
     segment_facts *segment = &s->segment[index];
     wa_wal_info info = {0};
     wa_wal_facts_init(&segment->facts);
+    bool known = false;
     if (!segment->present)
+        return WA_OK;
+    WA_TRY(take_known(s->b, s->first + index, segment, &known, err));
+    if (known)
         return WA_OK;
     wa_status status =
         wa_wal_get_facts(s->b->repo, &s->b->branch, s->first + index, &segment->facts, &info, err);
@@ -244,6 +263,49 @@ add_part(build *b, wa_index_object *o, wa_segno first, wa_container_writer *w, b
                         part.key);
 }
 
+static bool
+is_refilled(const build *b, wa_segno begin, wa_segno end)
+{
+    for (size_t i = 0; i < b->refilled->count; i++)
+        if (b->refilled->items[i].begin < end && begin < b->refilled->items[i].end)
+            return true;
+    return false;
+}
+
+/* What the object's earlier reading says, so that writing it again takes the parts that are new
+ * and not all of them. *ret_next: the first part that is missing. */
+static wa_status
+take_earlier(build *b, wa_index_object *o, wa_container_writer *w, wa_segno *ret_next, bool *any,
+             wa_error *err)
+{
+    WA_CLEANUP(wa_index_object_done) wa_index_object earlier = {0};
+    *ret_next = o->first;
+    if (b->afresh)
+        return WA_OK;
+    wa_status status = wa_index_find(b->repo, &b->branch, o->level, o->first, &earlier, err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
+    if (earlier.end >= o->end || is_refilled(b, earlier.first, earlier.end))
+        return WA_OK;
+    if (o->level <= WA_INDEX_LINES_LEVEL && (status = copy_lines(b, &earlier, w, err)) != WA_OK) {
+        b->afresh = true; /* the caller tries once more */
+        return status != WA_CORRUPT ? status
+                                    : wa_error_set(err, WA_UNAVAILABLE,
+                                                   "index object \"%s\" is damaged", earlier.key);
+    }
+    for (size_t i = 0; i < earlier.parts; i++) {
+        o->part[o->parts++] = earlier.part[i];
+        *any = *any || earlier.part[i].segments > 0;
+    }
+    for (size_t i = 0; i < earlier.holes.count; i++)
+        wa_segranges_add(&o->holes, earlier.holes.items[i].begin, earlier.holes.items[i].end);
+    *ret_next = earlier.end;
+    return WA_OK;
+}
+
 static wa_status
 build_from_parts(build *b, int level, wa_segno first, wa_segno end, bool *ret_written,
                  wa_error *err)
@@ -256,7 +318,9 @@ build_from_parts(build *b, int level, wa_segno first, wa_segno end, bool *ret_wr
     WA_TRY(wa_container_writer_new(wa_spill_sink(spill), NULL, wa_repo_level(b->repo),
                                    WA_FRAME_TAIL, &w, err));
     bool any = false;
-    for (wa_segno part = first; part < end; part += wa_index_part_span(level))
+    wa_segno part = first;
+    WA_TRY(take_earlier(b, &o, w, &part, &any, err));
+    for (; part < end; part += wa_index_part_span(level))
         WA_TRY(add_part(b, &o, part, w, &any, err));
     *ret_written = any;
     if (!any)
@@ -312,9 +376,9 @@ build_level(build *b, int level, const wa_segranges *todo, wa_segno target, wa_e
 }
 
 wa_status
-wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno, wa_error *err)
+wa_index_update_known(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno,
+                      const wa_index_known *known, wa_error *err)
 {
-    build b = {repo, *branch};
     WA_CLEANUP(wa_index_plan_done) wa_index_plan plan = {0};
     WA_CLEANUP(wa_segranges_done) wa_segranges present = {0};
     WA_CLEANUP(wa_segranges_done) wa_segranges refilled = {0};
@@ -323,6 +387,7 @@ wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno, wa_
     if (present.count == 0)
         return WA_OK;
     wa_segno first = present.items[0].begin;
+    build b = {.repo = repo, .branch = *branch, .known = known, .refilled = &refilled};
     for (int level = 0; level < WA_INDEX_LEVELS; level++) {
         uint64_t unit = level == 0 ? WA_INDEX_FANOUT : wa_index_part_span(level);
         wa_segno target = (upto_segno + 1) / unit * unit;
@@ -337,4 +402,10 @@ wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno, wa_
             break;
     }
     return WA_OK;
+}
+
+wa_status
+wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno, wa_error *err)
+{
+    return wa_index_update_known(repo, branch, upto_segno, NULL, err);
 }

@@ -121,15 +121,14 @@ typedef struct list_state {
     wa_chunks chunks;
     size_t capacity, prefix_len;
     wa_lsn first, last; /* LSNs of the segment */
+    wa_tli tli;         /* in a listing of several segments */
+    uint64_t segment_size;
 } list_state;
 
 /* "<EPOCH8>/<START16>.zst" */
 static wa_status
-take_chunk(void *arg, const wa_object *object, wa_error *err)
+take_name(list_state *s, const wa_object *object, const char *rest)
 {
-    (void)err;
-    list_state *s = arg;
-    const char *rest = object->key + s->prefix_len;
     uint64_t epoch = 0;
     wa_lsn start = 0;
     char hex[17];
@@ -152,6 +151,35 @@ take_chunk(void *arg, const wa_object *object, wa_error *err)
     return WA_OK;
 }
 
+static wa_status
+take_chunk(void *arg, const wa_object *object, wa_error *err)
+{
+    (void)err;
+    list_state *s = arg;
+    return take_name(s, object, object->key + s->prefix_len);
+}
+
+/* "<SEG24>/<EPOCH8>/<START16>.zst" */
+static wa_status
+take_chunk_of_any(void *arg, const wa_object *object, wa_error *err)
+{
+    (void)err;
+    list_state *s = arg;
+    const char *rest = object->key + s->prefix_len;
+    char name[WA_SEGMENT_NAME];
+    wa_tli tli = 0;
+    wa_segno segno = 0;
+    if (strlen(rest) < 25 || rest[24] != '/')
+        return WA_OK;
+    memcpy(name, rest, 24);
+    name[24] = '\0';
+    if (!wa_segment_parse(name, s->segment_size, &tli, &segno) || tli != s->tli)
+        return WA_OK;
+    s->first = wa_segment_start(segno, s->segment_size);
+    s->last = s->first + s->segment_size - 1;
+    return take_name(s, object, rest + 25);
+}
+
 wa_status
 wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret, wa_error *err)
 {
@@ -167,6 +195,27 @@ wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *
         return status;
     }
     *ret = state.chunks; /* the store's order is by epoch, then start */
+    return WA_OK;
+}
+
+wa_status
+wa_tail_list_from(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
+                  wa_error *err)
+{
+    char text[WA_BRANCH_TEXT];
+    WA_CLEANUP(wa_freep)
+    char *prefix = wa_repo_key(repo, "tail/%s/", wa_branch_format(branch, text));
+    WA_CLEANUP(wa_freep) char *after = segment_prefix(repo, branch, segno);
+    list_state state = {.prefix_len = strlen(prefix),
+                        .tli = branch->tli,
+                        .segment_size = wa_repo_cluster(repo)->segment_size};
+    wa_list_options options = {.prefix = prefix, .after = after};
+    wa_status status = wa_store_list(wa_repo_store(repo), &options, take_chunk_of_any, &state, err);
+    if (status != WA_OK) {
+        wa_chunks_done(&state.chunks);
+        return status;
+    }
+    *ret = state.chunks; /* the store's order is by segment, epoch, then start */
     return WA_OK;
 }
 
@@ -234,24 +283,4 @@ wa_tail_segments(wa_repo *repo, const wa_branch *branch, wa_segno **ret, size_t 
     *ret = WA_TAKE(segments);
     *ret_count = count;
     return WA_OK;
-}
-
-wa_status
-wa_tail_remove(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_error *err)
-{
-    wa_wal_info whole = {0};
-    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
-    size_t count = 0;
-    if (wa_wal_head(repo, branch, segno, &whole, err) != WA_OK)
-        return wa_error_wrap(err, "chunks are kept while the whole segment is not there");
-    WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
-    wa_chunks chunks WA_CLEANUP(wa_chunks_done) = {0};
-    WA_TRY(wa_tail_list(repo, branch, segno, &chunks, err));
-    /* The newest chunk of a timeline stays: it is where the next epoch's chain begins. */
-    bool newest = count > 0 && segments[count - 1] == segno;
-    size_t removable = newest && chunks.count > 0 ? chunks.count - 1 : chunks.count;
-    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
-    for (size_t i = 0; i < removable; i++)
-        wa_strv_add(&keys, chunks.items[i].key);
-    return keys.count == 0 ? WA_OK : wa_store_delete(wa_repo_store(repo), &keys, err);
 }

@@ -277,24 +277,18 @@ walk_spool(wa_streamer *s, const wa_lineage_step *head, wa_lsn tip, wa_flow *flo
     return WA_OK;
 }
 
-/* Segments with chunks below the tip: their whole objects exist, or they are the proof of a hole.
- */
+/* Chunks below the tip that an earlier run has left. Where no whole segment is they stay: the proof
+ * of a hole. */
 static wa_status
 plan_removals(wa_streamer *s, const wa_branch *branch, wa_lsn tip, wa_error *err)
 {
     WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
     size_t count = 0;
     WA_TRY(wa_tail_segments(s->repo, branch, &segments, &count, err));
-    for (size_t i = 0; i < count; i++) {
-        wa_wal_info info;
-        if ((segments[i] + 1) * s->cluster.segment_size > tip)
-            continue;
-        wa_status status = wa_wal_head(s->repo, branch, segments[i], &info, err);
-        if (status == WA_OK)
-            wa_segments_schedule_removal(s, segments[i]);
-        else if (status != WA_NOT_FOUND)
-            return status;
-    }
+    while (count > 0 && (segments[count - 1] + 1) * s->cluster.segment_size > tip)
+        count--;
+    if (count > 0)
+        wa_segments_schedule_removal(s, segments[0], segments[count - 1]);
     return WA_OK;
 }
 

@@ -16,6 +16,7 @@
 
 #define LOOK_EVERY_MS 1000
 #define STALL_MIN_MS 10000
+#define TIP_LOOKS 3 /* at the archive's tip, while it is waited for to move */
 
 wa_status
 wa_role_identity(wa_streamer *s, wa_error *err)
@@ -225,6 +226,7 @@ wa_role_check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err)
 
 typedef struct watch_other {
     wa_lsn tip;
+    wa_mono next_look;   /* at the tip */
     wa_mono since;       /* the tip has stood still behind the server since; 0: it does not */
     unsigned free_looks; /* how often in a row the slot was free */
     wa_mono
@@ -272,33 +274,61 @@ look_at_parent(wa_streamer *s, wa_pg_conn *repl, wa_tli child, watch_other *w,
     return WA_OK;
 }
 
-/* *ret_reason is set when this agent may take over. */
+/* What the server says, each second; it costs the archive nothing. */
+typedef struct server_view {
+    bool in_recovery;
+    wa_pg_system sys;
+} server_view;
+
 static wa_status
-look_at_other(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w,
-              const char **ret_reason, wa_error *err)
+look_at_server(wa_streamer *s, wa_pg_conn *repl, wa_pg_conn *conn, watch_other *w, server_view *v,
+               wa_error *err)
 {
     wa_pg_slot slot;
-    wa_pg_system sys;
-    wa_lsn tip = 0;
-    bool in_recovery = false;
     WA_TRY(wa_pg_slot_query(conn, s->options.slot, &slot, err));
-    WA_TRY(wa_pg_in_recovery(conn, &in_recovery, err));
-    WA_TRY(wa_pg_identify(repl, &sys, err));
-    if (!in_recovery && sys.tli != wa_lineage_head(s->lineage)->branch.tli)
-        return look_at_parent(s, repl, sys.tli, w, ret_reason, err);
-    w->still_since = 0;
+    WA_TRY(wa_pg_in_recovery(conn, &v->in_recovery, err));
+    WA_TRY(wa_pg_identify(repl, &v->sys, err));
     /* On a standby it says nothing: the other agent streams from the primary. */
-    w->free_looks = in_recovery || (slot.exists && slot.active) ? 0 : w->free_looks + 1;
+    w->free_looks = v->in_recovery || (slot.exists && slot.active) ? 0 : w->free_looks + 1;
+    return WA_OK;
+}
+
+static bool
+was_promoted(const wa_streamer *s, const server_view *v)
+{
+    return !v->in_recovery && v->sys.tli != wa_lineage_head(s->lineage)->branch.tli;
+}
+
+/* Is there anything that only the archive can answer? Not while the server is idle, or the tip was
+ * looked at a moment ago (FORMATS 12 wants to see it stand still for long, not each move). */
+static bool
+must_ask_archive(const wa_streamer *s, const server_view *v, watch_other *w)
+{
+    if (was_promoted(s, v) || w->free_looks >= 2)
+        return true;
+    if (v->sys.flush <= w->tip)
+        w->since = 0;
+    return v->sys.flush > w->tip && wa_mono_left(w->next_look) == 0;
+}
+
+/* *ret_reason is set when this agent may take over. */
+static wa_status
+look_at_archive(wa_streamer *s, wa_pg_conn *repl, const server_view *v, watch_other *w,
+                const char **ret_reason, wa_error *err)
+{
+    wa_lsn tip = 0;
+    if (was_promoted(s, v)) {
+        w->free_looks = 0;
+        return look_at_parent(s, repl, v->sys.tli, w, ret_reason, err);
+    }
+    w->still_since = 0;
     if (w->free_looks >= 2) {
         *ret_reason = "the slot was free";
         return WA_OK;
     }
-    if (sys.flush <= w->tip) {
-        w->since = 0;
-        return WA_OK;
-    }
+    w->next_look = wa_mono_now() + stall_limit(s) / TIP_LOOKS;
     WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
-    if (tip != w->tip || sys.flush <= tip)
+    if (tip != w->tip || v->sys.flush <= tip)
         w->since = 0;
     else if (w->since == 0)
         w->since = wa_mono_now();
@@ -319,12 +349,16 @@ wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *e
     wa_streamer_set_state(s, wa_streamer_is_fenced(s) ? WA_STREAM_FENCED : WA_STREAM_WAITING);
     for (;;) {
         const char *reason = NULL;
-        wa_role role;
-        bool fresh;
-        WA_TRY(wa_role_load(s, &role, &fresh, err));
-        if (role == WA_ROLE_WRITER || fresh)
-            return WA_OK;
-        WA_TRY(look_at_other(s, repl, conn, &w, &reason, err));
+        server_view v;
+        WA_TRY(look_at_server(s, repl, conn, &w, &v, err));
+        if (must_ask_archive(s, &v, &w)) {
+            wa_role role;
+            bool fresh;
+            WA_TRY(wa_role_load(s, &role, &fresh, err));
+            if (role == WA_ROLE_WRITER || fresh)
+                return WA_OK;
+            WA_TRY(look_at_archive(s, repl, &v, &w, &reason, err));
+        }
         if (reason != NULL) {
             WA_TRY(wa_role_check_descends(s, repl, err));
             return take_over(s, reason, err);

@@ -12,14 +12,19 @@ bool wa_shipper_pause_locked(wa_streamer *s, const wa_error *err, uint64_t *back
 /* The archive holds other bytes than ours (or another writer has taken over: fenced): nothing more
  * is shipped or acknowledged, the session ends, a person is told. */
 void wa_shipper_contradiction(wa_streamer *s, wa_error *err, bool fenced);
-/* Has another writer taken over? CONFLICT: it sealed our epoch in this segment, or has a chunk in
- * it. A whole segment doesn't collide with a seal's name, so this is asked before it is put, which
- * spares the archive what a fenced writer has to say, and again when it is there, before it counts
- * as durable. Who seals looks for whole segments after the seal is there (wa_role_seal). Each
- * writes first and looks then, so of two at the same time at least one sees the other: either what
- * we acknowledge lies before the seal that the next writer goes on from, or we don't acknowledge
- * it. The bytes may stay: equal ones are history whoever wrote them, and what lies past a fork is
- * not accepted. */
+/* Has another writer taken over? CONFLICT: it sealed our epoch in this segment or behind it, or has
+ * a chunk there. One listing, and a read only where the last chunk of our epoch may be a seal.
+ *
+ * FORMATS 11 needs it: a whole segment doesn't collide with a seal's name, so this is asked when
+ * the segment is there, before it counts as durable. Who seals looks for whole segments after the
+ * seal is there (wa_role_seal). Each writes first and looks then, so of two at the same time at
+ * least one sees the other: either what we acknowledge lies before the seal that the next writer
+ * goes on from, or we don't acknowledge it. The bytes may stay: equal ones are history whoever
+ * wrote them, and what lies past a fork is not accepted.
+ *
+ * It is asked before a segment is put, too, which spares the archive what a writer has to say that
+ * was fenced while it slept; the look behind the segment before says the same when it was a moment
+ * ago (the grace period, as for chunks). */
 wa_status wa_shipper_check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t epoch,
                                       wa_segno segno, wa_error *err) WA_MUST_CHECK;
 /* Has a person settled that the archive has other content under this segment's name than these

@@ -67,25 +67,35 @@ wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno
     return WA_OK;
 }
 
+/* Is this chunk of our epoch known to hold bytes, so that it is no seal? */
+static bool
+is_known_chunk(wa_streamer *s, const wa_branch *branch, const wa_chunk *chunk)
+{
+    WA_LOCK(&s->mutex);
+    return s->flow.epoch == chunk->epoch && wa_branch_eq(&s->flow.branch, branch) &&
+           s->flow.last_chunk == chunk->start;
+}
+
 wa_status
 wa_shipper_check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
                             wa_error *err)
 {
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
-    WA_TRY(wa_tail_list(s->repo, branch, segno, &chunks, err));
-    for (size_t i = 0; i < chunks.count; i++)
+    WA_TRY(wa_tail_list_from(s->repo, branch, segno, &chunks, err));
+    const wa_chunk *last = NULL;
+    for (size_t i = 0; i < chunks.count; i++) {
         if (chunks.items[i].epoch > epoch)
             return wa_error_set(err, WA_CONFLICT, "fenced: epoch %u extends branch %08X-%s",
                                 chunks.items[i].epoch, branch->tli, branch->id);
-    const wa_chunk *last = NULL;
-    for (size_t i = 0; i < chunks.count; i++)
         if (chunks.items[i].epoch == epoch)
             last = &chunks.items[i];
-    if (last == NULL)
+    }
+    if (last == NULL || is_known_chunk(s, branch, last))
         return WA_OK;
     WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(s->cluster.segment_size);
     wa_wal_info info;
-    WA_TRY(wa_tail_get(s->repo, branch, segno, last, &bytes, &info, NULL, err));
+    WA_TRY(wa_tail_get(s->repo, branch, wa_segno_of(last->start, s->cluster.segment_size), last,
+                       &bytes, &info, NULL, err));
     if (info.base == info.end)
         return wa_error_set(err, WA_CONFLICT, "fenced: epoch %u of branch %08X-%s was sealed",
                             epoch, branch->tli, branch->id);
@@ -145,9 +155,38 @@ static wa_status
 check_ours(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno,
            bool *ret_fenced, wa_error *err)
 {
+    wa_mono now = wa_mono_now();
     wa_status status = wa_shipper_check_not_sealed(s, branch, epoch, segno, err);
     *ret_fenced = status == WA_CONFLICT;
+    s->unsealed.at = 0;
+    if (status == WA_OK) {
+        s->unsealed.branch = *branch;
+        s->unsealed.epoch = epoch;
+        s->unsealed.from = segno;
+        s->unsealed.at = now;
+    }
     return status;
+}
+
+/* The look behind another segment, a moment ago, went past this one. */
+static bool
+was_looked_at(const wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_segno segno)
+{
+    return s->unsealed.at != 0 && s->unsealed.epoch == epoch && s->unsealed.from <= segno &&
+           wa_branch_eq(&s->unsealed.branch, branch) &&
+           wa_mono_now() - s->unsealed.at <= WA_CHUNK_GRACE_MS;
+}
+
+/* For the index, which would read them back. */
+static void
+keep_facts(wa_streamer *s, const wa_segment_job *job, const wa_branch *branch)
+{
+    wa_archived_facts *kept = &s->archived[job->segno % WA_INDEX_FANOUT];
+    kept->valid = job->parsed;
+    kept->branch = *branch;
+    kept->segno = job->segno;
+    kept->checked = job->checked;
+    kept->facts = job->facts;
 }
 
 static wa_status
@@ -155,9 +194,10 @@ put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32
             bool *ret_fenced, wa_error *err)
 {
     WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *writer = WA_TAKE(job->writer);
-    wa_put_outcome outcome;
+    wa_put_outcome outcome = WA_PUT_SAME;
     char xxh3[WA_XXH_HEX];
-    WA_TRY(check_ours(s, branch, epoch, job->segno, ret_fenced, err));
+    if (!was_looked_at(s, branch, epoch, job->segno))
+        WA_TRY(check_ours(s, branch, epoch, job->segno, ret_fenced, err));
     if (writer == NULL) {
         WA_TRY(wa_wal_writer_begin(s->repo, branch, job->segno, s->pool, &writer, err));
         WA_TRY(fill_from_spool(s, branch, job->segno, wa_wal_writer_container(writer), err));
@@ -171,6 +211,8 @@ put_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint32
     if (status == WA_CONFLICT)
         status = unless_settled(s, branch, job->segno, xxh3, err);
     WA_TRY(status);
+    if (outcome == WA_PUT_CREATED)
+        keep_facts(s, job, branch);
     WA_CRASH_POINT("segment-after-put");
     wa_streamer_remember(s, branch, job->segno, xxh3);
     return check_ours(s, branch, epoch, job->segno, ret_fenced, err);
@@ -195,10 +237,27 @@ segment_done(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, bool 
         flow->pending_since = flow->checked > flow->durable ? wa_mono_now() : 0;
         wa_cond_broadcast(&s->cond);
     }
-    wa_segments_schedule_removal(s, job->segno);
+    wa_segments_schedule_removal(s, job->segno, job->segno);
     if (spooled && wa_spool_remove(s->spool, branch, job->segno, &err) != WA_OK)
         wa_streamer_note_error(s, &err);
     wa_segment_job_free(job);
+}
+
+typedef struct known_facts {
+    const wa_streamer *s;
+    const wa_branch *branch;
+} known_facts;
+
+static bool
+get_known(void *arg, wa_segno segno, wa_wal_facts *ret, bool *ret_checked)
+{
+    const known_facts *known = arg;
+    const wa_archived_facts *kept = &known->s->archived[segno % WA_INDEX_FANOUT];
+    if (!kept->valid || kept->segno != segno || !wa_branch_eq(&kept->branch, known->branch))
+        return false;
+    *ret = kept->facts;
+    *ret_checked = kept->checked;
+    return true;
 }
 
 /* The index is a cache: what fails now is made up for 16 segments later. */
@@ -206,8 +265,10 @@ static void
 update_index(wa_streamer *s, const wa_branch *branch, wa_segno segno)
 {
     wa_error err = WA_ERROR_INIT;
+    known_facts facts = {s, branch};
+    wa_index_known known = {get_known, &facts};
     if ((segno + 1) % WA_INDEX_FANOUT == 0 &&
-        wa_index_update(s->repo, branch, segno, &err) != WA_OK)
+        wa_index_update_known(s->repo, branch, segno, &known, &err) != WA_OK)
         wa_streamer_note_error(s, &err);
 }
 
@@ -244,41 +305,61 @@ ship_segment(wa_streamer *s, wa_segment_job *job, const wa_branch *branch, uint3
 }
 
 void
-wa_segments_schedule_removal(wa_streamer *s, wa_segno segno)
+wa_segments_schedule_removal(wa_streamer *s, wa_segno first, wa_segno segno)
 {
     WA_LOCK(&s->mutex);
     if (s->removable_count == s->removable_capacity) {
         s->removable_capacity = s->removable_capacity == 0 ? 16 : s->removable_capacity * 2;
         s->removable = wa_reallocarray(s->removable, s->removable_capacity, sizeof s->removable[0]);
     }
-    s->removable[s->removable_count++] = (wa_removable){
-        .branch = s->flow.branch, .segno = segno, .at = wa_mono_now() + WA_CHUNK_GRACE_MS};
+    s->removable[s->removable_count++] = (wa_removable){.branch = s->flow.branch,
+                                                        .first = first,
+                                                        .segno = segno,
+                                                        .at = wa_mono_now() + WA_CHUNK_GRACE_MS};
 }
 
-/* The next segment whose chunks may go: its grace is over, and newer bytes are durable behind it
- * (the newest chunk of a timeline stays). */
+/* The grace of this one is over, and newer bytes are durable behind it (the newest chunk of a
+ * timeline stays). *ret_at: when to look again; untouched when that isn't a question of time. */
+static bool
+may_go_locked(const wa_streamer *s, const wa_removable *r, wa_mono *ret_at)
+{
+    bool behind = !wa_branch_eq(&r->branch, &s->flow.branch) ||
+                  s->flow.durable > (r->segno + 1) * s->cluster.segment_size;
+    wa_mono at = r->at;
+    if (s->removed_at != 0 && at < s->removed_at + WA_CHUNK_GRACE_MS)
+        at = s->removed_at + WA_CHUNK_GRACE_MS;
+    if (behind)
+        *ret_at = at;
+    return behind && wa_mono_left(at) == 0;
+}
+
+/* The segments whose chunks may go now: those of many in one go, once in a grace period, so that
+ * the requests don't grow with the load. */
 static bool
 next_removable_locked(wa_streamer *s, wa_removable *ret, wa_mono *ret_at)
 {
-    if (s->removable_count == 0)
+    if (s->removable_count == 0 || !may_go_locked(s, &s->removable[0], ret_at))
         return false;
-    wa_removable first = s->removable[0];
-    bool behind = !wa_branch_eq(&first.branch, &s->flow.branch) ||
-                  s->flow.durable > (first.segno + 1) * s->cluster.segment_size;
-    if (behind)
-        *ret_at = first.at;
-    if (!behind || wa_mono_left(first.at) > 0)
-        return false;
-    memmove(s->removable, s->removable + 1, --s->removable_count * sizeof first);
-    *ret = first;
+    size_t n = 0;
+    wa_removable all = s->removable[0];
+    while (n < s->removable_count && wa_branch_eq(&s->removable[n].branch, &all.branch) &&
+           may_go_locked(s, &s->removable[n], ret_at)) {
+        const wa_removable *one = &s->removable[n++];
+        all.first = one->first < all.first ? one->first : all.first;
+        all.segno = one->segno > all.segno ? one->segno : all.segno;
+    }
+    s->removable_count -= n;
+    memmove(s->removable, s->removable + n, s->removable_count * sizeof all);
+    s->removed_at = wa_mono_now();
+    *ret = all;
     return true;
 }
 
 static void
-remove_chunks(wa_streamer *s, const wa_removable *segment)
+remove_chunks(wa_streamer *s, const wa_removable *r)
 {
     wa_error err = WA_ERROR_INIT;
-    if (wa_tail_remove(s->repo, &segment->branch, segment->segno, &err) != WA_OK)
+    if (wa_tail_remove_range(s->repo, &r->branch, r->first, r->segno + 1, &err) != WA_OK)
         wa_streamer_note_error(s, &err);
 }
 

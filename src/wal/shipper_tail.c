@@ -21,6 +21,7 @@ typedef struct piece {
     wa_cut cut;
     bool checked, parsed;
     bool look;           /* for the whole segment first */
+    bool whole;          /* which was there: no chunk was put */
     uint64_t generation; /* of the flow it was cut from */
     wa_wal_facts *facts; /* of the chunk's records */
     wa_wal_facts *taken; /* what was taken out of the flow, given back on failure */
@@ -117,6 +118,8 @@ put_done_locked(wa_streamer *s, piece *p, wa_lsn end)
     flow->size_limit = p->cut.size_limit;
     flow->looked_at = p->look ? UINT64_MAX : p->segno;
     flow->last_put = wa_mono_now();
+    if (!p->whole)
+        flow->last_chunk = p->cut.start;
     if (!left)
         flow->pending_since = 0;
     flow->commits_durable += p->commits;
@@ -156,7 +159,8 @@ meet_winner(wa_streamer *s, const piece *p, wa_lsn *ret_end, wa_error *err)
     return WA_OK;
 }
 
-/* Before a segment's first chunk: if somebody has archived the whole, no chunk is needed. */
+/* Before a segment's first chunk and after a pause (FORMATS 11), so one request a segment: if
+ * somebody has archived the whole, no chunk is needed. */
 static wa_status
 look_for_whole(wa_streamer *s, const piece *p, bool *ret_there, wa_error *err)
 {
@@ -173,15 +177,14 @@ put_piece(wa_streamer *s, piece *p, wa_lsn *ret_end, wa_error *err)
 {
     uint64_t size = s->cluster.segment_size;
     size_t len = (size_t)(p->cut.end - p->cut.base);
-    bool whole = false;
     if (p->data == NULL) {
         WA_CLEANUP(wa_freep) uint8_t *data = wa_malloc(len);
         WA_TRY(wa_spool_read(s->spool, &p->branch, p->segno, p->cut.base % size, data, len, err));
         p->data = WA_TAKE(data); /* only now: a failed read is read again */
     }
     if (p->look)
-        WA_TRY(look_for_whole(s, p, &whole, err));
-    if (whole) {
+        WA_TRY(look_for_whole(s, p, &p->whole, err));
+    if (p->whole) {
         WA_TRY(wa_shipper_compare_whole(s, &p->branch, p->segno, p->data, p->cut.base % size, len,
                                         err));
         WA_TRY(wa_shipper_check_not_sealed(s, &p->branch, p->epoch, p->segno, err));

@@ -4,6 +4,7 @@
 #include "streamer_internal.h"
 
 #include "walagent/base/file.h"
+#include "walagent/repo/index.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -153,6 +154,7 @@ wa_streamer_new(wa_repo *repo, const wa_streamer_options *options, wa_streamer *
     s->options.slot = wa_strdup(options->slot);
     s->options.spool_dir = wa_strdup(options->spool_dir);
     s->known = wa_calloc(WA_KNOWN_SEGMENTS, sizeof s->known[0]);
+    s->archived = wa_calloc(WA_INDEX_FANOUT, sizeof s->archived[0]);
     s->events_end = &s->events;
     s->stop.fd = -1;
     wa_mutex_init(&s->mutex);
@@ -200,6 +202,7 @@ wa_streamer_free(wa_streamer *s)
     wa_mutex_done(&s->mutex);
     free(s->known);
     free(s->removable);
+    free(s->archived);
     free(s->host_conninfo);
     free_str(s->options.conninfo);
     free_str(s->options.slot);

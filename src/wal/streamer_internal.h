@@ -66,6 +66,7 @@ typedef struct wa_flow {
     uint64_t size_limit; /* a chunk is cut at this size */
     wa_segno looked_at;  /* segment for which the whole object was looked for before a chunk */
     wa_mono last_put;
+    wa_lsn last_chunk; /* START of the last chunk of our epoch that is known to have bytes */
     uint64_t commits_received, commits_durable;
 } wa_flow;
 
@@ -77,9 +78,17 @@ typedef struct wa_known_segment {
 
 typedef struct wa_removable {
     wa_branch branch;
-    wa_segno segno;
+    wa_segno first, segno; /* chunks of [first, segno] */
     wa_mono at;
 } wa_removable;
+
+/* What an index object needs of a segment that was just archived. */
+typedef struct wa_archived_facts {
+    wa_branch branch;
+    wa_segno segno;
+    bool valid, checked;
+    wa_wal_facts facts;
+} wa_archived_facts;
 
 typedef struct wa_pending_event {
     struct wa_pending_event *next;
@@ -124,6 +133,16 @@ struct wa_streamer {
     int backend_pid;         /* of the replication connection; 0: none */
     wa_removable *removable; /* segments whose chunks may go */
     size_t removable_count, removable_capacity;
+    wa_mono removed_at; /* when chunks were removed last */
+
+    /* Segments thread only. */
+    wa_archived_facts *archived; /* ring of WA_INDEX_FANOUT */
+    struct {
+        wa_branch branch;
+        uint32_t epoch;
+        wa_segno from; /* nobody had sealed our epoch in this segment or behind it */
+        wa_mono at;    /* 0: never looked */
+    } unsealed;
 
     /* Receiver only. */
     wa_lineage *lineage;
@@ -179,7 +198,8 @@ void wa_streamer_remember(wa_streamer *s, const wa_branch *branch, wa_segno segn
 void *wa_tail_thread(void *arg);
 void *wa_segments_thread(void *arg);
 void *wa_watch_thread(void *arg);
-void wa_segments_schedule_removal(wa_streamer *s, wa_segno segno);
+/* Chunks of the segments [first, segno] may go after their grace. */
+void wa_segments_schedule_removal(wa_streamer *s, wa_segno first, wa_segno segno);
 
 /* role.c: who writes. */
 typedef enum wa_role { WA_ROLE_WRITER, WA_ROLE_WAITING } wa_role;

@@ -40,6 +40,14 @@ void wa_wal_summary_add(wa_wal_summary *s, const wa_wal_summary *later);
  * Idempotent; two at once do no harm. Called after every 16th segment and by repair. */
 wa_status wa_index_update(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno,
                           wa_error *err) WA_MUST_CHECK;
+/* The same by somebody who has just archived segments and need not read back what he wrote. NULL:
+ * nothing is known. get: false when it isn't known of this segment. */
+typedef struct wa_index_known {
+    bool (*get)(void *arg, wa_segno segno, wa_wal_facts *ret, bool *ret_checked);
+    void *arg;
+} wa_index_known;
+wa_status wa_index_update_known(wa_repo *repo, const wa_branch *branch, wa_segno upto_segno,
+                                const wa_index_known *known, wa_error *err) WA_MUST_CHECK;
 
 /* Reads every object that counts; those that can't be used are added to ret_damaged, by key. */
 wa_status wa_index_check(wa_repo *repo, const wa_branch *branch, wa_strv *ret_damaged,

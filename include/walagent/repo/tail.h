@@ -39,6 +39,9 @@ wa_status wa_tail_put_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoc
                            wa_error *err) WA_MUST_CHECK;
 wa_status wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
                        wa_error *err) WA_MUST_CHECK;
+/* The same of this segment and all behind it, by one listing; ordered by segment first. */
+wa_status wa_tail_list_from(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
+                            wa_error *err) WA_MUST_CHECK;
 /* Read one chunk: its facts and bytes (appended to ret). */
 wa_status wa_tail_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, const wa_chunk *chunk,
                       wa_buf *ret, wa_wal_info *ret_info, wa_wal_facts *ret_facts,
@@ -62,5 +65,10 @@ wa_status wa_tail_segments(wa_repo *repo, const wa_branch *branch, wa_segno **re
  * chunk of the branch stays. */
 wa_status wa_tail_remove(wa_repo *repo, const wa_branch *branch, wa_segno segno,
                          wa_error *err) WA_MUST_CHECK;
+/* The same for the segments of [first, end), of which those without a whole object keep their
+ * chunks: a listing of the chunks from `first` on, one of the whole segments, one removal (each
+ * for a thousand keys). */
+wa_status wa_tail_remove_range(wa_repo *repo, const wa_branch *branch, wa_segno first, wa_segno end,
+                               wa_error *err) WA_MUST_CHECK;
 
 #endif

@@ -153,6 +153,74 @@ updates_step_by_step_reach_the_same_as_one(void **state)
     fixture_done(&a.f);
 }
 
+static bool
+know_all_but_one(void *arg, wa_segno segno, wa_wal_facts *ret, bool *ret_checked)
+{
+    (void)arg;
+    *ret = facts_at((wa_time)segno * 1000, 1 + segno % 5);
+    *ret_checked = true;
+    return segno % 16 != 3;
+}
+
+static void
+facts_that_the_writer_knows_are_not_read_back(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    const wa_index_known known = {know_all_but_one, NULL};
+    archive a;
+    archive_new(&a);
+    uint64_t gets = wa_store_requests(a.f.store, "get");
+    OK(wa_index_update_known(a.f.repo, &a.f.first, 63, &known, &err)); /* 37 to 63: 51 is read */
+    assert_true(wa_store_requests(a.f.store, "get") - gets <= 2 + 4);  /* and two parts, twice */
+    OK(wa_index_update_known(a.f.repo, &a.f.first, 599, &known, &err));
+    check_answers(&a, 0, LAST);
+    fixture_done(&a.f);
+}
+
+static bool
+know_all(void *arg, wa_segno segno, wa_wal_facts *ret, bool *ret_checked)
+{
+    know_all_but_one(arg, segno, ret, ret_checked);
+    return true;
+}
+
+static uint64_t
+requests_of(const archive *a)
+{
+    static const char *const kinds[] = {"put", "get", "head", "list", "delete"};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(kinds); i++)
+        sum += wa_store_requests(a->f.store, kinds[i]);
+    return sum;
+}
+
+/* However many parts the object has that is written again. */
+static void
+what_an_update_takes_does_not_grow_with_what_is_there(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    const wa_index_known known = {know_all, NULL};
+    archive a;
+    memset(&a, 0, sizeof a);
+    fixture_new(&a.f);
+    uint64_t most = 0;
+    for (wa_segno segno = 0; segno < 512; segno++) {
+        put_one(&a, segno);
+        if ((segno + 1) % 16 != 0)
+            continue;
+        uint64_t before = requests_of(&a);
+        OK(wa_index_update_known(a.f.repo, &a.f.first, segno, &known, &err));
+        uint64_t took = requests_of(&a) - before;
+        most = took > most ? took : most;
+    }
+    printf("an index update takes at most %llu requests\n", (unsigned long long)most);
+    assert_true(most <= 40); /* where a level begins; 24 is usual */
+    check_answers(&a, 0, 511);
+    fixture_done(&a.f);
+}
+
 static void
 holes_that_are_filled_and_segments_that_expire_are_seen_at_once(void **state)
 {
@@ -443,6 +511,8 @@ main(void)
         cmocka_unit_test(answers_are_the_same_with_and_without_the_index),
         cmocka_unit_test(an_update_again_writes_nothing),
         cmocka_unit_test(updates_step_by_step_reach_the_same_as_one),
+        cmocka_unit_test(facts_that_the_writer_knows_are_not_read_back),
+        cmocka_unit_test(what_an_update_takes_does_not_grow_with_what_is_there),
         cmocka_unit_test(holes_that_are_filled_and_segments_that_expire_are_seen_at_once),
         cmocka_unit_test(damaged_and_missing_objects_change_no_answer_and_are_rebuilt),
         cmocka_unit_test(an_update_survives_every_failure_and_can_be_repeated),

@@ -312,6 +312,44 @@ chunks_are_removed_only_when_the_whole_segment_is_there(void **state)
 }
 
 static void
+chunks_of_many_segments_are_removed_by_few_requests(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    char *truth = whole_pattern(1);
+    for (wa_segno segno = 3; segno < 103; segno++) {
+        wa_lsn start = segno * SEGMENT;
+        for (wa_lsn at = start; at < start + 300; at += 100)
+            OK(wa_tail_put(f.repo, &f.first, 1, at, at, truth, 100, NULL, true, &err));
+        if (segno != 50)
+            put_segment(&f, &f.first, segno, 1);
+    }
+    uint64_t before = requests(&f);
+    OK(wa_tail_remove_range(f.repo, &f.first, 3, 100, &err));
+    assert_true(requests(&f) - before <= 3);
+    wa_segno *segments = NULL;
+    size_t count = 0;
+    OK(wa_tail_segments(f.repo, &f.first, &segments, &count, &err));
+    assert_int_equal(count, 4); /* the one that is not there as a whole, and those not asked for */
+    assert_true(segments[0] == 50 && segments[1] == 100 && segments[3] == 102);
+    free(segments);
+    OK(wa_tail_remove_range(f.repo, &f.first, 100, 103, &err));
+    assert_int_equal(count_keys(&f, "tail/"), 3 + 1); /* the newest stays */
+    wa_chunks chunks = {0};
+    OK(wa_tail_list_from(f.repo, &f.first, 51, &chunks, &err));
+    assert_int_equal(chunks.count, 1);
+    assert_true(chunks.items[0].start == 102ull * SEGMENT + 200 && chunks.items[0].epoch == 1);
+    wa_chunks_done(&chunks);
+    before = requests(&f);
+    OK(wa_tail_remove_range(f.repo, &f.first, 60, 100, &err));
+    assert_true(requests(&f) - before == 1);
+    free(truth);
+    fixture_done(&f);
+}
+
+static void
 every_failure_of_a_put_can_be_repeated(void **state)
 {
     (void)state;
@@ -424,6 +462,7 @@ main(void)
         cmocka_unit_test(random_chains_are_followed_to_their_end),
         cmocka_unit_test(the_walk_back_asks_for_few_chunks),
         cmocka_unit_test(chunks_are_removed_only_when_the_whole_segment_is_there),
+        cmocka_unit_test(chunks_of_many_segments_are_removed_by_few_requests),
         cmocka_unit_test(every_failure_of_a_put_can_be_repeated),
         cmocka_unit_test(every_failure_of_a_read_is_an_error_and_never_a_shorter_tail),
         cmocka_unit_test(two_writers_cannot_both_extend_the_tail),

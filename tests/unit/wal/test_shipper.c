@@ -533,6 +533,144 @@ chunks_go_when_their_grace_is_over_but_never_the_newest(void **state)
     assert_tail_is(f, 2, wal_position(f->wal));
 }
 
+static uint64_t
+requests(fixture *f)
+{
+    static const char *const kinds[] = {"put", "get", "head", "list", "delete"};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(kinds); i++)
+        sum += wa_store_requests(f->fault, kinds[i]);
+    return sum;
+}
+
+static void
+wait_shipped(fixture *f, wa_lsn end)
+{
+    wait_durable(f, end);
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    WA_LOCK(&f->s->mutex);
+    while (f->s->flow.job_count > 0 || f->s->job_running)
+        assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
+}
+
+/* One segment after the other, each with a chunk of its own when `chunks`. */
+static void
+ship_segments(fixture *f, unsigned count, bool chunks)
+{
+    uint64_t size;
+    for (unsigned i = 0; i < count; i++) {
+        wa_segno segno = wa_segno_of(f->s->flow.received, SEGMENT);
+        if (segno > 1)
+            OK(f, wa_spool_begin(f->s->spool, &f->branch, segno, &size, &f->err));
+        if (chunks) {
+            wal_add_noise(f->wal, 700 + i, 3000);
+            wait_durable(f, receive(f));
+            WA_LOCK(&f->s->mutex);
+            f->s->status.synchronous = false; /* the rest is left to the whole object */
+            f->s->options.tail_interval_ms = 1000000;
+        }
+        wal_fill_segment(f->wal);
+        wait_shipped(f, receive(f));
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = chunks;
+    }
+}
+
+/* A PUT, the look whether the epoch was sealed, and what the index takes for 16. */
+static void
+a_segment_under_load_takes_few_requests(void **state)
+{
+    fixture *f = *state;
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false;
+        f->s->options.tail_interval_ms = 1000000;
+    }
+    ship_segments(f, 1, false);
+    uint64_t before = requests(f), gets = wa_store_requests(f->fault, "get");
+    uint64_t lists = wa_store_requests(f->fault, "list");
+    ship_segments(f, 64, false);
+    assert_true(requests(f) - before <= 64 * 2 + 64 / 16 * 18);
+    assert_true(wa_store_requests(f->fault, "get") - gets <= 64 / 16 * 5);
+    assert_true(wa_store_requests(f->fault, "list") - lists <= 64 + 64 / 16 * 12);
+    assert_int_equal(wa_store_requests(f->fault, "head"), 0);
+}
+
+/* The chunk's PUT, and the look for the whole segment before it, are added. */
+static void
+a_segment_with_a_chunk_takes_two_requests_more(void **state)
+{
+    fixture *f = *state;
+    ship_segments(f, 1, true);
+    uint64_t before = requests(f), gets = wa_store_requests(f->fault, "get");
+    ship_segments(f, 15, true);
+    assert_true(requests(f) - before <= 15 * 4 + 16);
+    assert_true(wa_store_requests(f->fault, "get") - gets <= 5);
+    assert_true(wa_store_requests(f->fault, "head") <= 16);
+}
+
+/* Between two segments: the look behind the first one was before it. */
+static void
+a_seal_between_two_segments_keeps_the_second_from_being_acknowledged(void **state)
+{
+    fixture *f = *state;
+    uint64_t size;
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false;
+        f->s->options.tail_interval_ms = 1000000;
+    }
+    ship_segments(f, 1, false);
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, 2 * SEGMENT, &f->err));
+    OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
+    wal_fill_segment(f->wal);
+    receive(f);
+    wait_fault(f);
+    assert_true(f->s->fenced);
+    assert_int_equal(f->s->flow.durable, 2 * SEGMENT);
+}
+
+/* A writer that slept must not fill the archive before it looks. */
+static void
+a_seal_that_came_while_the_writer_slept_is_seen_before_a_segment_is_put(void **state)
+{
+    fixture *f = *state;
+    wa_segno last = 0;
+    uint64_t size;
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false;
+        f->s->options.tail_interval_ms = 1000000;
+    }
+    ship_segments(f, 1, false);
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, 2 * SEGMENT, &f->err));
+    f->s->unsealed.at -= WA_CHUNK_GRACE_MS + 1;
+    OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
+    wal_fill_segment(f->wal);
+    receive(f);
+    wait_fault(f);
+    assert_true(f->s->fenced);
+    OK(f, wa_wal_last(f->repo, &f->branch, &last, &f->err));
+    assert_int_equal(last, 1);
+}
+
+/* The seal lies in a segment that the fenced writer has not come to. */
+static void
+a_seal_further_on_fences_as_well(void **state)
+{
+    fixture *f = *state;
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, 3 * SEGMENT + 4000, &f->err));
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false;
+    }
+    wal_fill_segment(f->wal);
+    receive(f);
+    wait_fault(f);
+    assert_true(f->s->fenced);
+    assert_int_equal(f->s->flow.durable, SEGMENT);
+}
+
 int
 main(void)
 {
@@ -555,6 +693,11 @@ main(void)
         TEST(a_new_flow_need_not_wait_for_a_store_that_refuses_segments),
         TEST(what_is_left_of_an_older_flow_does_not_fence_the_new_one),
         TEST(chunks_go_when_their_grace_is_over_but_never_the_newest),
+        TEST(a_segment_under_load_takes_few_requests),
+        TEST(a_segment_with_a_chunk_takes_two_requests_more),
+        TEST(a_seal_between_two_segments_keeps_the_second_from_being_acknowledged),
+        TEST(a_seal_that_came_while_the_writer_slept_is_seen_before_a_segment_is_put),
+        TEST(a_seal_further_on_fences_as_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
