@@ -288,7 +288,10 @@ take_earlier(build *b, wa_index_object *o, wa_container_writer *w, wa_segno *ret
         return WA_OK;
     }
     WA_TRY(status);
-    if (earlier.end >= o->end || is_refilled(b, earlier.first, earlier.end))
+    bool usable = earlier.end < o->end && !is_refilled(b, earlier.first, earlier.end);
+    for (size_t i = 0; i < earlier.parts; i++) /* versions that didn't know could be made up for */
+        usable = usable && !earlier.part[i].xids_unknown;
+    if (!usable)
         return WA_OK;
     if (o->level <= WA_INDEX_LINES_LEVEL && (status = copy_lines(b, &earlier, w, err)) != WA_OK) {
         b->afresh = true; /* the caller tries once more */
