@@ -119,6 +119,36 @@ def names(wa, label):
     return {(line.get("p", line.get("x")), line["t"]) for line in lines}
 
 
+@pytest.mark.parametrize("source", ["remote", "local"])
+def test_databases_copied_in_place_and_tablespaces_in_place_come_back(
+        make_pg, streaming, work_dir, source):
+    """A database copied file by file (and an in-place tablespace) has its files before its WAL says so."""
+    pg = make_pg(allow_in_place_tablespaces="on")
+    wa = streaming(pg)
+    pg.sql("CREATE TABLESPACE inside LOCATION ''")
+    pg.sql("CREATE TABLE near TABLESPACE inside AS SELECT generate_series(1, 5000) AS i")
+    pg.sql("CREATE DATABASE pattern")
+    pg.sql("CREATE TABLE t AS SELECT generate_series(1, 20000) AS i", dbname="pattern")
+    pg.pgbench("-i", "-s", "2", "-q")
+    running = wa_popen(wa, "backup", "--json", "--checkpoint", "fast", "--source", source)
+    made = []
+    while running.poll() is None and len(made) < 12:
+        made.append("copied%d" % len(made))
+        where = "inside" if len(made) % 2 else "pg_default"
+        pg.sql("CREATE DATABASE %s TEMPLATE pattern STRATEGY file_copy TABLESPACE %s" % (made[-1], where))
+    out, err = running.communicate()
+    assert running.returncode == 0, err
+    assert made, "nothing happened during the copy"
+    durable(wa, pg)
+    assert wa.run("verify").returncode == 0
+    copy = open_up(restore(wa, make_pg, work_dir + "/copy", 15, "--to-latest"))
+    assert content(copy, ["near", "pgbench_accounts"]) == content(pg, ["near", "pgbench_accounts"])
+    for name in made:
+        assert copy.value("SELECT count(*) FROM t", dbname=name) == 20000
+    assert copy.value("SELECT spcname FROM pg_database d JOIN pg_tablespace s ON s.oid = dattablespace "
+                      "WHERE datname = '%s'" % made[0]) == "inside"
+
+
 def test_a_local_backup_holds_what_a_remote_one_holds(make_pg, major, streaming):
     pg = make_pg(major, autovacuum="off")
     wa = streaming(pg)
