@@ -49,6 +49,9 @@ wa_status wa_http_server_start(wa_agent *agent, const char *listen, wa_http_serv
                                wa_error *err) WA_MUST_CHECK;
 void wa_http_server_stop(wa_http_server *server); /* NULL is fine */
 
+/* ---- libmicrohttpd.c ---- */
+wa_status wa_libmicrohttpd_load(wa_error *err) WA_MUST_CHECK;
+
 /* ---- notify.c ---- */
 /* A datagram to systemd's $NOTIFY_SOCKET; nothing without it. */
 void wa_notify(const char *state);

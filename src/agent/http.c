@@ -249,6 +249,7 @@ wa_http_server_start(wa_agent *agent, const char *listen, wa_http_server **ret, 
     }
     struct sockaddr_storage address;
     WA_TRY(parse_listen(listen, &address, err));
+    WA_TRY(wa_libmicrohttpd_load(err));
     wa_http_server *server = wa_calloc(1, sizeof *server);
     server->agent = agent;
     wa_mutex_init(&server->archive);

@@ -5,7 +5,6 @@
 #include "commands_internal.h"
 
 #include "walagent/base/hook.h"
-#include "walagent/net/http.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -68,7 +67,6 @@ parse_and_run(const wa_command *command, int argc, char **argv, wa_context *ctx,
                  : ctx->verbose ? WA_LOG_DEBUG
                                 : WA_LOG_INFO,
                  WA_LOG_TEXT);
-    WA_TRY(wa_http_global_init(err));
     return command->run(ctx, err);
 }
 

@@ -7,6 +7,8 @@
  */
 #include "walagent/codec/tar.h"
 
+#include "tar_internal.h"
+
 #include "walagent/base/str.h"
 
 #include <archive.h>
@@ -58,9 +60,9 @@ reader_failure(wa_tar_reader *r, wa_error *err)
 wa_status
 wa_tar_reader_new(wa_tar_pull pull, void *arg, wa_tar_reader **ret, wa_error *err)
 {
+    WA_TRY(wa_libarchive_load(err));
     wa_tar_reader *r = wa_calloc(1, sizeof *r);
 
-    (void)err;
     r->pull = pull;
     r->arg = arg;
     r->archive = archive_read_new();

@@ -6,6 +6,8 @@
  */
 #include "walagent/codec/tar.h"
 
+#include "tar_internal.h"
+
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -75,6 +77,7 @@ open_archive(wa_tar_writer *w, struct archive **ret, const char *charset, wa_err
 wa_status
 wa_tar_writer_new(wa_sink *to, wa_tar_writer **ret, wa_error *err)
 {
+    WA_TRY(wa_libarchive_load(err));
     WA_CLEANUP(wa_tar_writer_freep) wa_tar_writer *w = wa_calloc(1, sizeof *w);
 
     w->to = to;

@@ -3,6 +3,8 @@
  */
 #include "walagent/net/http.h"
 
+#include "http_internal.h"
+
 #include "walagent/base/file.h"
 
 #include <ctype.h>
@@ -58,6 +60,7 @@ init_once(void)
 wa_status
 wa_http_global_init(wa_error *err)
 {
+    WA_TRY(wa_libcurl_load(err));
     (void)pthread_once(&global_once, init_once);
     if (global_result != CURLE_OK)
         return wa_error_set(err, WA_FAILED, "could not initialize libcurl: %s",

@@ -36,6 +36,9 @@ typedef enum wa_pg_ready {
     WA_PG_READY_WAKE
 } wa_pg_ready;
 
+/* Before the first call of libpq: where it fails, it can still be told. */
+wa_status wa_libpq_load(wa_error *err) WA_MUST_CHECK;
+
 /* Poll the connection's socket, the cancel and wake_fd (-1: none). */
 wa_status wa_pg_wait(wa_pg_conn *conn, short events, wa_cancel *cancel, int wake_fd, int timeout_ms,
                      wa_pg_ready *ret, wa_error *err) WA_MUST_CHECK;

@@ -143,6 +143,7 @@ wa_pg_params_parse(const char *conninfo, wa_pg_params *ret, wa_error *err)
 {
     if (strlen(conninfo) > CONNINFO_MAX)
         return wa_error_set(err, WA_INVALID, "conninfo is longer than %u bytes", CONNINFO_MAX);
+    WA_TRY(wa_libpq_load(err));
     char *message = NULL;
     WA_CLEANUP(free_optionsp) PQconninfoOption *options = PQconninfoParse(conninfo, &message);
     if (options == NULL) {
@@ -253,6 +254,7 @@ wa_pg_split_hosts(const char *conninfo, wa_strv *ret, wa_error *err)
 wa_status
 wa_pg_conninfo_public(const char *conninfo, char **ret, wa_error *err)
 {
+    WA_TRY(wa_libpq_load(err));
     char *message = NULL;
     WA_CLEANUP(free_optionsp) PQconninfoOption *options = PQconninfoParse(conninfo, &message);
     if (options == NULL) {

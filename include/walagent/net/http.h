@@ -26,8 +26,9 @@ typedef struct wa_http_options {
 } wa_http_options;
 
 typedef struct wa_http wa_http;
-/* Call before threads are started; again is fine. Ignores SIGPIPE where nothing handles it: libcurl
- * leaves that to us with NOSIGNAL, and a TLS connection that the peer closed raises it. */
+/* Loads and initializes libcurl, from any thread (libcurl 7.84 and later); again is fine. Ignores
+ * SIGPIPE where nothing handles it: libcurl leaves that to us with NOSIGNAL, and a TLS connection
+ * that the peer closed raises it. */
 wa_status wa_http_global_init(wa_error *err) WA_MUST_CHECK;
 wa_status wa_http_new(const wa_http_options *options, wa_http **ret, wa_error *err) WA_MUST_CHECK;
 void wa_http_free(wa_http *http);
