@@ -42,7 +42,16 @@ typedef struct coverage_state {
     uint64_t size; /* of a segment */
     step_state *steps;
     size_t count;
+    wa_coverage_index *index;
 } coverage_state;
+
+static void
+free_index(wa_coverage_index *index)
+{
+    for (size_t i = 0; index != NULL && i < index->count; i++)
+        wa_index_plan_done(&index->steps[i].plan);
+    free(index);
+}
 
 static void
 coverage_state_done(coverage_state *s)
@@ -52,6 +61,7 @@ coverage_state_done(coverage_state *s)
         free(s->steps[i].tails);
     }
     free(s->steps);
+    free_index(s->index);
 }
 
 static void
@@ -101,8 +111,9 @@ load_tails(coverage_state *s, step_state *step, wa_segno low, wa_segno high, wa_
 }
 
 static wa_status
-load_step(coverage_state *s, step_state *step, wa_lsn from, wa_error *err)
+load_step(coverage_state *s, size_t i, wa_lsn from, wa_error *err)
 {
+    step_state *step = &s->steps[i];
     wa_lsn begin = step->begin > from ? step->begin : from;
     wa_segno low = begin / s->size, high = UINT64_MAX;
     step->newest = WA_TIME_NONE;
@@ -112,8 +123,8 @@ load_step(coverage_state *s, step_state *step, wa_lsn from, wa_error *err)
         high = (step->end + s->size - 1) / s->size;
     if (low >= high)
         return WA_OK;
-    WA_TRY(wa_index_present(s->repo, &step->branch, low, high, NULL, &step->whole, NULL,
-                            &step->newest, err));
+    WA_TRY(wa_index_present(s->repo, &step->branch, low, high, &s->index->steps[i].plan,
+                            &step->whole, NULL, &step->newest, err));
     return load_tails(s, step, low, high, err);
 }
 
@@ -199,9 +210,12 @@ wa_coverage_load(wa_repo *repo, const wa_lineage *l, wa_lsn from, wa_coverage *r
         s.steps[i].end = i + 1 < l->count ? l->steps[i + 1].begin : UINT64_MAX;
         s.steps[i].newest = WA_TIME_NONE;
     }
-    for (size_t i = 0; i < s.count; i++)
-        WA_TRY(load_step(&s, &s.steps[i], from, err));
-    wa_coverage c = {.tip_time = WA_TIME_NONE};
+    s.index = wa_calloc(1, sizeof *s.index + l->count * sizeof s.index->steps[0]);
+    for (; s.index->count < s.count; s.index->count++) {
+        s.index->steps[s.index->count].branch = s.steps[s.index->count].branch;
+        WA_TRY(load_step(&s, s.index->count, from, err));
+    }
+    wa_coverage c = {.tip_time = WA_TIME_NONE, .index = WA_TAKE(s.index)};
     build_runs(&s, &c);
     *ret = c;
     return WA_OK;
@@ -211,6 +225,7 @@ void
 wa_coverage_done(wa_coverage *c)
 {
     free(c->runs);
+    free_index(c->index);
     *c = (wa_coverage){.tip_time = WA_TIME_NONE};
 }
 

@@ -5,6 +5,7 @@
 #define WA_SRC_REPO_INDEX_INTERNAL_H
 
 #include "ranges_internal.h"
+#include "repo_internal.h"
 #include "walagent/repo/index.h"
 
 #define WA_INDEX_LINES_LEVEL 2 /* the highest level with a line a segment */
@@ -39,6 +40,12 @@ wa_status wa_index_list(wa_repo *repo, const wa_branch *branch, int level, wa_se
 /* Facts of one object. CORRUPT, NOT_FOUND: not usable. */
 wa_status wa_index_read(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
                         unsigned n, wa_index_object *ret, wa_error *err) WA_MUST_CHECK;
+/* The same; from the cache when it was read before. */
+wa_status wa_index_read_again(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
+                              unsigned n, wa_index_object *ret, wa_error *err) WA_MUST_CHECK;
+/* index_cache.c; the objects are copied. */
+bool wa_index_cache_get(wa_index_cache *c, const char *key, wa_index_object *ret);
+void wa_index_cache_put(wa_index_cache *c, const wa_index_object *o);
 /* Its lines, raw, into a sink. */
 wa_status wa_index_read_lines(wa_repo *repo, const wa_index_object *o, wa_sink *to,
                               wa_error *err) WA_MUST_CHECK;
@@ -47,6 +54,11 @@ wa_status wa_index_parse_line(const char *line, size_t len, const char *key, wa_
                               bool *ret_checked, wa_wal_facts *ret_facts,
                               wa_error *err) WA_MUST_CHECK;
 void wa_index_format_line(wa_segno segno, bool checked, const wa_wal_facts *facts, wa_buf *out);
+/* The segments of `use`, all of which are there, by the object's lines and, where it has none, by
+ * their own facts. */
+wa_status wa_index_scan_object(wa_repo *repo, const wa_branch *branch, const wa_index_object *o,
+                               wa_segrange use, wa_index_fn fn, void *arg,
+                               wa_error *err) WA_MUST_CHECK;
 json_t *wa_index_facts(const wa_branch *branch, const wa_index_object *o);
 /* The valid object of highest n about the block that begins at first. NOT_FOUND: none. */
 wa_status wa_index_find(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
@@ -62,6 +74,15 @@ typedef struct wa_index_plan {
 void wa_index_plan_done(wa_index_plan *p);
 wa_status wa_index_plan_make(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
                              int highest, wa_index_plan *ret, wa_error *err) WA_MUST_CHECK;
+
+/* The plans by which a coverage was loaded, one a step of its lineage. */
+typedef struct wa_coverage_index {
+    size_t count;
+    struct {
+        wa_branch branch;
+        wa_index_plan plan;
+    } steps[];
+} wa_coverage_index;
 
 /* Whole segments of [from, to) that are there: index, verified holes, and listings of the rest.
  * ret_last (may be NULL): when the last of them was written. *ret_refilled (may be NULL): segments

@@ -277,6 +277,19 @@ wa_index_read(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
 }
 
 wa_status
+wa_index_read_again(wa_repo *repo, const wa_branch *branch, int level, wa_segno first, unsigned n,
+                    wa_index_object *ret, wa_error *err)
+{
+    wa_index_cache *cache = wa_repo_index_cache(repo);
+    WA_CLEANUP(wa_freep) char *key = wa_index_key(repo, branch, level, first, n);
+    if (wa_index_cache_get(cache, key, ret))
+        return WA_OK;
+    WA_TRY(wa_index_read(repo, branch, level, first, n, ret, err));
+    wa_index_cache_put(cache, ret);
+    return WA_OK;
+}
+
+wa_status
 wa_index_read_lines(wa_repo *repo, const wa_index_object *o, wa_sink *to, wa_error *err)
 {
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;

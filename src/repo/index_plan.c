@@ -96,7 +96,7 @@ read_best(wa_repo *repo, const wa_branch *branch, int level, const wa_index_name
     for (size_t i = count; i > 0; i--) {
         wa_index_object o = {0};
         wa_status status =
-            wa_index_read(repo, branch, level, names[i - 1].first, names[i - 1].n, &o, err);
+            wa_index_read_again(repo, branch, level, names[i - 1].first, names[i - 1].n, &o, err);
         if (status == WA_OK && !o.holes_overflow) {
             *ret = o;
             return WA_OK;

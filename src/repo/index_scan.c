@@ -98,6 +98,17 @@ scan_object(scan *s, const wa_index_object *o, wa_segrange use, wa_error *err)
     return deliver_until(s, use.end, err);
 }
 
+wa_status
+wa_index_scan_object(wa_repo *repo, const wa_branch *branch, const wa_index_object *o,
+                     wa_segrange use, wa_index_fn fn, void *arg, wa_error *err)
+{
+    WA_CLEANUP(scan_done)
+    scan s = {
+        .repo = repo, .branch = *branch, .at = use.begin, .to = use.end, .fn = fn, .arg = arg};
+    wa_segranges_add(&s.present, use.begin, use.end);
+    return scan_object(&s, o, use, err);
+}
+
 static wa_status
 scan_all(scan *s, wa_error *err)
 {

@@ -24,6 +24,7 @@ struct wa_repo {
     bool loaded;
     wa_cluster cluster;
     atomic_uint_fast64_t lineage_seen;
+    wa_index_cache *index_cache;
 };
 
 static bool
@@ -66,6 +67,7 @@ repo_new(const char *name, const char *cluster, int level, const char *scratch_d
     repo->name = wa_strdup(name == NULL ? "repository" : name);
     repo->cluster_name = wa_strdup(cluster);
     repo->level = level == 0 ? 3 : level;
+    repo->index_cache = wa_index_cache_new();
     repo->scratch_dir = wa_strdup(scratch_dir != NULL ? scratch_dir
                                   : wa_str_empty(tmp) ? "/tmp"
                                                       : tmp);
@@ -105,10 +107,17 @@ wa_repo_free(wa_repo *repo)
     if (repo == NULL)
         return;
     wa_store_free(repo->store);
+    wa_index_cache_free(repo->index_cache);
     free(repo->name);
     free(repo->cluster_name);
     free(repo->scratch_dir);
     free(repo);
+}
+
+wa_index_cache *
+wa_repo_index_cache(wa_repo *repo)
+{
+    return repo->index_cache;
 }
 
 bool

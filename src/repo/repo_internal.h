@@ -17,6 +17,11 @@
 
 /* Highest number of a numbered object seen by this process; only ever raised. */
 uint64_t wa_repo_lineage_seen(const wa_repo *repo);
+/* index_cache.c: facts of index objects that were read. */
+typedef struct wa_index_cache wa_index_cache;
+wa_index_cache *wa_index_cache_new(void);
+void wa_index_cache_free(wa_index_cache *c);
+wa_index_cache *wa_repo_index_cache(wa_repo *repo);
 void wa_repo_lineage_saw(wa_repo *repo, uint64_t number);
 
 /* "T<rfc 3339>" members of our own JSON. CORRUPT names key and document. */

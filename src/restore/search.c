@@ -13,6 +13,7 @@
 
 #define LOOK_BACK 64u /* pieces that are searched backwards for a transaction */
 #define NAMES_MAX 1000u
+#define POINTS_FEW 2u /* restore points for which single segments are asked */
 
 static wa_lsn
 aligned(wa_lsn lsn)
@@ -208,99 +209,44 @@ wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_lsn to, wa_commit
     return WA_OK;
 }
 
-/* ---- facts of every segment ---- */
+/* ---- whole runs, by sums ---- */
 
-typedef struct facts_walk {
-    const wa_view *v;
-    const wa_run *run;
-    wa_lsn begin, end;
-    wa_status (*fn)(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err);
-    void *arg;
-} facts_walk;
+/* The part of a run within [from, to). False: none. */
+static bool
+cut_run(const wa_view *v, const wa_run *run, wa_lsn from, wa_lsn to, wa_piece *ret_last,
+        wa_segno *ret_first)
+{
+    uint64_t size = wa_repo_cluster(v->repo)->segment_size;
+    wa_lsn begin = run->begin < from ? from : run->begin, end = run->end > to ? to : run->end;
+    if (begin >= end)
+        return false;
+    wa_segno last = wa_segno_of(end - 1, size);
+    wa_lsn start = wa_segment_start(last, size);
+    *ret_first = wa_segno_of(begin, size);
+    *ret_last = (wa_piece){run->branch, last, start < begin ? begin : start, end, run->tail};
+    return true;
+}
 
+/* A whole segment of the run. */
 static wa_piece
-piece_of(const facts_walk *w, wa_segno segno)
+piece_of(const wa_view *v, const wa_run *run, wa_segno segno)
 {
-    uint64_t size = wa_repo_cluster(w->v->repo)->segment_size;
-    wa_lsn begin = wa_segment_start(segno, size), end = begin + size;
-    return (wa_piece){w->run->branch, segno, begin < w->begin ? w->begin : begin,
-                      end > w->end ? w->end : end, false};
-}
-
-static wa_status
-facts_of_segment(void *arg, wa_segno segno, const wa_wal_facts *facts, bool checked, wa_error *err)
-{
-    const facts_walk *w = arg;
-    wa_piece piece = piece_of(w, segno);
-    (void)checked;
-    return w->fn(w->arg, &piece, facts, err);
-}
-
-static wa_status
-walk_run(facts_walk *w, wa_lsn from, wa_lsn to, wa_error *err)
-{
-    uint64_t size = wa_repo_cluster(w->v->repo)->segment_size;
-    w->begin = w->run->begin < from ? from : w->run->begin;
-    w->end = w->run->end > to ? to : w->run->end;
-    if (w->begin >= w->end)
-        return WA_OK;
-    wa_segno first = wa_segno_of(w->begin, size), last = wa_segno_of(w->end - 1, size);
-    if (first < last)
-        WA_TRY(
-            wa_index_scan(w->v->repo, &w->run->branch, first, last - 1, facts_of_segment, w, err));
-    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    wa_wal_facts_init(facts);
-    wa_piece piece = piece_of(w, last);
-    WA_TRY(wa_view_facts(w->v, &piece, facts, err));
-    return w->fn(w->arg, &piece, facts, err);
-}
-
-static wa_status
-walk_facts(facts_walk *w, wa_lsn from, wa_lsn to, wa_error *err)
-{
-    for (size_t i = 0; i < w->v->coverage.count; i++) {
-        w->run = &w->v->coverage.runs[i];
-        WA_TRY(walk_run(w, from, to, err));
-    }
-    return WA_OK;
+    uint64_t size = wa_repo_cluster(v->repo)->segment_size;
+    wa_lsn begin = wa_segment_start(segno, size);
+    return (wa_piece){run->branch, segno, begin < run->begin ? run->begin : begin, begin + size,
+                      false};
 }
 
 /* ---- a transaction ---- */
 
 typedef struct xid_search {
     const wa_view *v;
+    const wa_run *run;
     wa_lsn from;
     uint32_t xid;
-    wa_piece *items;
-    size_t count, capacity;
     wa_commit_point found;
     uint64_t nameless; /* ends whose xid is not known */
 } xid_search;
-
-static bool
-may_hold_xid(const wa_wal_facts *f, uint32_t xid)
-{
-    if (f->overflow)
-        return true;
-    if (f->min_xid == 0)
-        return f->commits + f->aborts > 0;
-    return wa_xid_range_has(f->min_xid, f->max_xid, xid);
-}
-
-static wa_status
-xid_candidate(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err)
-{
-    xid_search *s = arg;
-    (void)err;
-    if (!may_hold_xid(facts, s->xid))
-        return WA_OK;
-    if (s->count == s->capacity) {
-        s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;
-        s->items = wa_reallocarray(s->items, s->capacity, sizeof *s->items);
-    }
-    s->items[s->count++] = *piece;
-    return WA_OK;
-}
 
 static wa_status
 xid_record(void *arg, const wa_record *record, wa_error *err)
@@ -316,17 +262,77 @@ xid_record(void *arg, const wa_record *record, wa_error *err)
     return WA_OK;
 }
 
+static wa_visit
+choose_for_xid(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
+{
+    const xid_search *s = arg;
+    (void)first;
+    (void)count;
+    (void)whole;
+    if (sum->overflow)
+        return WA_VISIT_ENTER;
+    bool may = sum->xids_unknown || wa_xid_range_has(sum->min_xid, sum->max_xid, s->xid);
+    return may && sum->commits + sum->aborts > 0 ? WA_VISIT_ENTER : WA_VISIT_PASS;
+}
+
+static wa_status
+xid_in_piece(xid_search *s, const wa_piece *piece, wa_error *err)
+{
+    WA_TRY(wa_view_records(s->v, piece, xid_record, s, err));
+    return s->found.known ? WA_CANCELLED : WA_OK;
+}
+
+static wa_status
+xid_in_segment(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *err)
+{
+    xid_search *s = arg;
+    (void)sum;
+    wa_piece piece = piece_of(s->v, s->run, segno);
+    return xid_in_piece(s, &piece, err);
+}
+
+/* The run's last segment, which may have only chunks. */
+static wa_status
+xid_in_last(xid_search *s, const wa_piece *last, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    WA_TRY(wa_view_facts(s->v, last, facts, err));
+    wa_wal_summary sum;
+    wa_wal_summary_init(&sum);
+    wa_wal_summary_add_facts(&sum, facts, true);
+    if (choose_for_xid(s, last->segno, 1, &sum, true) == WA_VISIT_PASS)
+        return WA_OK;
+    wa_status status = xid_in_piece(s, last, err);
+    return status == WA_CANCELLED && err->status == WA_OK ? WA_OK : status;
+}
+
+/* Backwards: xids come again, and of several ends the last one counts. */
+static wa_status
+xid_in_run(xid_search *s, wa_lsn to, wa_error *err)
+{
+    const wa_index_visitor visitor = {
+        .arg = s, .choose = choose_for_xid, .segment = xid_in_segment, .backwards = true};
+    wa_piece last;
+    wa_segno first = 0;
+    if (!cut_run(s->v, s->run, s->from, to, &last, &first))
+        return WA_OK;
+    WA_TRY(xid_in_last(s, &last, err));
+    if (s->found.known || first == last.segno)
+        return WA_OK;
+    return wa_index_visit(s->v->repo, &s->v->coverage, &s->run->branch, first, last.segno - 1,
+                          &visitor, err);
+}
+
 wa_status
 wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_commit_point *ret,
               uint64_t *ret_nameless, wa_error *err)
 {
     xid_search s = {.v = v, .from = from, .xid = xid};
-    facts_walk w = {.v = v, .fn = xid_candidate, .arg = &s};
-    wa_status status = walk_facts(&w, from, to, err);
-    for (size_t i = s.count; i > 0 && status == WA_OK && !s.found.known; i--)
-        status = wa_view_records(v, &s.items[i - 1], xid_record, &s, err);
-    wa_freep(&s.items);
-    WA_TRY(status);
+    for (size_t i = v->coverage.count; i > 0 && !s.found.known; i--) {
+        s.run = &v->coverage.runs[i - 1];
+        WA_TRY(xid_in_run(&s, to, err));
+    }
     *ret = s.found;
     *ret_nameless = s.nameless;
     return WA_OK;
@@ -336,6 +342,7 @@ wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_commit_
 
 typedef struct name_search {
     const wa_view *v;
+    const wa_run *run;
     wa_lsn from, to;
     const char *name;
     wa_point_search *ret;
@@ -365,9 +372,8 @@ name_record(void *arg, const wa_record *record, wa_error *err)
 }
 
 static wa_status
-name_facts(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err)
+name_in_piece(name_search *s, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err)
 {
-    name_search *s = arg;
     if (facts->overflow)
         return wa_view_records(s->v, piece, name_record, s, err);
     for (size_t i = 0; i < facts->restore_point_count; i++) {
@@ -378,13 +384,68 @@ name_facts(void *arg, const wa_piece *piece, const wa_wal_facts *facts, wa_error
     return WA_OK;
 }
 
+static wa_status
+name_in_facts(void *arg, wa_segno segno, const wa_wal_facts *facts, bool checked, wa_error *err)
+{
+    name_search *s = arg;
+    (void)checked;
+    wa_piece piece = piece_of(s->v, s->run, segno);
+    return name_in_piece(s, &piece, facts, err);
+}
+
+static wa_status
+name_in_segment(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *err)
+{
+    name_search *s = arg;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    (void)sum;
+    wa_wal_facts_init(facts);
+    wa_piece piece = piece_of(s->v, s->run, segno);
+    WA_TRY(wa_view_facts(s->v, &piece, facts, err));
+    return name_in_piece(s, &piece, facts, err);
+}
+
+/* Few points: down to their segments. Many: the lines of all segments are less work. */
+static wa_visit
+choose_for_name(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
+{
+    (void)arg;
+    (void)first;
+    (void)whole;
+    if (sum->restore_points == 0 && !sum->overflow)
+        return WA_VISIT_PASS;
+    return count > 1 && (sum->overflow || sum->restore_points > POINTS_FEW) ? WA_VISIT_READ
+                                                                            : WA_VISIT_ENTER;
+}
+
+static wa_status
+name_in_run(name_search *s, wa_error *err)
+{
+    const wa_index_visitor visitor = {
+        .arg = s, .choose = choose_for_name, .segment = name_in_segment, .facts = name_in_facts};
+    wa_piece last;
+    wa_segno first = 0;
+    if (!cut_run(s->v, s->run, s->from, s->to, &last, &first))
+        return WA_OK;
+    if (first < last.segno)
+        WA_TRY(wa_index_visit(s->v->repo, &s->v->coverage, &s->run->branch, first, last.segno - 1,
+                              &visitor, err));
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    WA_TRY(wa_view_facts(s->v, &last, facts, err));
+    return name_in_piece(s, &last, facts, err);
+}
+
 wa_status
 wa_search_name(const wa_view *v, wa_lsn from, wa_lsn to, const char *name, wa_point_search *ret,
                wa_error *err)
 {
     name_search s = {.v = v, .from = from, .to = to, .name = name, .ret = ret};
-    facts_walk w = {.v = v, .fn = name_facts, .arg = &s};
-    return walk_facts(&w, from, to, err);
+    for (size_t i = 0; i < v->coverage.count; i++) {
+        s.run = &v->coverage.runs[i];
+        WA_TRY(name_in_run(&s, err));
+    }
+    return WA_OK;
 }
 
 /* ---- any record, and the last time ---- */

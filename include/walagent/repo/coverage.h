@@ -19,7 +19,8 @@ typedef struct wa_coverage {
     wa_run *runs; /* in order of LSN along the lineage; adjacent ones without a gap are on different
                      branches */
     size_t count;
-    wa_time tip_time; /* when the last object was written; WA_TIME_NONE: empty */
+    wa_time tip_time;                /* when the last object was written; WA_TIME_NONE: empty */
+    struct wa_coverage_index *index; /* which index objects told; for wa_index_visit */
 } wa_coverage;
 void wa_coverage_done(wa_coverage *c);
 /* Everything at or behind `from` along l. A segment that holds a fork counts for the parent up to

@@ -63,6 +63,28 @@ wa_status wa_index_scan(wa_repo *repo, const wa_branch *branch, wa_segno from, w
  * earlier one is certain: look into it. */
 wa_status wa_index_find_time(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
                              wa_time t, bool inclusive, wa_segno *ret, wa_error *err) WA_MUST_CHECK;
+/*
+ * Look at sums, from large ones to single segments, over [from, to] of a branch, all of which the
+ * coverage knows to be there. `choose` says what to do with a part: nothing more (WA_VISIT_PASS),
+ * look at its parts (WA_VISIT_ENTER; of a single segment: give it to `segment`), or give each of
+ * its segments with its facts to `facts` (WA_VISIT_READ; a part that is too large for lines is
+ * entered). whole false: the part holds segments outside [from, to] too, so that its sum says only
+ * what isn't in it; passing it passes all of it. Callbacks return WA_CANCELLED with an untouched
+ * err: enough.
+ */
+typedef enum wa_visit { WA_VISIT_PASS, WA_VISIT_ENTER, WA_VISIT_READ } wa_visit;
+typedef struct wa_index_visitor {
+    void *arg;
+    wa_visit (*choose)(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum,
+                       bool whole);
+    wa_status (*segment)(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *err);
+    wa_index_fn facts;
+    bool backwards;
+} wa_index_visitor;
+struct wa_coverage;
+wa_status wa_index_visit(wa_repo *repo, const struct wa_coverage *coverage, const wa_branch *branch,
+                         wa_segno from, wa_segno to, const wa_index_visitor *visitor,
+                         wa_error *err) WA_MUST_CHECK;
 /* Sums over [from, to]; parts that lie wholly inside are not opened. */
 wa_status wa_index_sum(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
                        wa_wal_summary *ret, wa_error *err) WA_MUST_CHECK;

@@ -22,11 +22,21 @@
 #define BACKUPS 10u
 #define REQUESTS_MAX 50u
 #define SECOND INT64_C(1000000)
+#define FIRST_XID 0xF0000001u
+#define XID_STEP 6000u
+#define POINT 777778u /* among the real ones */
 
 typedef struct archive {
     history h;
     wa_branch branch;
 } archive;
+
+/* Of the first of a segment's two transactions. They wrap twice. */
+static uint32_t
+xid_of(wa_segno segno)
+{
+    return FIRST_XID + (uint32_t)segno * XID_STEP;
+}
 
 /* A segment's transactions end within a second of this. */
 static wa_time
@@ -57,6 +67,10 @@ put_index(archive *a, int level, wa_segno first, wa_segno end)
         part->commits = span * 2;
         part->min_time = time_of(at);
         part->max_time = part->last_time = time_of(at + span - 1) + SECOND;
+        /* Two transactions a segment; one restore point, in a segment that a question leads to. */
+        part->min_xid = xid_of(at);
+        part->max_xid = xid_of(at + span - 1) + 1;
+        part->restore_points = at <= POINT && POINT < at + span;
     }
     json_t *facts = wa_index_facts(&a->branch, &o);
     wa_buf packed = WA_BUF_INIT(1u << 20);
@@ -146,11 +160,12 @@ put_real(archive *a, wa_segno first, wa_segno last)
 {
     wal_builder *b = wal_builder_new(
         &(wal_builder_options){.system_identifier = SYSTEM_ID, .start = first * SEGMENT});
-    uint32_t xid = (uint32_t)first;
     for (wa_segno s = first; s <= last; s++) {
-        wal_add_commit(b, xid++, time_of(s));
+        wal_add_commit(b, xid_of(s), time_of(s));
         wal_add_noise(b, 0, 2000);
-        wal_add_commit(b, xid++, time_of(s) + SECOND);
+        if (s == POINT)
+            wal_add_restore_point(b, "before-import", time_of(s));
+        wal_add_commit(b, xid_of(s) + 1, time_of(s) + SECOND);
         wal_fill_segment(b);
     }
     for (wa_segno s = first; s <= last; s++) {
@@ -257,6 +272,19 @@ check_plans(archive *a)
 
     plan = plan_of(a, (wa_restore_options){.kind = WA_TARGET_LSN, .lsn = lsn}, "restore --to-lsn");
     assert_true(plan->target_lsn == lsn);
+    wa_restore_plan_free(plan);
+
+    plan = plan_of(a, (wa_restore_options){.kind = WA_TARGET_XID, .xid = xid_of(TARGET) + 1},
+                   "restore --to-xid");
+    assert_true(plan->target_lsn / SEGMENT == TARGET && plan->target_inclusive);
+    assert_true(plan->before.xid == xid_of(TARGET) + 1);
+    assert_true(plan->after.xid == xid_of(TARGET + 1));
+    wa_restore_plan_free(plan);
+
+    plan = plan_of(a, (wa_restore_options){.kind = WA_TARGET_NAME, .name = "before-import"},
+                   "restore --to-name");
+    assert_true(plan->target_lsn / SEGMENT == POINT && plan->target_inclusive);
+    assert_true(plan->before.xid == xid_of(POINT) && plan->after.xid == xid_of(POINT) + 1);
     wa_restore_plan_free(plan);
 
     plan = plan_of(

@@ -1,0 +1,230 @@
+/*
+ * Tests of the search for transactions and restore points by sums: with and without index objects,
+ * with xids that wrap around and come again, against a list of all that was written.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "restore_internal.h"
+
+#include "walagent/repo/index.h"
+#include "walagent/store/drivers.h"
+
+#include "wal_builder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYSTEM_ID UINT64_C(7000000000000000001)
+#define SEGMENT (1024u * 1024)
+#define LAST 80u
+#define ENDS_MAX 2048u
+#define POINTS_MAX 512u
+#define T0 INT64_C(800000000000000)
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        if ((call) != WA_OK)                                                                       \
+            fail_msg("line %d: %s: %s", __LINE__, #call, err.message);                             \
+    } while (0)
+
+typedef struct archive {
+    uint64_t seed;
+    wa_repo *repo;
+    wa_store *store;
+    wa_branch branch;
+    wa_lineage *lineage;
+    wal_builder *wal;
+    struct {
+        wa_lsn lsn;
+        uint32_t xid;
+    } ends[ENDS_MAX]; /* in WAL order */
+    size_t end_count;
+    struct {
+        wa_lsn lsn;
+        char name[16];
+    } points[POINTS_MAX];
+    size_t point_count;
+    bool gone[LAST + 1];
+} archive;
+
+static uint64_t
+draw(archive *a, uint64_t below)
+{
+    a->seed ^= a->seed << 13;
+    a->seed ^= a->seed >> 7;
+    a->seed ^= a->seed << 17;
+    return a->seed % below;
+}
+
+/* Few records, then a switch: what is left is zeroes. */
+static void
+write_segment(archive *a, uint32_t *next_xid, uint32_t step)
+{
+    wal_add_noise(a->wal, 0, 60);
+    for (uint64_t n = draw(a, 5); n > 0; n--) {
+        uint32_t xid = *next_xid - (uint32_t)draw(a, 3);
+        xid = xid < 3 ? 3 : xid;
+        *next_xid += step;
+        a->ends[a->end_count].xid = xid;
+        a->ends[a->end_count++].lsn = draw(a, 4) == 0   ? wal_add_commit_prepared(a->wal, xid, T0)
+                                      : draw(a, 4) == 0 ? wal_add_abort(a->wal, xid, T0)
+                                                        : wal_add_commit(a->wal, xid, T0);
+    }
+    for (uint64_t n = draw(a, 12) == 0 ? 1 + draw(a, 3) : 0; n > 0; n--) {
+        char *name = a->points[a->point_count].name;
+        snprintf(name, sizeof a->points[0].name, "point-%u", (unsigned)draw(a, 6));
+        a->points[a->point_count++].lsn = wal_add_restore_point(a->wal, name, T0);
+    }
+    wal_add_switch(a->wal);
+}
+
+static wa_status
+add_fact(void *arg, const wa_record *record, wa_error *err)
+{
+    (void)err;
+    wa_wal_facts_add(arg, record);
+    return WA_OK;
+}
+
+static void
+put_segment(archive *a, wa_segno segno)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    wa_segment_check check;
+    wa_wal_facts facts;
+    const uint8_t *bytes = wal_bytes(a->wal) + (segno - 1) * SEGMENT;
+    wa_wal_facts_init(&facts);
+    OK(wa_segment_check_all(bytes, SEGMENT, segno * SEGMENT, add_fact, &facts, &check, &err));
+    assert_true(check.complete);
+    if (draw(a, 40) == 0)
+        facts.overflow = true;
+    OK(wa_wal_put(a->repo, &a->branch, segno, bytes, NULL, 1, draw(a, 30) == 0 ? NULL : &facts,
+                  true, &outcome, &err));
+}
+
+static void
+archive_new(archive *a, uint64_t seed, uint32_t first_xid, uint32_t step)
+{
+    wa_error err = WA_ERROR_INIT;
+    bool created = false;
+    wa_cluster identity = {.system_identifier = SYSTEM_ID, .major = 15, .segment_size = SEGMENT};
+    memset(a, 0, sizeof *a);
+    a->seed = seed;
+    a->store = wa_store_mem_new();
+    OK(wa_repo_of_store(a->store, "main", 1, &a->repo, &err));
+    OK(wa_repo_init(a->repo, &identity, false, &created, &err));
+    a->branch = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
+    OK(wa_lineage_load(a->repo, &a->lineage, &err));
+    a->wal = wal_builder_new(&(wal_builder_options){.system_identifier = SYSTEM_ID});
+    for (wa_segno s = 1; s <= LAST; s++)
+        write_segment(a, &first_xid, step);
+    if (draw(a, 2) == 0)
+        a->gone[2 + draw(a, LAST - 3)] = true;
+    for (wa_segno s = 1; s <= LAST; s++)
+        if (!a->gone[s])
+            put_segment(a, s);
+}
+
+static void
+archive_done(archive *a)
+{
+    wal_builder_free(a->wal);
+    wa_lineage_free(a->lineage);
+    wa_repo_free(a->repo);
+}
+
+static void
+check_xid(archive *a, const wa_view *v, uint32_t xid)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_commit_point found = {0};
+    uint64_t nameless = 0;
+    wa_lsn expected = 0;
+    for (size_t i = 0; i < a->end_count; i++)
+        if (a->ends[i].xid == xid && !a->gone[a->ends[i].lsn / SEGMENT])
+            expected = a->ends[i].lsn;
+    OK(wa_search_xid(v, 0, UINT64_MAX, xid, &found, &nameless, &err));
+    if (found.lsn != expected || found.known != (expected != 0))
+        fail_msg("xid %u: at %llx instead of %llx", xid, (unsigned long long)found.lsn,
+                 (unsigned long long)expected);
+}
+
+static void
+check_name(archive *a, const wa_view *v, const char *name)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_point_search s = {0};
+    wa_lsn expected = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < a->point_count; i++) {
+        if (strcmp(a->points[i].name, name) != 0 || a->gone[a->points[i].lsn / SEGMENT])
+            continue;
+        expected = a->points[i].lsn;
+        count++;
+    }
+    OK(wa_search_name(v, 0, UINT64_MAX, name, &s, &err));
+    assert_true(s.found.lsn == expected && s.count == count);
+    wa_strv_done(&s.names);
+}
+
+static void
+check_all(archive *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_view v = {0};
+    OK(wa_view_load(a->repo, a->lineage, 0, &v, &err));
+    for (size_t i = 0; i < a->end_count; i += 1 + draw(a, 16))
+        check_xid(a, &v, a->ends[i].xid);
+    for (int i = 0; i < 10; i++)
+        check_xid(a, &v, 3 + (uint32_t)draw(a, UINT64_C(0xfffffffc)));
+    for (uint8_t i = 0; i < 7; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "point-%u", i);
+        check_name(a, &v, name);
+    }
+    wa_view_done(&v);
+}
+
+static void
+what_is_searched_is_found_where_it_last_was(void **state)
+{
+    (void)state;
+    /* Steps with which xids come again after few segments, after many, or never. */
+    static const uint32_t steps[] = {1, 1000, 1u << 24, 1u << 28, 0x15555555u};
+    static const uint32_t firsts[] = {700, 0xffffff80u, 0xf0000003u};
+    uint64_t seed = 20261127;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (size_t run = 0; run < WA_ARRAY_SIZE(steps) * WA_ARRAY_SIZE(firsts); run++) {
+        wa_error err = WA_ERROR_INIT;
+        archive a;
+        archive_new(&a, seed + run * 7919, firsts[run / WA_ARRAY_SIZE(steps)],
+                    steps[run % WA_ARRAY_SIZE(steps)]);
+        if (run % 3 == 0)
+            check_all(&a);
+        OK(wa_index_update(a.repo, &a.branch, LAST - draw(&a, 30), &err));
+        check_all(&a);
+        for (wa_segno s = 1; s <= LAST; s++) { /* what was missing comes */
+            if (a.gone[s])
+                put_segment(&a, s);
+            a.gone[s] = false;
+        }
+        check_all(&a);
+        archive_done(&a);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_searched_is_found_where_it_last_was),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
