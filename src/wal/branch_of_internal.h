@@ -6,7 +6,8 @@
  * begins at or after the fork from the segment that holds the fork: the bytes given, or the local
  * file. Where neither is there any more, the archive's branches with this history are the
  * candidates: the only one, or the one whose previous segment ends in the record that the given
- * bytes link back to, or the accepted one. No candidate: named by the history alone.
+ * bytes link back to, or the accepted one. No candidate: named by the history alone. Where the
+ * branch so chosen turns out to be another server's: push_branch.c.
  */
 #ifndef WALAGENT_BRANCH_OF_INTERNAL_H
 #define WALAGENT_BRANCH_OF_INTERNAL_H
@@ -31,12 +32,17 @@ typedef struct wa_branch_answer {
     wa_buf history;  /* its exact bytes; empty for timeline 1, or when only the archive's branch is
                         known */
     bool in_archive; /* the branch has its history there */
+    bool by_record;  /* its first record was seen: no other one has this id */
 } wa_branch_answer;
 void wa_branch_answer_done(wa_branch_answer *a);
 
 /* NOT_FOUND: no history of the timeline anywhere. */
 wa_status wa_branch_find(const wa_branch_question *q, wa_branch_answer *ret,
                          wa_error *err) WA_MUST_CHECK;
+/* Does a segment's content (its first record's link) go on where the branch's previous segment
+ * ends? False also when that isn't there. */
+wa_status wa_branch_continues(wa_repo *repo, const wa_branch *branch, wa_segno segno,
+                              const void *data, bool *ret, wa_error *err) WA_MUST_CHECK;
 /* Make the branch visible: its history, create-only; then the one that waited as pending is removed
  * (best effort). Nothing to do when it is in the archive. */
 wa_status wa_branch_settle(wa_repo *repo, const wa_branch_answer *a, wa_error *err) WA_MUST_CHECK;

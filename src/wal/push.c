@@ -189,7 +189,10 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
     WA_TRY(find_branch(job, &answer, err));
     WA_TRY(wa_branch_settle(job->repo, &answer, err));
-    wa_push_result result = {.branch = answer.branch, .checked = true};
+    wa_push_result result = {.checked = true};
+    if (!partial && job->check.complete)
+        WA_TRY(wa_push_choose_branch(job, &answer, &result, err));
+    result.branch = answer.branch;
     wa_status status = store_what_it_is(job, partial, &answer.branch, &len, &result, err);
     if (status == WA_CONFLICT)
         status = unless_settled(job, &answer.branch, job->data, len, &result, err);

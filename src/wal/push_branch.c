@@ -1,0 +1,101 @@
+/*
+ * push_branch.c - a server whose WAL is not the branch's that its history names: it gets its own.
+ *
+ * Two replicas that were promoted at one point have the same history file, and where the first
+ * record behind the fork is gone from pg_wal nothing else tells their branches apart
+ * (branch_of_internal.h). So the name may be taken by the other one's bytes. A segment that doesn't
+ * go on where the branch's previous one ends is such a case: it goes to <TLI8>-<id8>-2, -3 and so
+ * on, and nobody is refused. One that does go on, and then differs, contradicts the branch's own
+ * history: that is a conflict, which a person must see.
+ */
+#include "push_internal.h"
+
+#include "walagent/repo/event.h"
+#include "walagent/repo/wal_object.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BRANCHES_MAX 999u
+
+/* Is the segment's name on this branch free, or taken by the same bytes? */
+static wa_status
+has_room(const wa_push_job *job, const wa_branch *branch, const char *xxh3, bool *ret,
+         wa_error *err)
+{
+    wa_wal_info there = {0};
+    wa_status status = wa_wal_head(job->repo, branch, job->segno, &there, err);
+    if (status != WA_OK && status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    *ret = status == WA_NOT_FOUND || strcmp(there.xxh3, xxh3) == 0;
+    return WA_OK;
+}
+
+/* The numbered branch, known by the history of the one that it is told from. */
+static wa_status
+begin_branch(const wa_push_job *job, const wa_branch *branch, wa_branch_answer *a,
+             wa_push_result *result, wa_error *err)
+{
+    char text[WA_BRANCH_TEXT], other[WA_BRANCH_TEXT];
+    WA_CLEANUP(wa_freep) wa_branch *all = NULL;
+    size_t count = 0;
+    bool known = false;
+    WA_TRY(wa_branches_of(job->repo, job->tli, &all, &count, err));
+    for (size_t i = 0; i < count; i++)
+        known = known || wa_branch_eq(&all[i], branch);
+    if (!known) {
+        if (a->history.len == 0)
+            WA_TRY(wa_history_get(job->repo, &a->branch, &a->history, err));
+        WA_TRY(wa_history_put(job->repo, branch, a->history.data, a->history.len, err));
+        snprintf(result->warning, sizeof result->warning,
+                 "WAL segment \"%s\" doesn't go on where branch %s ends, which has other content "
+                 "under this name: this server archives as branch %s",
+                 job->name, wa_branch_format(&a->branch, other), wa_branch_format(branch, text));
+        /* Losing the event never stops WAL: the branch is there to be seen. */
+        if (wa_event_put(job->repo, "branch", result->warning, NULL, err) != WA_OK)
+            wa_error_clear(err);
+    }
+    a->branch = *branch;
+    a->in_archive = true;
+    return WA_OK;
+}
+
+typedef struct siblings {
+    const wa_push_job *job;
+    char xxh3[WA_XXH_HEX];
+    bool contradicted; /* one of them goes on here, with other bytes */
+} siblings;
+
+/* May the segment go to this branch? */
+static wa_status
+try_branch(siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
+{
+    bool continues = false;
+    WA_TRY(has_room(s->job, branch, s->xxh3, ret, err));
+    if (*ret)
+        return WA_OK;
+    WA_TRY(wa_branch_continues(s->job->repo, branch, s->job->segno, s->job->data, &continues, err));
+    s->contradicted = s->contradicted || continues;
+    return WA_OK;
+}
+
+wa_status
+wa_push_choose_branch(const wa_push_job *job, wa_branch_answer *a, wa_push_result *result,
+                      wa_error *err)
+{
+    siblings s = {.job = job};
+    wa_branch branch = a->branch;
+    bool room = false;
+    if (job->tli == 1 || a->by_record || !a->in_archive)
+        return WA_OK;
+    wa_xxh_of(job->data, job->size, s.xxh3);
+    WA_TRY(try_branch(&s, &branch, &room, err));
+    for (unsigned n = 2; n <= BRANCHES_MAX && !room && !s.contradicted; n++) {
+        snprintf(branch.id, sizeof branch.id, "%.8s-%u", a->branch.id, n);
+        WA_TRY(try_branch(&s, &branch, &room, err));
+    }
+    /* No room: a conflict on the first one. */
+    return room && !wa_branch_eq(&branch, &a->branch) ? begin_branch(job, &branch, a, result, err)
+                                                      : WA_OK;
+}
