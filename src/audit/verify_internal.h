@@ -22,6 +22,9 @@ void wa_verify_damage(wa_verify *v, const char *kind, const char *object, const 
 
 /* verify_wal.c: one branch. */
 wa_status wa_verify_branch(wa_verify *v, const wa_branch *branch, wa_error *err) WA_MUST_CHECK;
+/* verify_history.c: the branch's name, recomputed from its history and its first record. */
+wa_status wa_verify_history(wa_verify *v, const wa_branch *branch, const wa_history *history,
+                            wa_error *err) WA_MUST_CHECK;
 /* verify_backup.c: one backup. */
 wa_status wa_verify_backup(wa_verify *v, const char *label, wa_error *err) WA_MUST_CHECK;
 

@@ -383,6 +383,7 @@ load_timelines(branch_work *b, wa_error *err)
         return WA_OK;
     }
     WA_TRY(status);
+    WA_TRY(wa_verify_history(b->v, b->branch, history, err));
     size_t count = history->count < TIMELINES_MAX ? history->count : 0;
     b->timelines = wa_reallocarray(NULL, count + 1, sizeof *b->timelines);
     for (size_t i = 0; i < count; i++)

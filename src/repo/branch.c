@@ -15,11 +15,28 @@
 
 #include "repo_internal.h"
 
+#include "walagent/base/bytes.h"
+#include "walagent/base/crc32c.h"
 #include "walagent/codec/hash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+void
+wa_branch_record_bytes(const wa_record *record, wa_buf *ret)
+{
+    uint8_t header[WA_RECORD_HEADER] = {0};
+    wa_put_u32le(header, record->tot_len);
+    wa_put_u32le(header + 4, record->xid);
+    wa_put_u64le(header + 8, record->prev);
+    header[16] = record->info;
+    header[17] = record->rmid;
+    uint32_t crc = wa_crc32c(0, record->body, record->body_len);
+    wa_put_u32le(header + 20, wa_crc32c(crc, header, 20));
+    wa_buf_add(ret, header, sizeof header);
+    wa_buf_add(ret, record->body, record->body_len);
+}
 
 wa_branch
 wa_branch_of(uint64_t system_identifier, wa_tli tli, const void *history, size_t history_len,

@@ -17,7 +17,6 @@
 #include "walagent/repo/branch.h"
 
 #define WA_HISTORY_MAX (1u << 20)
-#define WA_RECORD_HEADER 24u
 
 typedef struct wa_branch_question {
     wa_repo *repo;
@@ -55,8 +54,6 @@ typedef struct wa_first_record {
 /* *ret_more false: found, or the bytes end; that they contradict is not this function's subject. */
 wa_status wa_first_record_feed(wa_walreader *r, const void *data, size_t len, wa_first_record *f,
                                bool *ret_more, wa_error *err) WA_MUST_CHECK;
-/* The record's bytes without page headers: what names a branch (its body must be kept whole). */
-void wa_branch_record_bytes(const wa_record *record, wa_buf *ret);
 /* Which branch would a history make with what pg_wal holds now? *ret_known false: the segment with
  * the fork, or its first record, is not there yet. */
 wa_status wa_branch_of_local_history(wa_repo *repo, const char *wal_dir, wa_tli tli,

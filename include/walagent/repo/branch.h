@@ -13,9 +13,15 @@
 #ifndef WALAGENT_REPO_BRANCH_H
 #define WALAGENT_REPO_BRANCH_H
 
+#include "walagent/base/buf.h"
 #include "walagent/pg/timeline.h"
+#include "walagent/pg/walreader.h"
 #include "walagent/repo/repo.h"
 
+#define WA_RECORD_HEADER 24u
+
+/* The record's bytes without page headers: what names a branch (its body must be kept whole). */
+void wa_branch_record_bytes(const wa_record *record, wa_buf *ret);
 /* record NULL: not known. history NULL and len 0 for timeline 1. */
 wa_branch wa_branch_of(uint64_t system_identifier, wa_tli tli, const void *history,
                        size_t history_len, const void *record, size_t record_len);

@@ -284,6 +284,117 @@ a_damaged_history_is_named(void **state)
     assert_int_equal(count_kind(&r, "history"), 1);
 }
 
+/* Replaces a history by another one with public facts that fit it. */
+static void
+forge_history(fixture *f, const wa_branch *branch, const char *text)
+{
+    char name[WA_BRANCH_TEXT];
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_take(&keys,
+                 wa_repo_key(f->repo, "timeline/%s/history", wa_branch_format(branch, name)));
+    OK(wa_store_delete(wa_repo_store(f->repo), &keys, &f->err));
+    OK(wa_history_put(f->repo, branch, text, strlen(text), &f->err));
+}
+
+static size_t
+history_findings(fixture *f, const char *message)
+{
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = verify(f, true);
+    for (size_t i = 0; i < r.damage_count; i++)
+        if (strcmp(r.damage[i].kind, "history") == 0)
+            assert_non_null(strstr(r.damage[i].message, message));
+    return count_kind(&r, "history");
+}
+
+/* A child timeline with its fork in segment 2: as the first one, on another timeline from there. */
+static wal_builder *
+make_child(fixture *f, wa_lsn *ret_fork)
+{
+    wal_builder *b = wal_builder_new(NULL);
+    (void)f;
+    while (wal_position(b) < SEGMENT * UINT64_C(5) / 2)
+        wal_add_noise(b, 700, 5000);
+    *ret_fork = wal_position(b);
+    wal_set_tli(b, 2);
+    wal_add_end_of_recovery(b, 2, 1, 1000000);
+    wal_fill_segment(b);
+    wal_fill_segment(b);
+    return b;
+}
+
+static wa_status
+take_record(void *arg, const wa_record *record, wa_error *err)
+{
+    struct {
+        wa_lsn from;
+        wa_buf bytes;
+    } *first = arg;
+    (void)err;
+    if (record->lsn >= first->from && first->bytes.len == 0)
+        wa_branch_record_bytes(record, &first->bytes);
+    return WA_OK;
+}
+
+static void
+a_forged_history_with_fitting_public_facts_is_refused(void **state)
+{
+    fixture *f = *state;
+    struct {
+        wa_lsn from;
+        wa_buf bytes;
+    } first = {.bytes = WA_BUF_INIT(2 * WA_RECORD_KEEP)};
+    wa_put_outcome outcome;
+    wa_segment_check check;
+    wal_builder *b = make_child(f, &first.from);
+    char lsn[WA_LSN_TEXT];
+    WA_CLEANUP(wa_freep)
+    char *history = wa_format("1\t%s\tno reason\n", wa_lsn_format(first.from, lsn));
+    OK(wa_segment_check_all(wal_bytes(b) + SEGMENT, SEGMENT, 2 * (wa_lsn)SEGMENT, take_record,
+                            &first, &check, &f->err));
+    wa_branch child =
+        wa_branch_of(SYSTEM, 2, history, strlen(history), first.bytes.data, first.bytes.len);
+    OK(wa_history_put(f->repo, &child, history, strlen(history), &f->err));
+    for (size_t i = 1; i < 3; i++)
+        OK(wa_wal_put(f->repo, &child, 1 + i, wal_bytes(b) + i * SEGMENT, NULL, 1, NULL, true,
+                      &outcome, &f->err));
+    assert_int_equal(history_findings(f, ""), 0);
+    /* Another reason, another parent's end: valid files both, and wrong. */
+    WA_CLEANUP(wa_freep)
+    char *other_end = wa_format("1\t%s\tno reason\n", wa_lsn_format(first.from - 8, lsn));
+    WA_CLEANUP(wa_freep)
+    char *other_reason = wa_format("1\t%s\tno raisin\n", wa_lsn_format(first.from, lsn));
+    forge_history(f, &child, other_end);
+    assert_int_equal(history_findings(f, "gives the name"), 1);
+    forge_history(f, &child, other_reason);
+    assert_int_equal(history_findings(f, "gives the name"), 1);
+    forge_history(f, &child, history);
+    assert_int_equal(history_findings(f, ""), 0);
+    /* The right history under another branch's name. */
+    wa_branch stray = {.tli = 2, .id = "00c0ffee"};
+    OK(wa_history_put(f->repo, &stray, history, strlen(history), &f->err));
+    assert_int_equal(history_findings(f, "gives the name"), 0); /* no record: can't be told */
+    OK(wa_wal_put(f->repo, &stray, 2, wal_bytes(b) + SEGMENT, NULL, 1, NULL, true, &outcome,
+                  &f->err));
+    assert_int_equal(history_findings(f, "gives the name"), 1);
+    wa_buf_done(&first.bytes);
+    wal_builder_free(b);
+}
+
+static void
+a_further_writers_history_must_be_the_first_ones(void **state)
+{
+    fixture *f = *state;
+    static const char history[] = "1\t0/300000\tno reason\n";
+    wa_branch first = wa_branch_of(SYSTEM, 2, history, sizeof history - 1, NULL, 0);
+    wa_branch second = first;
+    snprintf(second.id, sizeof second.id, "%.8s-2", first.id);
+    OK(wa_history_put(f->repo, &first, history, sizeof history - 1, &f->err));
+    OK(wa_history_put(f->repo, &second, history, sizeof history - 1, &f->err));
+    assert_int_equal(history_findings(f, ""), 0);
+    forge_history(f, &second, "1\t0/300008\tno reason\n");
+    assert_int_equal(history_findings(f, "is not that of"), 1);
+}
+
 static wa_status
 take_key(void *arg, const wa_object *object, wa_error *err)
 {
@@ -444,6 +555,8 @@ main(void)
         T(two_padded_segments_are_two_findings),
         T(a_newer_majors_segments_are_a_warning_and_no_damage),
         T(a_damaged_history_is_named),
+        T(a_forged_history_with_fitting_public_facts_is_refused),
+        T(a_further_writers_history_must_be_the_first_ones),
         T(a_damaged_index_object_is_a_warning_and_rebuilt),
         T(damage_says_which_times_it_costs),
         T(a_missing_segment_behind_a_backup_is_a_hole_and_splits_the_window),
