@@ -39,38 +39,42 @@ oldest_start(const wa_backups *backups)
     return oldest;
 }
 
-/* The last commit or abort of a branch's coverage that ends at `end`: the tail first, then whole
- * segments backwards. Unknown is an answer; a failed look-up is not. */
+/* Facts of a segment, of its chunks where it is unfinished. NOT_FOUND, CORRUPT: none. */
 static wa_status
-find_end_time(wa_repo *repo, const wa_run *run, wa_time *ret, wa_error *err)
+load_facts(wa_repo *repo, const wa_run *run, wa_segno segno, wa_wal_facts *facts, wa_error *err)
 {
     uint64_t size = wa_repo_cluster(repo)->segment_size;
-    wa_segno last = wa_segno_of(run->end - 1, size);
-    for (wa_segno n = 0; n < LOOK_BACK_SEGMENTS && n <= last; n++) {
-        wa_segno segno = last - n;
-        if (wa_segment_start(segno, size) + size <= run->begin)
-            break;
-        wa_wal_facts *facts = wa_malloc(sizeof *facts);
-        WA_CLEANUP(wa_freep) wa_wal_facts *owned = facts;
-        wa_wal_facts_init(owned);
-        wa_status status = wa_wal_get_facts(repo, &run->branch, segno, owned, NULL, err);
-        if (status == WA_NOT_FOUND && n == 0 && run->tail) {
-            wa_error_clear(err);
-            WA_CLEANUP(wa_freep) void *bytes = wa_malloc(size);
-            wa_lsn end = 0;
-            status = wa_tail_assemble(repo, &run->branch, segno, bytes, &end, owned, err);
-        }
+    wa_wal_facts_init(facts);
+    wa_status status = wa_wal_get_facts(repo, &run->branch, segno, facts, NULL, err);
+    if (status != WA_NOT_FOUND || !run->tail || segno != wa_segno_of(run->end - 1, size))
+        return status;
+    wa_error_clear(err);
+    WA_CLEANUP(wa_freep) void *bytes = wa_malloc(size);
+    wa_lsn end = 0;
+    return wa_tail_assemble(repo, &run->branch, segno, bytes, &end, facts, err);
+}
+
+/* A commit's or abort's time at an end of a run: the latest of the last segment that has some, or
+ * the earliest of the first. Unknown is an answer; a failed look-up is not. */
+static wa_status
+find_time(wa_repo *repo, const wa_run *run, bool last, wa_time *ret, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    wa_segno low = wa_segno_of(run->begin, size), high = wa_segno_of(run->end - 1, size);
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    *ret = WA_TIME_NONE;
+    for (wa_segno n = 0; n < LOOK_BACK_SEGMENTS && n <= high - low; n++) {
+        wa_status status = load_facts(repo, run, last ? high - n : low + n, facts, err);
         if (status == WA_NOT_FOUND || status == WA_CORRUPT) {
             wa_error_clear(err);
             continue;
         }
         WA_TRY(status);
-        if (owned->last_time != WA_TIME_NONE) {
-            *ret = owned->max_time;
+        if (facts->last_time != WA_TIME_NONE) {
+            *ret = last ? facts->max_time : facts->min_time;
             return WA_OK;
         }
     }
-    *ret = WA_TIME_NONE;
     return WA_OK;
 }
 
@@ -113,7 +117,7 @@ window_of_stretch(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c
     window->begin_time = oldest->end_time;
     window->backups = count;
     memcpy(window->first_backup, oldest->label, sizeof window->first_backup);
-    return find_end_time(repo, &c->runs[last], &window->end_time, err);
+    return find_time(repo, &c->runs[last], true, &window->end_time, err);
 }
 
 static wa_status
@@ -162,6 +166,37 @@ other_branches(wa_repo *repo, wa_windows *w, wa_lsn from, wa_error *err)
     return WA_OK;
 }
 
+static wa_time
+reachable_from(const wa_windows *w, wa_lsn lsn)
+{
+    const wa_backup_info *first = NULL;
+    for (size_t i = 0; i < w->backups.count; i++) {
+        const wa_backup_info *b = w->backups.items[i];
+        if (w->usable[i] && b->start_lsn >= lsn && wa_lineage_has(w->lineage, &b->branch) &&
+            (first == NULL || b->end_lsn < first->end_lsn))
+            first = b;
+    }
+    return first == NULL ? WA_TIME_NONE : first->end_time;
+}
+
+/* Usable backups are known by now. */
+static wa_status
+load_holes(wa_repo *repo, wa_windows *w, wa_error *err)
+{
+    const wa_coverage *c = &w->coverage;
+    size_t at = 0;
+    w->hole_count = wa_coverage_holes(c, w->holes, WA_HOLES_MAX);
+    for (size_t i = 1; i < c->count && at < WA_HOLES_MAX; i++) {
+        if (c->runs[i].begin <= c->runs[i - 1].end)
+            continue;
+        wa_hole_times *times = &w->hole_times[at++];
+        times->reachable_from = reachable_from(w, c->runs[i].begin);
+        WA_TRY(find_time(repo, &c->runs[i - 1], true, &times->last_before, err));
+        WA_TRY(find_time(repo, &c->runs[i], false, &times->first_after, err));
+    }
+    return WA_OK;
+}
+
 wa_status
 wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
 {
@@ -171,8 +206,8 @@ wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
     w.usable = wa_calloc(w.backups.count + 1, sizeof *w.usable);
     wa_lsn from = oldest_start(&w.backups);
     WA_TRY(wa_coverage_load(repo, w.lineage, from, &w.coverage, err));
-    w.hole_count = wa_coverage_holes(&w.coverage, w.holes, WA_ARRAY_SIZE(w.holes));
     WA_TRY(windows_of(repo, w.lineage, &w.coverage, true, &w, err));
+    WA_TRY(load_holes(repo, &w, err));
     WA_TRY(other_branches(repo, &w, from, err));
     *ret = w;
     memset(&w, 0, sizeof w);
@@ -248,6 +283,9 @@ wa_windows_to_json(const wa_repo *repo, const wa_windows *w)
         json_t *one = json_object();
         set_lsn(one, "begin_lsn", w->holes[i].begin);
         set_lsn(one, "end_lsn", w->holes[i].end);
+        set_time(one, "last_time_before", w->hole_times[i].last_before);
+        set_time(one, "first_time_after", w->hole_times[i].first_after);
+        set_time(one, "reachable_from_time", w->hole_times[i].reachable_from);
         json_array_append_new(holes, one);
     }
     wa_json_set(json, "backups", backups);

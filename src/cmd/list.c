@@ -101,13 +101,25 @@ print_windows(const wa_windows *w)
 }
 
 static void
+print_hole(const wa_hole *hole, const wa_hole_times *times)
+{
+    char a[WA_LSN_TEXT], b[WA_LSN_TEXT], text[WA_TIME_TEXT];
+    printf("HOLE: WAL from %s to %s is not in the archive\n", wa_lsn_format(hole->begin, a),
+           wa_lsn_format(hole->end, b));
+    printf("      the last transaction before it ended at %s", time_text(times->last_before, text));
+    printf(", the first behind it at %s\n", time_text(times->first_after, text));
+    if (times->reachable_from == WA_TIME_NONE)
+        puts("      no backup leads to what is behind it");
+    else
+        printf("      what follows can be reached again from %s on, the end of a backup\n",
+               time_text(times->reachable_from, text));
+}
+
+static void
 print_troubles(const wa_windows *w)
 {
-    for (size_t i = 0; i < w->hole_count && i < WA_ARRAY_SIZE(w->holes); i++) {
-        char a[WA_LSN_TEXT], b[WA_LSN_TEXT];
-        printf("HOLE: WAL from %s to %s is not in the archive\n",
-               wa_lsn_format(w->holes[i].begin, a), wa_lsn_format(w->holes[i].end, b));
-    }
+    for (size_t i = 0; i < w->hole_count && i < WA_ARRAY_SIZE(w->holes); i++)
+        print_hole(&w->holes[i], &w->hole_times[i]);
     if (w->hole_count > WA_ARRAY_SIZE(w->holes))
         printf("HOLE: and %zu more\n", w->hole_count - WA_ARRAY_SIZE(w->holes));
     for (size_t i = 0; i < w->backups.damaged.count; i++)

@@ -24,6 +24,14 @@ typedef struct wa_window {
     size_t backups;
 } wa_window;
 
+#define WA_HOLES_MAX 64
+/* Between which times a hole lies; WA_TIME_NONE: not known, none near it. */
+typedef struct wa_hole_times {
+    wa_time last_before, first_after; /* of commits and aborts: the latest in the last WAL before
+                                         that has some, the earliest in the first behind */
+    wa_time reachable_from; /* the end of the first backup that is usable behind it; NONE: none */
+} wa_hole_times;
+
 typedef struct wa_windows {
     wa_lineage *lineage;
     wa_backups backups;
@@ -32,7 +40,8 @@ typedef struct wa_windows {
     size_t count;
     wa_window *items;
     size_t hole_count; /* between the oldest backup's start and the tip */
-    wa_hole holes[64];
+    wa_hole holes[WA_HOLES_MAX];
+    wa_hole_times hole_times[WA_HOLES_MAX];
 } wa_windows;
 
 wa_status wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err) WA_MUST_CHECK;
