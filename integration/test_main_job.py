@@ -377,6 +377,8 @@ def test_every_key_of_every_answer_is_documented(pg, agent, work_dir):
         answers_seen[" ".join(command)] = agent.json(*command)
     for path in ("/status", "/window", "/backups"):
         answers_seen[path] = json.loads(agent.http(path)[1])
+    limit = re.search(r"^walagent_lag_limit_bytes (\d+)", agent.http("/metrics")[1], re.M)
+    assert answers_seen["status"]["stream"]["lag_limit_bytes"] == int(limit.group(1)) > 0
     documented = set(re.findall(r"`([a-z0-9_]+)`",
                                 lab.read_file(os.path.join(lab.ROOT, "docs", "json.md"))))
     missing = {name: keys_of(answer) - documented for name, answer in answers_seen.items()
@@ -398,6 +400,25 @@ def test_wrong_options_name_the_nearest_and_exit_2(agent):
 def verdicts(wa, check=None):
     return {f["what"]: f["verdict"] for f in wa.json("check", "--timeout", "5s", check=check)
             ["findings"]}
+
+
+def test_check_gives_an_advice_once_and_creates_no_repository(pg, make_walagent, file_repository,
+                                                              work_dir):
+    wa = make_walagent(file_repository, pg)
+    blocked = os.path.join(work_dir, "a-file")
+    lab.write_file(blocked, "")
+    wa.set("repository.url", "file://%s/repo" % blocked)
+    said = wa.run("check", check=3).stdout
+    hints = re.findall(r"HINT:  (.*)", said[said.index("failed   repository"):])[:2]
+    assert len(hints[0]) > 20 and hints[1] == 'as for "repository"', said
+    found = [f["hint"] for f in wa.json("check", check=3)["findings"]
+             if f["what"] in ("repository", "store")]
+    assert found == [hints[0], hints[0]]
+    away = os.path.join(work_dir, "not-mounted")
+    wa.set("repository.url", "file://%s" % away)
+    found = verdicts(wa, check=3)
+    assert found["repository"] == "failed" and found["store"] == "warning"
+    assert not os.path.exists(away)
 
 
 def test_check_finds_a_missing_entry_slot_and_archiver(pg, make_walagent, file_repository):

@@ -43,6 +43,7 @@ stream_json(const wa_streamer_status *s)
     set_time(json, "received_time", s->received_time);
     set_time(json, "durable_time", s->durable_time);
     wa_json_set_u64(json, "lag_bytes", s->lag_bytes);
+    wa_json_set_u64(json, "lag_limit_bytes", s->lag_limit);
     wa_json_set_u64(json, "lag_ms", s->lag_ms);
     wa_json_set_u64(json, "lag_commits", s->lag_commits);
     wa_json_set_u64(json, "reconnects", s->reconnects);

@@ -57,6 +57,7 @@ check_repository(check *c)
     wa_error err = WA_ERROR_INIT;
     wa_repo *repo = c->options->repo;
     if (wa_repo_load(repo, &err) != WA_OK) {
+        c->repo_away = err.status == WA_UNAVAILABLE;
         wa_check_add_error(c, WA_VERDICT_FAILED, "repository", &err);
         return;
     }
@@ -68,10 +69,16 @@ check_repository(check *c)
                  cluster->system_identifier, cluster->major);
 }
 
-/* Written, read back, re-written (must be refused) and removed. */
+/* Written, read back, re-written (must be refused) and removed. Not where the repository is away:
+ * on a file system that isn't mounted the probe would create its directory. */
 static void
 check_store(check *c)
 {
+    if (c->repo_away) {
+        wa_check_add(c, WA_VERDICT_WARNING, "store", NULL,
+                     "not tried: the repository can't be reached");
+        return;
+    }
     wa_error err = WA_ERROR_INIT;
     bool conditional = false;
     WA_CLEANUP(wa_freep)

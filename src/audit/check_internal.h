@@ -11,6 +11,7 @@ typedef struct check {
     const wa_check_options *options;
     wa_findings *findings;
     bool repo_loaded;
+    bool repo_away;          /* it could not be reached, or isn't there */
     bool streams;            /* an agent streams from the server */
     wa_pg_conn *repl, *conn; /* NULL: not connected */
     wa_pg_system system;

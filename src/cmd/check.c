@@ -5,6 +5,18 @@
 
 #include "walagent/audit/check.h"
 
+#include <string.h>
+
+/* One cause makes several checks fail: the advice is given once. */
+static const wa_finding *
+same_hint_before(const wa_findings *f, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (f->items[k].verdict != WA_VERDICT_OK && strcmp(f->items[k].hint, f->items[i].hint) == 0)
+            return &f->items[k];
+    return NULL;
+}
+
 static void
 print_findings(const wa_context *ctx, const wa_findings *f)
 {
@@ -13,7 +25,12 @@ print_findings(const wa_context *ctx, const wa_findings *f)
         if (ctx->quiet && one->verdict == WA_VERDICT_OK)
             continue;
         printf("%-8s %-12s %s\n", wa_verdict_name(one->verdict), one->what, one->detail);
-        if (one->verdict != WA_VERDICT_OK && one->hint[0] != '\0')
+        if (one->verdict == WA_VERDICT_OK || one->hint[0] == '\0')
+            continue;
+        const wa_finding *before = same_hint_before(f, i);
+        if (before != NULL)
+            printf("%-8s %-12s HINT:  as for \"%s\"\n", "", "", before->what);
+        else
             printf("%-8s %-12s HINT:  %s\n", "", "", one->hint);
     }
 }

@@ -60,8 +60,12 @@ print_stream(const json_t *stream)
     line("received", "%s", wa_json_string_or(stream, "received_lsn", "-"));
     line("durable", "%s", wa_json_string_or(stream, "durable_lsn", "-"));
     line("server", "%s", wa_json_string_or(stream, "server_end_lsn", "-"));
-    line("lag", "%s, %s, %llu commits",
+    uint64_t limit_bytes = wa_json_u64_or(stream, "lag_limit_bytes", 0);
+    char limit[WA_SIZE_TEXT];
+    line("lag", "%s%s%s, %s, %llu commits",
          wa_format_size(wa_json_u64_or(stream, "lag_bytes", 0), size),
+         limit_bytes > 0 ? " of at most " : "",
+         limit_bytes > 0 ? wa_format_size(limit_bytes, limit) : "",
          wa_format_duration_ms(wa_json_u64_or(stream, "lag_ms", 0), age),
          (unsigned long long)wa_json_u64_or(stream, "lag_commits", 0));
     line("archived", "%llu segments, %llu chunks",
