@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#define HUGE_PAGE (2u * 1024 * 1024)
 
 static void *
 must(void *p)
@@ -27,6 +30,18 @@ void *
 wa_malloc(size_t size)
 {
     return must(malloc(size > 0 ? size : 1));
+}
+
+void *
+wa_malloc_large(size_t size)
+{
+    void *p = NULL;
+    if (size < HUGE_PAGE)
+        return wa_malloc(size);
+    int failed = posix_memalign(&p, HUGE_PAGE, size);
+    must(failed == 0 ? p : NULL);
+    (void)madvise(p, size, MADV_HUGEPAGE);
+    return p;
 }
 
 void *

@@ -291,18 +291,29 @@ wa_container_advance(wa_container_writer *w, size_t len, wa_error *err)
     return w->current->raw_len == w->frame_size ? submit_current(w, err) : WA_OK;
 }
 
-wa_status
-wa_container_write(wa_container_writer *w, const void *data, size_t len, wa_error *err)
+/* A whole frame from where it is. It is hashed while a worker compresses it. */
+static wa_status
+submit_in_place(wa_container_writer *w, const void *data, wa_error *err)
+{
+    if (w->in_flight == w->slot_count)
+        WA_TRY(collect_oldest(w, err));
+    slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
+    WA_TRY(submit(w, s, data, w->frame_size, err));
+    wa_xxh_update(w->hash, data, w->frame_size);
+    w->raw_size += w->frame_size;
+    return WA_OK;
+}
+
+static wa_status
+write_bytes(wa_container_writer *w, const void *data, size_t len, bool in_place, wa_error *err)
 {
     const uint8_t *from = data;
 
     WA_TRY(check_usable(w, err));
     while (len > 0) {
         size_t step = w->frame_size;
-        if (!w->pool && !w->current && len >= step) {
-            wa_xxh_update(w->hash, from, step);
-            w->raw_size += step;
-            WA_TRY(submit(w, &w->slots[0], from, step, err));
+        if (in_place && !w->current && len >= step) {
+            WA_TRY(submit_in_place(w, from, err));
         } else {
             void *room;
             WA_TRY(wa_container_space(w, &room, &step, err));
@@ -314,6 +325,18 @@ wa_container_write(wa_container_writer *w, const void *data, size_t len, wa_erro
         len -= step;
     }
     return WA_OK;
+}
+
+wa_status
+wa_container_write(wa_container_writer *w, const void *data, size_t len, wa_error *err)
+{
+    return write_bytes(w, data, len, w->pool == NULL, err);
+}
+
+wa_status
+wa_container_write_lent(wa_container_writer *w, const void *data, size_t len, wa_error *err)
+{
+    return write_bytes(w, data, len, true, err);
 }
 
 uint64_t

@@ -181,6 +181,6 @@ wa_wal_put(wa_repo *repo, const wa_branch *branch, wa_segno segno, const void *d
 {
     WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = NULL;
     WA_TRY(wa_wal_writer_begin(repo, branch, segno, pool, &w, err));
-    WA_TRY(wa_container_write(w->container, data, wa_repo_cluster(repo)->segment_size, err));
+    WA_TRY(wa_container_write_lent(w->container, data, wa_repo_cluster(repo)->segment_size, err));
     return wa_wal_writer_commit(w, epoch, facts, checked, ret, err);
 }

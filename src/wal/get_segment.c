@@ -345,7 +345,7 @@ wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name
                             "\"%s\" is no WAL segment of a cluster with segments of %llu bytes",
                             name, (unsigned long long)job.size);
     job.start = wa_segment_start(job.segno, job.size);
-    job.bytes = wa_malloc(job.size);
+    job.bytes = wa_malloc_large(job.size);
     wa_status status = mode == WA_GET_RAW ? load_raw(&job, err) : load_for_server(&job, err);
     if (status == WA_OK) {
         job.result.end = job.end;

@@ -43,7 +43,8 @@ archived_already(const wa_push_job *job, const wa_branch *branch, wa_push_result
         return WA_OK;
     }
     WA_TRY(status);
-    if (there.raw_size != job->size || strcmp(there.xxh3, ret->xxh3) != 0)
+    if (there.raw_size != job->size ||
+        strcmp(there.xxh3, wa_xxh_of(job->data, job->size, ret->xxh3)) != 0)
         return WA_OK;
     ret->outcome = WA_PUT_SAME;
     ret->checked = there.checked;
@@ -104,7 +105,9 @@ put_segment(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret
 {
     WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = NULL;
     WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, &w, err));
-    WA_TRY(wa_container_write(wa_wal_writer_container(w), job->data, job->size, err));
+    wa_container_writer *container = wa_wal_writer_container(w);
+    WA_TRY(wa_container_write_lent(container, job->data, job->size, err));
+    wa_container_hash(container, ret->xxh3);
     WA_TRY(await_turn(job, err));
     return wa_wal_writer_commit(w, 0, job->check.parsed ? job->facts : NULL, ret->checked,
                                 &ret->outcome, err);
@@ -115,7 +118,6 @@ store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa
 {
     bool parsed = job->check.parsed, archived = false;
     ret->checked = parsed && !job->damaged;
-    wa_xxh_of(job->data, job->size, ret->xxh3);
     WA_TRY(archived_already(job, branch, ret, &archived, err));
     if (!archived) {
         WA_TRY(put_segment(job, branch, ret, err));

@@ -93,7 +93,7 @@ check_first_page(const wa_push_job *job, wa_error *err)
 wa_status
 wa_push_read(wa_push_job *job, bool may_be_short, wa_error *err)
 {
-    job->data = wa_malloc(job->size);
+    job->data = wa_malloc_large(job->size);
     WA_TRY(read_into(job, may_be_short, job->data, err));
     return check_first_page(job, err);
 }
@@ -224,7 +224,7 @@ wa_push_check(wa_push_job *job, wa_error *err)
     for (int reading = 1; status == WA_CORRUPT; reading++) {
         if (reading == READINGS)
             return wa_error_wrap(err, "WAL file \"%s\" reads differently each time", job->path);
-        uint8_t *again = wa_malloc(job->size);
+        uint8_t *again = wa_malloc_large(job->size);
         wa_error reread = WA_ERROR_INIT;
         if (read_into(job, false, again, &reread) != WA_OK) {
             free(again);

@@ -31,7 +31,10 @@
     }
 #define WA_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-void *wa_malloc(size_t size);               /* never NULL; aborts on exhaustion */
+void *wa_malloc(size_t size); /* never NULL; aborts on exhaustion */
+/* The same for megabytes that are used from end to end: in huge pages where the system has them, a
+ * page fault for each 4 KiB costs more than the copy that fills it. Freed like any other. */
+void *wa_malloc_large(size_t size);
 void *wa_calloc(size_t count, size_t size); /* zeroed, overflow-checked */
 void *wa_realloc(void *p, size_t size);
 void *wa_reallocarray(void *p, size_t count, size_t size);

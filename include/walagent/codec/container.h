@@ -59,6 +59,9 @@ wa_status wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t 
                                   wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
 wa_status wa_container_write(wa_container_writer *w, const void *data, size_t len,
                              wa_error *err) WA_MUST_CHECK;
+/* Without a copy: data must stay as it is until finish has returned, or the writer is freed. */
+wa_status wa_container_write_lent(wa_container_writer *w, const void *data, size_t len,
+                                  wa_error *err) WA_MUST_CHECK;
 /* Without a copy: room in the current frame (at least 1 byte; may wait for a worker), then say how
  * much of it was filled. */
 wa_status wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len,

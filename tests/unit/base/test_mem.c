@@ -47,6 +47,21 @@ copies_are_equal_and_null_stays_null(void **state)
     assert_null(wa_strndup(NULL, 3));
 }
 
+/* A whole one is backed by whole huge pages, or the advice is worth nothing. */
+static void
+large_memory_begins_at_a_huge_page(void **state)
+{
+    (void)state;
+    const size_t huge = 2u << 20;
+    for (size_t size = 0; size <= 3 * huge + 1; size += huge / 2 + 1) {
+        WA_CLEANUP(wa_freep) unsigned char *p = wa_malloc_large(size);
+        assert_non_null(p);
+        if (size > 0)
+            p[0] = p[size - 1] = 1;
+        assert_true(size < huge || (uintptr_t)p % huge == 0);
+    }
+}
+
 static void
 allocations_of_nothing_are_not_null(void **state)
 {
@@ -96,6 +111,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(take_hands_the_pointer_over),
         cmocka_unit_test(copies_are_equal_and_null_stays_null),
+        cmocka_unit_test(large_memory_begins_at_a_huge_page),
         cmocka_unit_test(allocations_of_nothing_are_not_null),
         cmocka_unit_test(an_array_whose_size_overflows_aborts),
         cmocka_unit_test(a_descriptor_is_closed_once_and_errno_kept),
