@@ -412,6 +412,18 @@ add_header(struct curl_slist **list, const char *line, wa_error *err)
     return WA_OK;
 }
 
+/* A handle that got no connection (a name that doesn't resolve) keeps its buffers, and libcurl then
+ * refuses to have their size set again. Connections and addresses are the multi handle's. */
+static void
+renew_handle(wa_http *http)
+{
+    CURL *fresh = curl_easy_init();
+    if (fresh == NULL)
+        return; /* tried again after the next failure */
+    curl_easy_cleanup(http->easy);
+    http->easy = fresh;
+}
+
 wa_status
 wa_http_perform(wa_http *http, const wa_http_request *request, wa_http_response *ret, wa_error *err)
 {
@@ -430,6 +442,8 @@ wa_http_perform(wa_http *http, const wa_http_request *request, wa_http_response 
     int code = drive(http, &x, err);
     (void)curl_multi_remove_handle(http->multi, http->easy);
     curl_easy_reset(http->easy); /* it must not keep pointers into this frame */
+    if (code != CURLE_OK)
+        renew_handle(http);
     wa_status status = WA_OK;
     if (code < 0 || x.failed)
         status = err->status;

@@ -248,6 +248,25 @@ cancel_when_asked(void *arg)
     return NULL;
 }
 
+/* A label of 70 characters resolves nowhere, and nobody is asked. */
+static void
+a_name_that_does_not_resolve_spoils_nothing_that_comes_later(void **state)
+{
+    fixture *f = *state;
+    char name[71];
+    (void)memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    for (int i = 0; i < 3; i++) {
+        WA_CLEANUP(wa_freep) char *nowhere = wa_format("http://%s.test:1/path", name);
+        wa_http_request request = {.method = "GET", .url = nowhere};
+        assert_int_equal(wa_http_perform(f->http, &request, &f->response, &f->err), WA_UNAVAILABLE);
+        wa_error_clear(&f->err);
+    }
+    loopback_reply(f->server, 200, "", "body");
+    assert_int_equal(perform(f, &(wa_http_request){0}), WA_OK);
+    assert_int_equal(f->response.status, 200);
+}
+
 static void
 cancel_wakes_a_waiting_exchange(void **state)
 {
@@ -311,6 +330,7 @@ main(void)
         TEST(truncated_and_missing_answers_are_unavailable),
         TEST(a_dead_kept_connection_is_counted_as_sent_twice),
         TEST(nobody_there_is_unavailable),
+        TEST(a_name_that_does_not_resolve_spoils_nothing_that_comes_later),
         TEST(cancel_wakes_a_waiting_exchange),
         TEST(deadlines_end_an_exchange),
         TEST(retry_after_is_seconds_or_a_date),
