@@ -58,6 +58,7 @@ run(wa_context *ctx, wa_error *err)
 {
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
+    WA_TRY(wa_refuse_further_repositories(config, err));
     uint64_t timeout = 30000;
     const char *value = wa_arg_value(ctx, "timeout");
     if (value != NULL)

@@ -91,6 +91,9 @@ const wa_command *wa_command_find(const char *name);
 
 /* The configuration (-c FILE), loaded once. */
 wa_status wa_context_config(wa_context *ctx, const wa_config **ret, wa_error *err) WA_MUST_CHECK;
+/* A configuration that asks for several repositories is refused (UNSUPPORTED), never ignored, by
+ * what makes WAL durable. Hooks and restores go on with the one there is. */
+wa_status wa_refuse_further_repositories(const wa_config *config, wa_error *err) WA_MUST_CHECK;
 /* The repository of the configuration. load: its cluster entry must exist. The caller owns it. */
 wa_status wa_context_repo(wa_context *ctx, bool load, wa_repo **ret, wa_error *err) WA_MUST_CHECK;
 /* The same with a budget for each call to the store (hooks). */

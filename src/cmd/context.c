@@ -15,6 +15,19 @@ wa_context_config(wa_context *ctx, const wa_config **ret, wa_error *err)
 }
 
 wa_status
+wa_refuse_further_repositories(const wa_config *config, wa_error *err)
+{
+    const char *const *names = wa_config_repositories(config);
+    if (names == NULL || names[0] == NULL)
+        return WA_OK;
+    wa_error_set(err, WA_UNSUPPORTED,
+                 "[repository %s] is configured, and this version keeps one repository only",
+                 names[0]);
+    return wa_error_hint(err, "Take the section out, and copy the archive by the store's own means "
+                              "(bucket replication, rsync): its objects never change.");
+}
+
+wa_status
 wa_open_repo(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel, bool load,
              wa_repo **ret, wa_error *err)
 {

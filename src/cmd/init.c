@@ -99,6 +99,7 @@ run(wa_context *ctx, wa_error *err)
 {
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
+    WA_TRY(wa_refuse_further_repositories(config, err));
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
     wa_pg_system system;
     WA_TRY(identify_server(ctx, config, &conn, &system, err));

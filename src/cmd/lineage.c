@@ -218,11 +218,13 @@ find_branch(wa_repo *repo, const char *text, wa_branch *ret, wa_error *err)
 }
 
 /* The writer of the head before must not acknowledge anything more: an empty chunk at the end of
- * its chain. It may extend the chain meanwhile. */
+ * its chain. It may extend the chain meanwhile. *ret_lsn: where it is sealed; 0: nothing to seal.
+ */
 static wa_status
-fence(wa_repo *repo, const wa_lineage *before, wa_error *err)
+fence(wa_repo *repo, const wa_lineage *before, wa_lsn *ret_lsn, wa_error *err)
 {
     const wa_lineage_step *head = wa_lineage_head(before);
+    *ret_lsn = 0;
     if (before->number == 0 || head == NULL || before->writer[0] == '\0')
         return WA_OK;
     for (int i = 0; i < FENCE_TRIES; i++) {
@@ -236,8 +238,10 @@ fence(wa_repo *repo, const wa_lineage *before, wa_error *err)
         wa_error_clear(err);
         wa_lsn now = 0;
         WA_TRY(branch_end(repo, &head->branch, &now, err));
-        if (now == end) /* also when it EXISTS: what begins at the end is a seal */
+        if (now == end) { /* also when it EXISTS: what begins at the end is a seal */
+            *ret_lsn = end;
             return WA_OK;
+        }
     }
     return wa_error_set(err, WA_UNAVAILABLE, "its writer is faster than the seal");
 }
@@ -247,7 +251,8 @@ record(wa_repo *repo, const wa_lineage *before, const wa_lineage *next, const ch
        bool adopts)
 {
     wa_error lost = WA_ERROR_INIT;
-    if (adopts && fence(repo, before, &lost) != WA_OK)
+    wa_lsn sealed;
+    if (adopts && fence(repo, before, &sealed, &lost) != WA_OK)
         wa_log_error(WA_LOG_WARNING, &lost,
                      "the writer of the branch that was the head could not be fenced");
     wa_error_clear(&lost);
@@ -297,15 +302,57 @@ change(wa_context *ctx, wa_repo *repo, const char *verb, change_fn fn, wa_error 
                         CAS_TRIES);
 }
 
+static void
+report_seal(const wa_context *ctx, const wa_lineage *l, wa_lsn sealed)
+{
+    char text[WA_BRANCH_TEXT], at[WA_LSN_TEXT];
+    const wa_branch *head = &wa_lineage_head(l)->branch;
+    wa_branch_format(head, text);
+    wa_lsn_format(sealed, at);
+    if (ctx->json) {
+        WA_CLEANUP(wa_json_freep) json_t *json = json_object();
+        json_t *seal = json_object();
+        wa_json_set_string(seal, "branch", text);
+        wa_json_set_u64(seal, "epoch", l->epoch);
+        wa_json_set_string(seal, "lsn", sealed == 0 ? NULL : at);
+        wa_json_set(json, "sealed", seal);
+        wa_print_json(json);
+    } else if (!ctx->quiet && sealed != 0) {
+        printf("epoch %u of branch %s is sealed at %s\n", l->epoch, text, at);
+    } else if (!ctx->quiet) {
+        printf("branch %s has no WAL yet: nothing to seal\n", text);
+    }
+}
+
+/* What a failover manager asks for before it promotes: from now on the writer, and so the server
+ * that waits for it, acknowledges nothing behind the LSN that is told. */
+static wa_status
+seal(wa_context *ctx, wa_repo *repo, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_error lost = WA_ERROR_INIT;
+    wa_lsn sealed = 0;
+    if (wa_repo_cluster(repo)->single_writer)
+        return wa_error_set(err, WA_UNSUPPORTED,
+                            "the store has no conditional PUT: a seal there would fence nobody");
+    WA_TRY(wa_lineage_load(repo, &l, err));
+    WA_TRY(fence(repo, l, &sealed, err));
+    report_seal(ctx, l, sealed);
+    if (sealed != 0 && wa_event_put(repo, "sealed", "the writer was fenced by \"lineage seal\"",
+                                    NULL, &lost) != WA_OK)
+        wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
+    return WA_OK;
+}
+
 static wa_status
 run(wa_context *ctx, wa_error *err)
 {
     const char *verb = ctx->operand_count > 0 ? ctx->operands[0] : "show";
     bool adopts = strcmp(verb, "adopt") == 0, rejects = strcmp(verb, "reject") == 0;
-    bool resolves = strcmp(verb, "resolve") == 0;
-    if (!adopts && !rejects && !resolves && strcmp(verb, "show") != 0) {
+    bool resolves = strcmp(verb, "resolve") == 0, seals = strcmp(verb, "seal") == 0;
+    if (!adopts && !rejects && !resolves && !seals && strcmp(verb, "show") != 0) {
         wa_error_set(err, WA_INVALID, "unknown verb \"%s\" for \"walagent lineage\"", verb);
-        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\", \"reject BRANCH\" or "
+        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\", \"reject BRANCH\", \"seal\" or "
                                   "\"resolve NAME --keep archived|both\".");
     }
     if ((adopts || rejects || resolves) != (ctx->operand_count == 2))
@@ -320,6 +367,8 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(wa_context_repo(ctx, true, &repo, err));
     if (resolves)
         return wa_lineage_resolve(ctx, repo, err);
+    if (seals)
+        return seal(ctx, repo, err);
     if (adopts)
         return change(ctx, repo, "adopted", adopt, err);
     if (rejects)
@@ -335,8 +384,8 @@ static const wa_command_option options[] = {
 
 const wa_command wa_command_lineage = {
     .name = "lineage",
-    .summary = "the accepted chain of timelines; adopt or reject a branch, end a conflict",
-    .operands = "[show | adopt BRANCH | reject BRANCH | resolve NAME]",
+    .summary = "the accepted chain of timelines; adopt or reject a branch, fence, end a conflict",
+    .operands = "[show | adopt BRANCH | reject BRANCH | seal | resolve NAME]",
     .min_operands = 0,
     .max_operands = 2,
     .options = options,
@@ -350,6 +399,10 @@ const wa_command wa_command_lineage = {
         "head before. Without an agent nobody adopts by himself: archive_command never does. "
         "reject says that a branch is not to be asked about again. "
         "Nothing is ever removed.\n\n"
+        "seal fences the agent that writes, as before a promotion: what is behind the LSN that it "
+        "tells is not acknowledged any more, so with synchronous_standby_names no commit returns "
+        "that the archive doesn't have. The agent goes on when it is started again, or follows the "
+        "server that was promoted.\n\n"
         "resolve ends a conflict: archive-push refused a WAL file (exit 5) because the archive has "
         "other content under its name. The pushed bytes that are kept in quarantine/ are settled "
         "from then on, --keep archived (they are wrong) or both (two servers, both right): "

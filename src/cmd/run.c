@@ -16,6 +16,7 @@ run(wa_context *ctx, wa_error *err)
 {
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
+    WA_TRY(wa_refuse_further_repositories(config, err));
     if (wa_str_empty(wa_config_string(config, "cluster", "conninfo"))) {
         wa_error_set(err, WA_INVALID, "no server is configured");
         return wa_error_hint(err, "Set conninfo in [cluster].");
