@@ -14,6 +14,10 @@
 #define SYNC_EVERY (1024u * 1024)
 #define TELL_EVERY_MS 10000
 #define TELL_BUSY_MS 3000 /* while not reading: well below wal_sender_timeout */
+/* A network that swallows everything says nothing either, and TCP gives up after many minutes. The
+ * server speaks each wal_sender_timeout/2 (5 s) unless our reports keep it calm. */
+#define SILENCE_MS 10000
+#define ANSWER_MS 20000
 #define MESSAGE_MAX (256u * 1024)
 #define JOBS_IN_MEMORY 1 /* segments in writers that wait to be archived, beside the one filled */
 
@@ -395,6 +399,24 @@ wait_for_room(wa_receiver *rx, wa_error *err)
     return WA_OK;
 }
 
+/* Nothing came: is the server still there? */
+static wa_status
+mind_silence(wa_receiver *rx, wa_error *err)
+{
+    wa_mono now = wa_mono_now();
+    if (now - rx->heard_at < SILENCE_MS)
+        return WA_OK;
+    if (rx->asked_at == 0) {
+        rx->asked_at = now;
+        rx->told_at = now;
+        return wa_pg_stream_status(rx->conn, rx->told_write, rx->told_flush, true, err);
+    }
+    if (now - rx->asked_at < ANSWER_MS)
+        return WA_OK;
+    return wa_error_set(err, WA_UNAVAILABLE, "server %s says nothing any more, for %d s now",
+                        wa_pg_host(rx->conn), (int)((now - rx->heard_at) / 1000));
+}
+
 static wa_status
 step(wa_receiver *rx, bool *ret_ended, wa_error *err)
 {
@@ -402,11 +424,16 @@ step(wa_receiver *rx, bool *ret_ended, wa_error *err)
     bool unsynced = rx->mode == WA_RECEIVE_SPOOL && wa_spool_unsynced(rx->s->spool) > 0;
     WA_TRY(wa_pg_stream_receive(rx->conn, unsynced ? 0 : 1000, rx->s->cancel, rx->s->wake_fd,
                                 &message, err));
+    if (message.kind != WA_MSG_NONE) {
+        rx->heard_at = wa_mono_now();
+        rx->asked_at = 0;
+    }
     switch (message.kind) {
     case WA_MSG_NONE: {
         uint64_t counter;
         ssize_t ignored = read(rx->s->wake_fd, &counter, sizeof counter);
         (void)ignored;
+        WA_TRY(mind_silence(rx, err));
         return sync_spool(rx, err);
     }
     case WA_MSG_WAL:
@@ -445,6 +472,8 @@ wa_receiver_run(wa_receiver *rx, const wa_tli *chain, size_t chain_count, wa_lsn
     bool ended = false;
     wa_receiver_begin(rx, chain, chain_count, start);
     WA_TRY(wa_pg_stream_start(rx->conn, s->options.slot, start, rx->tli, err));
+    rx->heard_at = wa_mono_now();
+    rx->asked_at = 0;
     if (s->stream_began == 0) {
         s->stream_began = wa_mono_now();
         s->stream_from = s->flow.received;

@@ -45,6 +45,8 @@ typedef struct wa_receiver {
     char page_xxh3[WA_XXH_HEX]; /* of the segment up to the page being read */
     wa_buf first_record;        /* bytes of the first record at or behind the fork */
 
+    wa_mono heard_at; /* when the server last said something */
+    wa_mono asked_at; /* when it was asked whether it is there; 0: not since */
     wa_mono told_at;
     wa_lsn told_write, told_flush;
     wa_tli next_tli; /* at the timeline's end */

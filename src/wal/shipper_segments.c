@@ -1,6 +1,18 @@
 /*
  * shipper_segments.c - the segments thread: whole segments, in order, from the spool or from a
  * writer that the receiver has filled; and the removal of chunks that they replace.
+ *
+ * What is asked of the store, and which rule of FORMATS needs it:
+ *
+ *   PUT     each segment
+ *   LIST    each segment, of the chunks from it on: was our epoch sealed meanwhile (11)?
+ *   HEAD    each segment that gets a chunk, before the first one: is it there as a whole (11)?
+ *   PUT     each chunk, one a tail_interval at most under light load (5)
+ *   some 16 every 16th segment: the index (7). Facts are not read back, nor are the parts of an
+ *           object that is written again
+ *   LIST, LIST, DELETE  once in a grace period: chunks that whole segments have replaced
+ *
+ * Nothing while nothing is written.
  */
 #include "shipper_internal.h"
 

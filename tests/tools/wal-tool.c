@@ -125,13 +125,14 @@ print_status(wa_streamer *s, const wa_repo *repo)
            ",\"segments\":%" PRIu64 ",\"chunks\":%" PRIu64 ",\"reconnects\":%" PRIu64
            ",\"damaged\":%" PRIu64 ",\"hole_begin\":%" PRIu64 ",\"hole_end\":%" PRIu64
            ",\"lag_bytes\":%" PRIu64 ",\"lag_limit\":%" PRIu64 ",\"puts\":%" PRIu64
-           ",\"gets\":%" PRIu64 ",\"heads\":%" PRIu64 ",\"lists\":%" PRIu64 "}\n",
+           ",\"gets\":%" PRIu64 ",\"heads\":%" PRIu64 ",\"lists\":%" PRIu64
+           ",\"conflicts\":%" PRIu64 "}\n",
            wa_stream_state_name(st.state), wa_branch_format(&st.branch, branch), st.received,
            st.spooled, st.durable, st.server_end, st.synchronous ? "true" : "false", st.epoch,
            st.lag_ms, st.lag_commits, st.spool_bytes, st.segments_archived, st.chunks_archived,
            st.reconnects, st.damaged, st.hole_begin, st.hole_end, st.lag_bytes, st.lag_limit,
            wa_store_requests(store, "put"), wa_store_requests(store, "get"),
-           wa_store_requests(store, "head"), wa_store_requests(store, "list"));
+           wa_store_requests(store, "head"), wa_store_requests(store, "list"), st.conflicts);
     fflush(stdout);
 }
 

@@ -21,9 +21,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 #define SEGMENT (1024u * 1024)
 #define SYSTEM 7000000000000000001u
 #define DEADLINE_MS 20000
+
+/* The wall clock can be set; libc's function is replaced in this program. */
+static _Atomic long clock_step;
+
+int clock_gettime(clockid_t id, struct timespec *ret);
+
+int
+clock_gettime(clockid_t id, struct timespec *ret)
+{
+    long result = syscall(SYS_clock_gettime, id, ret);
+    if (id == CLOCK_REALTIME)
+        ret->tv_sec += clock_step;
+    return (int)result;
+}
 
 typedef struct fixture {
     char dir[64];
@@ -671,6 +689,35 @@ a_seal_further_on_fences_as_well(void **state)
     assert_int_equal(f->s->flow.durable, SEGMENT);
 }
 
+/* Chunks are cut at their time, failures tried again, positions move on: forward by a year, and
+ * back by two. */
+static void
+a_clock_that_is_set_delays_nothing(void **state)
+{
+    static const long steps[] = {366 * 86400L, -366 * 86400L, 0};
+    fixture *f = *state;
+    wa_time before = wa_time_now();
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->status.synchronous = false;
+        f->s->options.tail_interval_ms = 100;
+    }
+    for (unsigned i = 0; i < WA_ARRAY_SIZE(steps); i++) {
+        wa_mono begin = wa_mono_now();
+        wal_add_noise(f->wal, 700 + i, 3000);
+        wa_store_fault_set(f->fault, "put", 1, 2, WA_FAULT_FAIL);
+        wa_lsn end = receive(f);
+        clock_step = steps[i];
+        wait_durable(f, end);
+        assert_true(wa_mono_now() - begin < DEADLINE_MS);
+        wa_streamer_status st;
+        wa_streamer_get_status(f->s, &st);
+        assert_true(st.lag_ms == 0 && st.durable == end);
+    }
+    assert_true(wa_time_now() - before < INT64_C(60) * 1000000);
+    assert_int_equal(f->s->status.chunks_archived, WA_ARRAY_SIZE(steps));
+}
+
 int
 main(void)
 {
@@ -693,6 +740,7 @@ main(void)
         TEST(a_new_flow_need_not_wait_for_a_store_that_refuses_segments),
         TEST(what_is_left_of_an_older_flow_does_not_fence_the_new_one),
         TEST(chunks_go_when_their_grace_is_over_but_never_the_newest),
+        TEST(a_clock_that_is_set_delays_nothing),
         TEST(a_segment_under_load_takes_few_requests),
         TEST(a_segment_with_a_chunk_takes_two_requests_more),
         TEST(a_seal_between_two_segments_keeps_the_second_from_being_acknowledged),
