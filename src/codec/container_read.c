@@ -141,6 +141,7 @@ typedef struct read_slot {
     const wa_container *container;
     const wa_frame_info *frame;
     wa_decoder *decoder;
+    uint8_t *raw; /* where the content goes: the decoder's, or the caller's memory */
     wa_status status;
     wa_error error;
 } read_slot;
@@ -148,6 +149,7 @@ typedef struct read_slot {
 typedef struct read_all {
     const wa_container *container;
     wa_pool *pool;
+    uint8_t *out; /* of the whole content; NULL: it goes to a sink */
     read_slot *slots;
     size_t slot_count, oldest, in_flight;
     wa_xxh *hash;
@@ -163,10 +165,11 @@ fetch_and_decode(wa_job *job, size_t worker)
 
     (void)worker;
     uint8_t *stored = scratch(&d->stored, &d->stored_capacity, f->size);
-    uint8_t *raw = scratch(&d->raw, &d->raw_capacity, f->raw_size);
+    if (s->raw == NULL)
+        s->raw = scratch(&d->raw, &d->raw_capacity, f->raw_size);
     s->status = wa_ranges_read(s->container->from, f->offset, stored, f->size, &s->error);
     if (s->status == WA_OK)
-        s->status = wa_container_decode(s->container, d, f, stored, raw, &s->error);
+        s->status = wa_container_decode(s->container, d, f, stored, s->raw, &s->error);
 }
 
 static void
@@ -192,6 +195,7 @@ start_frame(read_all *r, const wa_frame_info *frame)
         s->decoder = wa_decoder_new();
     s->container = r->container;
     s->frame = frame;
+    s->raw = r->out != NULL ? r->out + frame->raw_offset : NULL;
     wa_error_clear(&s->error);
     r->in_flight++;
     s->job = (wa_job){.run = fetch_and_decode};
@@ -215,8 +219,8 @@ consume_oldest(read_all *r, wa_sink *to, wa_error *err)
         return s->status;
     }
     r->frames_crc = wa_crc32c(r->frames_crc, s->decoder->stored, s->frame->size);
-    wa_xxh_update(r->hash, s->decoder->raw, s->frame->raw_size);
-    return wa_sink_write(to, s->decoder->raw, s->frame->raw_size, err);
+    wa_xxh_update(r->hash, s->raw, s->frame->raw_size);
+    return to != NULL ? wa_sink_write(to, s->raw, s->frame->raw_size, err) : WA_OK;
 }
 
 static wa_status
@@ -235,10 +239,11 @@ check_whole(const wa_container *c, const wa_xxh *hash, uint32_t frames_crc, wa_e
     return WA_OK;
 }
 
-wa_status
-wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to, wa_error *err)
+/* To the sink, or into memory. */
+static wa_status
+read_everything(const wa_container *c, wa_pool *pool, wa_sink *to, uint8_t *out, wa_error *err)
 {
-    WA_CLEANUP(read_all_done) read_all r = {.container = c, .pool = pool};
+    WA_CLEANUP(read_all_done) read_all r = {.container = c, .pool = pool, .out = out};
 
     r.slot_count = pool ? wa_pool_workers(pool) + 2 : 1;
     r.slots = wa_calloc(r.slot_count, sizeof *r.slots);
@@ -251,6 +256,21 @@ wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to, wa_erro
     while (r.in_flight > 0)
         WA_TRY(consume_oldest(&r, to, err));
     return check_whole(c, r.hash, r.frames_crc, err);
+}
+
+wa_status
+wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to, wa_error *err)
+{
+    return read_everything(c, pool, to, NULL, err);
+}
+
+wa_status
+wa_container_read_into(const wa_container *c, wa_pool *pool, void *out, size_t len, wa_error *err)
+{
+    if (len != c->raw_size)
+        return wa_error_set(err, WA_INVALID, "\"%s\" has %" PRIu64 " bytes of content, not %zu",
+                            c->from->name, c->raw_size, len);
+    return read_everything(c, pool, NULL, out, err);
 }
 
 /* Straight into ret, whose len is not moved. */

@@ -56,11 +56,10 @@ wa_wal_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool
             return status;
         wa_error_clear(err);
     }
-    size_t filled = 0;
-    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_memory(out, size, &filled, key);
-    WA_TRY(wa_container_read_all(c, pool, sink, err));
-    if (filled != size)
-        return wa_error_set(err, WA_CORRUPT, "object \"%s\" gave %zu bytes of WAL", key, filled);
+    if (wa_container_size(c) != size)
+        return wa_error_set(err, WA_CORRUPT, "object \"%s\" holds %llu bytes of WAL", key,
+                            (unsigned long long)wa_container_size(c));
+    WA_TRY(wa_container_read_into(c, pool, out, size, err));
     info.stored_size = stored.len;
     if (ret_facts != NULL)
         *ret_facts = facts;

@@ -32,7 +32,7 @@ typedef struct get_job {
     wa_segno segno;
     wa_lsn start;
     wa_get_chain chain; /* server modes only */
-    uint8_t *bytes;     /* one segment */
+    uint8_t *bytes;     /* one segment; the caller's, or ours */
     wa_lsn end;         /* behind the last byte that is there */
     bool whole;         /* from the whole object */
     bool whole_only;
@@ -43,7 +43,8 @@ static void
 get_job_done(get_job *job)
 {
     wa_get_chain_done(&job->chain);
-    wa_freep(&job->bytes);
+    if (job->bytes != job->options->room)
+        wa_freep(&job->bytes);
 }
 
 static wa_status
@@ -345,7 +346,7 @@ wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name
                             "\"%s\" is no WAL segment of a cluster with segments of %llu bytes",
                             name, (unsigned long long)job.size);
     job.start = wa_segment_start(job.segno, job.size);
-    job.bytes = wa_malloc_large(job.size);
+    job.bytes = options->room != NULL ? options->room : wa_malloc_large(job.size);
     wa_status status = mode == WA_GET_RAW ? load_raw(&job, err) : load_for_server(&job, err);
     if (status == WA_OK) {
         job.result.end = job.end;

@@ -120,6 +120,9 @@ wa_status wa_container_read(const wa_container *c, wa_decoder *d, uint64_t offse
  * checks raw_size and xxh3. */
 wa_status wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to,
                                 wa_error *err) WA_MUST_CHECK;
+/* The same straight into memory for the whole content (INVALID when that has another size). */
+wa_status wa_container_read_into(const wa_container *c, wa_pool *pool, void *out, size_t len,
+                                 wa_error *err) WA_MUST_CHECK;
 /* One shot: a whole object in memory to its raw bytes, appended to ret (NO_SPACE at its cap), and
  * facts (ret_facts may be NULL: not wanted). Every byte of the object is checked, the bulky facts
  * too. */

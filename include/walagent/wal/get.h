@@ -22,6 +22,7 @@ typedef struct wa_get_options {
     wa_pool *pool;        /* may be NULL */
     const char *data_dir; /* PGDATA: the server's working directory; "." */
     wa_cancel *cancel;
+    void *room; /* memory for one segment, for who gets many; NULL: its own */
 } wa_get_options;
 
 typedef struct wa_get_result {

@@ -142,6 +142,11 @@ content_of_any_length_comes_back(void **state)
         assert_int_equal(all.len, lengths[i]);
         if (all.len)
             assert_memory_equal(all.data, data, all.len);
+        WA_CLEANUP(wa_freep) uint8_t *into = wa_malloc(lengths[i]);
+        assert_ok(wa_container_read_into(c, i % 2 ? NULL : pool, into, lengths[i], &err), &err);
+        if (all.len)
+            assert_memory_equal(into, data, all.len);
+        assert_int_equal(wa_container_read_into(c, pool, into, lengths[i] + 1, &err), WA_INVALID);
     }
 }
 
@@ -309,6 +314,7 @@ a_change_that_zstd_does_not_notice_is_found(void **state)
     assert_ok(wa_container_read(c, d, 0, out, len, &err), &err);
     assert_memory_equal(out, data, len);
     assert_int_equal(wa_container_read_all(c, NULL, sink, &err), WA_CORRUPT);
+    assert_int_equal(wa_container_read_into(c, NULL, out, len, &err), WA_CORRUPT);
     wa_buf_reset(&raw);
     assert_int_equal(wa_container_unpack(object.data, object.len, "o", &raw, NULL, &err),
                      WA_CORRUPT);
@@ -402,6 +408,7 @@ a_damaged_frame_does_not_spoil_the_others(void **state)
     assert_int_equal(wa_container_read(c, d, 299, out, 2, &err), WA_CORRUPT);
     assert_non_null(strstr(err.message, "\"o\""));
     assert_int_equal(wa_container_read_all(c, pool, sink, &err), WA_CORRUPT);
+    assert_int_equal(wa_container_read_into(c, pool, out, 900, &err), WA_CORRUPT);
 }
 
 static void
