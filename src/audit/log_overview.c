@@ -13,6 +13,7 @@ typedef struct overview {
     wa_log_overview *out;
     wa_log_pieces pieces;
     size_t moment_capacity;
+    const wa_log_limits *limits;
 } overview;
 
 void
@@ -122,7 +123,10 @@ finish_moments(overview *v)
         move_to(&v->pieces, m->lsn, &next);
         bool repeated =
             kept > 0 && o->moments[kept - 1].kind == m->kind && o->moments[kept - 1].lsn == m->lsn;
-        if (!repeated && (m->time != WA_TIME_NONE || !is_outside(v, &next)))
+        /* From sums only some of these are seen. */
+        bool routine =
+            o->from_sums && (m->kind == WA_MOMENT_CHECKPOINT || m->kind == WA_MOMENT_SWITCH);
+        if (!repeated && !routine && (m->time != WA_TIME_NONE || !is_outside(v, &next)))
             o->moments[kept++] = *m;
     }
     o->moment_count = kept;
@@ -193,15 +197,30 @@ choose_intervals(overview *v, size_t intervals)
 }
 
 static void
+add_lsn(wa_log_interval *i, wa_lsn begin, wa_lsn end)
+{
+    if (i->begin_lsn == 0 || begin < i->begin_lsn)
+        i->begin_lsn = begin;
+    if (end > i->end_lsn)
+        i->end_lsn = end;
+}
+
+static void
+add_total(wa_log_overview *o, wa_time first, wa_time last, uint64_t commits, uint64_t aborts)
+{
+    o->total_commits += commits;
+    o->total_aborts += aborts;
+    if (o->first == WA_TIME_NONE || first < o->first)
+        o->first = first;
+    if (o->last == WA_TIME_NONE || last > o->last)
+        o->last = last;
+}
+
+static void
 count_at(overview *v, wa_time t, uint64_t commits, uint64_t aborts, wa_lsn begin, wa_lsn end)
 {
     wa_log_overview *o = v->out;
-    o->total_commits += commits;
-    o->total_aborts += aborts;
-    if (o->first == WA_TIME_NONE || t < o->first)
-        o->first = t;
-    if (o->last == WA_TIME_NONE || t > o->last)
-        o->last = t;
+    add_total(o, t, t, commits, aborts);
     if (t < o->begin || (t - o->begin) / o->interval_us >= (int64_t)o->count) {
         add_damage(v, begin, end,
                    "a transaction's time is not within what its segment's facts say");
@@ -210,10 +229,7 @@ count_at(overview *v, wa_time t, uint64_t commits, uint64_t aborts, wa_lsn begin
     wa_log_interval *i = &o->intervals[(t - o->begin) / o->interval_us];
     i->commits += commits;
     i->aborts += aborts;
-    if (i->begin_lsn == 0 || begin < i->begin_lsn)
-        i->begin_lsn = begin;
-    if (end > i->end_lsn)
-        i->end_lsn = end;
+    add_lsn(i, begin, end);
 }
 
 static wa_status
@@ -245,10 +261,49 @@ count_simple(overview *v, const wa_log_piece *p)
     count_at(v, p->max_time, 0, 0, p->first_record, p->last_end);
 }
 
+/* All its transactions are wanted; into which of several intervals each one falls isn't known. */
+static bool
+is_spread(const overview *v, const wa_log_piece *p)
+{
+    return v->out->from_sums && p->min_time != WA_TIME_NONE &&
+           wa_log_is_within(v->view->options, p->min_time) &&
+           wa_log_is_within(v->view->options, p->max_time) && !is_simple(v, p);
+}
+
+static uint64_t
+share_of(uint64_t count, int64_t part, int64_t whole)
+{
+    return (uint64_t)((__uint128_t)count * (uint64_t)part / (uint64_t)whole);
+}
+
+/* Evenly over its time. */
+static void
+spread(overview *v, const wa_log_piece *p)
+{
+    wa_log_overview *o = v->out;
+    uint64_t commits = 0, aborts = 0;
+    int64_t whole = p->max_time - p->min_time + 1;
+    add_total(o, p->min_time, p->max_time, p->commits, p->aborts);
+    for (size_t i = (size_t)((p->min_time - o->begin) / o->interval_us); i < o->count; i++) {
+        wa_time end = o->begin + (wa_time)(i + 1) * o->interval_us;
+        int64_t part = end - p->min_time < whole ? end - p->min_time : whole;
+        uint64_t c = share_of(p->commits, part, whole), a = share_of(p->aborts, part, whole);
+        o->intervals[i].commits += c - commits;
+        o->intervals[i].aborts += a - aborts;
+        o->intervals[i].uncertain += p->commits + p->aborts;
+        add_lsn(&o->intervals[i], p->first_record, p->last_end);
+        commits = c;
+        aborts = a;
+        if (part == whole)
+            break;
+    }
+}
+
 static bool
 must_be_read(const overview *v, const wa_log_piece *p)
 {
-    return wa_log_may_be_within(v->view->options, p->min_time, p->max_time) && !is_simple(v, p);
+    return wa_log_may_be_within(v->view->options, p->min_time, p->max_time) && !is_simple(v, p) &&
+           !is_spread(v, p);
 }
 
 static wa_status
@@ -267,7 +322,9 @@ count_pieces(overview *v, wa_error *err)
     for (size_t i = 0, next = 0; i < v->pieces.count; i = next) {
         next = i + 1;
         if (!must_be_read(v, &p[i])) {
-            if (wa_log_may_be_within(view->options, p[i].min_time, p[i].max_time))
+            if (is_spread(v, &p[i]))
+                spread(v, &p[i]);
+            else if (wa_log_may_be_within(view->options, p[i].min_time, p[i].max_time))
                 count_simple(v, &p[i]);
             continue;
         }
@@ -279,12 +336,51 @@ count_pieces(overview *v, wa_error *err)
     return WA_OK;
 }
 
+/* ---- from sums ---- */
+
+/* The piece that is to be looked at more closely next: any that reaches over the window's border,
+ * then the largest one that reaches over an interval's. */
+static bool
+coarsest(const overview *v, bool with_intervals, size_t *ret)
+{
+    uint64_t most = 1;
+    for (size_t i = 0; i < v->pieces.count; i++) {
+        const wa_log_piece *p = &v->pieces.items[i];
+        bool wanted = with_intervals ? is_spread(v, p) : must_be_read(v, p);
+        if (!wanted || p->segments <= most)
+            continue;
+        most = p->segments;
+        *ret = i;
+    }
+    return most > 1;
+}
+
+static wa_status
+refine_pieces(overview *v, const wa_log_watch *watch, wa_error *err)
+{
+    size_t at = 0;
+    while (coarsest(v, false, &at))
+        WA_TRY(wa_log_refine(v->view, watch, at, &v->pieces, err));
+    for (unsigned i = 0; i < v->limits->refined && coarsest(v, true, &at); i++)
+        WA_TRY(wa_log_refine(v->view, watch, at, &v->pieces, err));
+    return WA_OK;
+}
+
 static wa_status
 fill(overview *v, size_t intervals, wa_error *err)
 {
     const wa_log_watch watch = {.on_moment = add_moment, .arg = v};
-    WA_TRY(wa_log_pieces_load(v->view, 0, UINT64_MAX, &watch, &v->pieces, err));
+    wa_lsn from = 0, to = 0;
+    bool exact = false;
+    WA_TRY(wa_log_narrow(v->view, v->limits, &watch, &from, &to, &v->pieces, &exact, err));
+    if (exact)
+        WA_TRY(wa_log_pieces_load(v->view, from, to, &watch, &v->pieces, err));
+    v->out->from_sums = !exact;
     choose_intervals(v, intervals);
+    if (!exact && v->out->count > 0)
+        WA_TRY(refine_pieces(v, &watch, err));
+    if (!exact)
+        WA_TRY(wa_log_points_load(v->view, from, to, &watch, err));
     WA_TRY(count_pieces(v, err));
     add_forks_and_holes(v);
     finish_moments(v);
@@ -295,12 +391,19 @@ wa_status
 wa_log_overview_load(const wa_log_options *options, size_t intervals, wa_log_overview *ret,
                      wa_error *err)
 {
+    return wa_log_overview_within(options, &wa_log_default_limits, intervals, ret, err);
+}
+
+wa_status
+wa_log_overview_within(const wa_log_options *options, const wa_log_limits *limits, size_t intervals,
+                       wa_log_overview *ret, wa_error *err)
+{
     WA_ASSERT(intervals > 0 && intervals <= WA_LOG_INTERVALS);
     WA_CLEANUP(wa_log_overview_done)
     wa_log_overview out = {.first = WA_TIME_NONE, .last = WA_TIME_NONE};
     WA_CLEANUP(wa_log_view_done) wa_log_view view = {0};
     WA_TRY(wa_log_view_load(&view, options, err));
-    overview v = {.view = &view, .out = &out};
+    overview v = {.view = &view, .out = &out, .limits = limits};
     wa_status status = fill(&v, intervals, err);
     wa_log_pieces_done(&v.pieces);
     WA_TRY(status);

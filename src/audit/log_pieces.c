@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define POINTS_FEW 2u /* restore points for which single segments are asked */
+
 wa_status
 wa_log_view_load(wa_log_view *v, const wa_log_options *options, wa_error *err)
 {
@@ -88,7 +90,8 @@ add_piece(loader *l, wa_segno segno)
     *piece = (wa_log_piece){.start = start < l->run->begin ? l->run->begin : start,
                             .end = end > l->run->end ? l->run->end : end,
                             .min_time = WA_TIME_NONE,
-                            .max_time = WA_TIME_NONE};
+                            .max_time = WA_TIME_NONE,
+                            .segments = 1};
     return piece;
 }
 
@@ -239,5 +242,159 @@ wa_log_pieces_load(const wa_log_view *v, wa_lsn from, wa_lsn to, const wa_log_wa
         return status;
     }
     *ret = l.out;
+    return WA_OK;
+}
+
+/* ---- from sums ---- */
+
+typedef struct sums {
+    loader l; /* first: on_segment() takes it */
+    uint64_t most;
+} sums;
+
+static wa_visit
+choose_sum(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
+{
+    sums *s = arg;
+    if (sum->overflow)
+        return count > 1 ? WA_VISIT_READ : WA_VISIT_ENTER;
+    if (!whole || count > s->most)
+        return WA_VISIT_ENTER;
+    wa_log_piece *piece = add_piece(&s->l, first);
+    piece->end = piece->start + count * s->l.view->segment_size;
+    piece->first_record = piece->start;
+    piece->last_end = piece->end;
+    piece->commits = sum->commits;
+    piece->aborts = sum->aborts;
+    piece->min_time = sum->min_time;
+    piece->max_time = sum->max_time;
+    piece->segments = count;
+    s->l.next = first + count;
+    return WA_VISIT_PASS;
+}
+
+/* Its facts don't tell. */
+static wa_status
+read_segment(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *err)
+{
+    sums *s = arg;
+    (void)sum;
+    (void)err;
+    add_piece(&s->l, segno)->read = true;
+    s->l.next = segno + 1;
+    return WA_OK;
+}
+
+/* A single segment, whose object may be missing: an unfinished one, or a descendant's. */
+static wa_status
+load_single(loader *l, wa_segno segno, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_status status =
+        wa_wal_get_facts(l->view->options->repo, &l->run->branch, segno, facts, NULL, err);
+    if (status == WA_OK)
+        return on_segment(l, segno, facts, true, err);
+    if (status != WA_NOT_FOUND && status != WA_CORRUPT && status != WA_UNSUPPORTED)
+        return status;
+    wa_error_clear(err);
+    add_unknown(l, segno + 1);
+    return WA_OK;
+}
+
+/* The run's segments within [from, to) of which all bytes are accepted, and whose objects are
+ * there. False: none. */
+static bool
+whole_segments(const wa_log_view *v, const wa_run *run, wa_lsn from, wa_lsn to, wa_segno *ret_first,
+               wa_segno *ret_end)
+{
+    uint64_t size = v->segment_size;
+    wa_lsn begin = run->begin > from ? run->begin : from, end = run->end < to ? run->end : to;
+    wa_segno last = wa_segno_of(run->end - 1, size); /* may be a part, or chunks */
+    *ret_first = (begin + size - 1) / size;
+    *ret_end = end / size < last ? end / size : last;
+    return begin < end && *ret_first < *ret_end;
+}
+
+static wa_status
+load_run_sums(sums *s, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
+{
+    loader *l = &s->l;
+    const wa_index_visitor visitor = {
+        .arg = s, .choose = choose_sum, .segment = read_segment, .facts = on_segment};
+    uint64_t size = l->view->segment_size;
+    wa_lsn begin = run->begin > from ? run->begin : from, end = run->end < to ? run->end : to;
+    wa_segno first = 0, behind = 0;
+    if (begin >= end)
+        return WA_OK;
+    l->run = run;
+    l->next = wa_segno_of(begin, size);
+    if (whole_segments(l->view, run, from, to, &first, &behind)) {
+        add_unknown(l, first); /* what a fork cuts */
+        WA_TRY(wa_index_visit(l->view->options->repo, &l->view->coverage, &run->branch, first,
+                              behind - 1, &visitor, err));
+    }
+    while (l->next <= wa_segno_of(end - 1, size))
+        WA_TRY(load_single(l, l->next, err));
+    return WA_OK;
+}
+
+wa_status
+wa_log_pieces_load_sums(const wa_log_view *v, wa_lsn from, wa_lsn to, uint64_t most,
+                        const wa_log_watch *watch, wa_log_pieces *ret, wa_error *err)
+{
+    sums s = {.l = {.view = v, .watch = watch}, .most = most};
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < v->coverage.count && status == WA_OK; i++)
+        status = load_run_sums(&s, &v->coverage.runs[i], from, to, err);
+    if (status == WA_OK)
+        status = read_pieces(&s.l, err);
+    if (status != WA_OK) {
+        wa_log_pieces_done(&s.l.out);
+        return status;
+    }
+    *ret = s.l.out;
+    return WA_OK;
+}
+
+/* ---- restore points ---- */
+
+static wa_visit
+choose_points(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
+{
+    (void)arg;
+    (void)first;
+    (void)whole;
+    if (sum->restore_points == 0)
+        return WA_VISIT_PASS;
+    return count > 1 && sum->restore_points <= POINTS_FEW ? WA_VISIT_ENTER : WA_VISIT_READ;
+}
+
+static wa_status
+tell_points(void *arg, wa_segno segno, const wa_wal_facts *f, bool checked, wa_error *err)
+{
+    const loader *l = arg;
+    (void)segno;
+    (void)checked;
+    (void)err;
+    for (size_t i = 0; i < f->restore_point_count; i++)
+        tell(l, WA_MOMENT_RESTORE_POINT, f->restore_points[i].time, f->restore_points[i].lsn, 0,
+             f->restore_points[i].name);
+    return WA_OK;
+}
+
+/* Those of segments that facts don't tell about were seen when the pieces were loaded. */
+wa_status
+wa_log_points_load(const wa_log_view *v, wa_lsn from, wa_lsn to, const wa_log_watch *watch,
+                   wa_error *err)
+{
+    loader l = {.view = v, .watch = watch};
+    const wa_index_visitor visitor = {.arg = &l, .choose = choose_points, .facts = tell_points};
+    for (size_t i = 0; i < v->coverage.count; i++) {
+        const wa_run *run = &v->coverage.runs[i];
+        wa_segno first = 0, behind = 0;
+        if (whole_segments(v, run, from, to, &first, &behind))
+            WA_TRY(wa_index_visit(v->options->repo, &v->coverage, &run->branch, first, behind - 1,
+                                  &visitor, err));
+    }
     return WA_OK;
 }

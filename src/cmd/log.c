@@ -94,7 +94,8 @@ print_bars(const wa_log_overview *o, bool with_lsn)
         printf("%-30s", wa_log_time_text(o->begin + (int64_t)i * o->interval_us, text));
         if (with_lsn)
             printf(" %-18s", one->begin_lsn != 0 ? wa_lsn_format(one->begin_lsn, lsn) : "-");
-        printf(" %8llu%s%s\n", (unsigned long long)one->commits, width > 0 ? " " : "", bar);
+        printf(" %c%7llu%s%s\n", one->uncertain > 0 ? '~' : ' ', (unsigned long long)one->commits,
+               width > 0 ? " " : "", bar);
     }
 }
 
@@ -143,6 +144,21 @@ print_moments(const routine *r, const wa_log_overview *o)
         printf("%llu switches are not shown (--switches)\n", (unsigned long long)r->switches);
 }
 
+/* How far the answer from sums goes. */
+static void
+print_sums(const wa_log_overview *o)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < o->count; i++)
+        most = o->intervals[i].uncertain > most ? o->intervals[i].uncertain : most;
+    if (most > 0)
+        printf(
+            "this is much WAL, so lines marked ~ are made from sums: up to %llu transactions may "
+            "belong to the line before or behind\n",
+            (unsigned long long)most);
+    puts("checkpoints and switches are left out; --from and --to show a part exactly");
+}
+
 static void
 print_overview(const wa_context *ctx, const wa_log_overview *o)
 {
@@ -159,6 +175,8 @@ print_overview(const wa_context *ctx, const wa_log_overview *o)
                    : wa_format_duration_ms((uint64_t)o->interval_us / 1000, every));
         print_bars(o, wa_arg_flag(ctx, "lsn"));
     }
+    if (o->from_sums)
+        print_sums(o);
     print_moments(&r, o);
 }
 
@@ -178,6 +196,7 @@ overview_json(const wa_log_overview *o)
         wa_json_set_u64(one, "aborts", o->intervals[i].aborts);
         wa_log_set_lsn(one, "begin_lsn", o->intervals[i].begin_lsn);
         wa_log_set_lsn(one, "end_lsn", o->intervals[i].end_lsn);
+        wa_json_set_u64(one, "uncertain", o->intervals[i].uncertain);
         json_array_append_new(bars, one);
     }
     for (size_t i = 0; i < o->moment_count; i++) {
@@ -189,6 +208,7 @@ overview_json(const wa_log_overview *o)
         wa_json_set_string(one, "text", o->moments[i].text);
         json_array_append_new(moments, one);
     }
+    wa_json_set_bool(json, "from_sums", o->from_sums);
     wa_json_set(json, "intervals", bars);
     wa_json_set(json, "moments", moments);
     return json;
@@ -266,7 +286,9 @@ const wa_command wa_command_log = {
     .description =
         "Answers from the archive's WAL along the accepted lineage: commits per interval as a bar "
         "chart, restore points, checkpoints, WAL switches, timeline forks and holes. Times are "
-        "those of the commit records: a transaction counts where its time says.\n\n"
+        "those of the commit records: a transaction counts where its time says. Over more than "
+        "16,384 segments lines are made from sums and marked ~; the totals are exact all the same, "
+        "and --from and --to show a part exactly.\n\n"
         "--around lists the first transaction that ended at or after a time, with its neighbours "
         "in WAL order and the relations that they changed (as tablespace/database/relfilenode, the "
         "name of a file in the data directory).\n\n"

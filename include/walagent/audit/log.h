@@ -5,10 +5,11 @@
  * Along the accepted lineage. Times are those of commit and abort records, which are not monotonic:
  * a transaction counts where its time says, not where it stands. The overview reads facts from
  * index objects; WAL itself only where facts don't tell: segments whose transactions fall into
- * several intervals, that are cut at a fork, the unfinished one.
- * Guarantees: (1) each transaction end that can be read and lies on the accepted lineage is counted
- * or listed exactly once. (2) What can't be read is never passed over in silence: it is in
- * `damage`, or a moment. Errors: the store's.
+ * several intervals, that are cut at a fork, the unfinished one. Of WAL of more than 16,384
+ * segments within from..to it reads sums instead, and says so. Guarantees: (1) each transaction end
+ * that can be read and lies on the accepted lineage is counted or listed exactly once. (2) What
+ * can't be read is never passed over in silence: it is in `damage`, or a moment. Errors: the
+ * store's.
  */
 #ifndef WALAGENT_AUDIT_LOG_H
 #define WALAGENT_AUDIT_LOG_H
@@ -49,6 +50,8 @@ typedef struct wa_log_interval {
     uint64_t commits, aborts;
     wa_lsn begin_lsn, end_lsn; /* its transaction ends lie in this WAL, which holds others too when
                                   times are not in WAL order; 0: there are none */
+    uint64_t uncertain; /* from sums: so many of its and its neighbours' transaction ends may belong
+                           to the one or the other */
 } wa_log_interval;
 typedef struct wa_log_overview {
     wa_time begin;       /* of the first interval */
@@ -57,6 +60,8 @@ typedef struct wa_log_overview {
     wa_log_interval intervals[WA_LOG_INTERVALS];
     uint64_t total_commits, total_aborts;
     wa_time first, last; /* transaction ends within from..to; WA_TIME_NONE: none */
+    bool from_sums; /* over much WAL: intervals may be uncertain (totals are not), checkpoints and
+                       switches are no moments */
     size_t moment_count;
     wa_moment *moments; /* in order of LSN */
 } wa_log_overview;

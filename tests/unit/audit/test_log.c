@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "log_fixture.h"
+#include "log_internal.h"
 
 #define HISTORIES 12u
 
@@ -156,6 +157,101 @@ overviews_are_those_of_the_model(void **state)
         check_overview(&h, WA_TIME_NONE, some_time(&h), 7);
         history_done(&h);
     }
+}
+
+/* From sums: totals are exact, an interval is as certain as it says. */
+static void
+check_from_sums(const history *h, const wa_log_options *o, const wa_log_overview *got)
+{
+    wa_log_overview want = {.first = WA_TIME_NONE, .last = WA_TIME_NONE};
+    uint64_t commits = 0;
+    for (size_t i = 0; i < h->record_count; i++) {
+        const model_record *m = &h->records[i];
+        if (!is_wanted(h, m, o))
+            continue;
+        wa_time t = m->xact.time;
+        want.first = want.first == WA_TIME_NONE || t < want.first ? t : want.first;
+        want.last = want.last == WA_TIME_NONE || t > want.last ? t : want.last;
+        want.total_commits += m->xact.commit;
+        want.total_aborts += !m->xact.commit;
+        size_t at = (size_t)((t - got->begin) / got->interval_us);
+        assert_true(t >= got->begin && at < got->count);
+        want.intervals[at].commits += m->xact.commit;
+        want.intervals[at].aborts += !m->xact.commit;
+        assert_true(got->intervals[at].begin_lsn < m->end);
+        assert_true(got->intervals[at].end_lsn >= m->end);
+    }
+    assert_int_equal(got->total_commits, want.total_commits);
+    assert_int_equal(got->total_aborts, want.total_aborts);
+    assert_true(got->first == want.first && got->last == want.last);
+    for (size_t i = 0; i < WA_LOG_INTERVALS; i++) {
+        const wa_log_interval *a = &got->intervals[i], *b = &want.intervals[i];
+        uint64_t apart =
+            a->commits > b->commits ? a->commits - b->commits : b->commits - a->commits;
+        assert_true(apart <= a->uncertain);
+        commits += a->commits;
+    }
+    assert_int_equal(commits, got->total_commits);
+}
+
+static void
+check_points_from_sums(history *h, const wa_log_options *o, const wa_log_overview *got)
+{
+    size_t count = h->forks + check_holes(h, got);
+    for (size_t i = 0; i < h->record_count; i++) {
+        const model_record *m = &h->records[i];
+        if (!m->is_point || !is_visible(h, m))
+            continue;
+        assert_non_null(find_moment(got, WA_MOMENT_RESTORE_POINT, m->lsn));
+        count++;
+    }
+    assert_true(o->from == WA_TIME_NONE && got->moment_count == count);
+}
+
+/* Returns whether sums were used. */
+static bool
+check_within(history *h, wa_time from, wa_time to, uint64_t exact, unsigned refined)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_log_options o = {.repo = h->repo, .from = from, .to = to};
+    wa_log_limits limits = {.exact = exact, .refined = refined};
+    wa_log_overview got = {0};
+    OK(wa_log_overview_within(&o, &limits, 12, &got, &err));
+    bool from_sums = got.from_sums;
+    if (!from_sums)
+        check_intervals(h, &o, &got);
+    else
+        check_from_sums(h, &o, &got);
+    if (from_sums && from == WA_TIME_NONE && to == WA_TIME_NONE)
+        check_points_from_sums(h, &o, &got);
+    wa_log_overview_done(&got);
+    return from_sums;
+}
+
+static void
+overviews_from_sums_are_as_certain_as_they_say(void **state)
+{
+    (void)state;
+    unsigned from_sums = 0, exact = 0;
+    for (uint64_t seed = 1; seed <= HISTORIES; seed++) {
+        history h;
+        history_new(&h, seed);
+        print_message("seed %llu\n", (unsigned long long)seed);
+        from_sums += check_within(&h, WA_TIME_NONE, WA_TIME_NONE, 0, 0);
+        from_sums += check_within(&h, WA_TIME_NONE, WA_TIME_NONE, 0, 3);
+        from_sums += check_within(&h, WA_TIME_NONE, WA_TIME_NONE, 0, 1000);
+        for (int i = 0; i < 8; i++) {
+            wa_time a = some_time(&h), b = some_time(&h);
+            bool used =
+                check_within(&h, a < b ? a : b, a < b ? b : a, next_random(&h.seed) % 40, 2);
+            from_sums += used;
+            exact += !used;
+        }
+        check_within(&h, some_time(&h), WA_TIME_NONE, 8, 2);
+        check_within(&h, WA_TIME_NONE, some_time(&h), 8, 2);
+        history_done(&h);
+    }
+    assert_true(from_sums > 3 * HISTORIES && exact > 0);
 }
 
 /* ---- transactions ---- */
@@ -367,6 +463,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overviews_are_those_of_the_model),
+        cmocka_unit_test(overviews_from_sums_are_as_certain_as_they_say),
         cmocka_unit_test(around_a_time_are_the_neighbours_in_wal_order),
         cmocka_unit_test(drops_are_exactly_those_of_the_model),
         cmocka_unit_test(what_a_transaction_and_its_subtransactions_touched_is_told),
