@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #define UNIT_FILES 1024u
 #define PREALLOCATE_FROM (1024u * 1024)
 #define WRITE_BACK_BYTES (16u * 1024 * 1024)
+#define WRITE_BACK_FROM (128u * 1024)
 
 typedef struct unit {
     wa_pack *pack;
@@ -99,14 +101,14 @@ put_bytes(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_erro
 }
 
 static wa_status
-open_file(const char *path, mode_t dir_mode, int *ret, wa_error *err)
+open_file(const char *path, mode_t mode, mode_t dir_mode, int *ret, wa_error *err)
 {
     int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
-    int fd = open(path, flags, 0600);
+    int fd = open(path, flags, mode);
     if (fd < 0 && errno == ENOENT) { /* no line of its own for the directory */
         WA_CLEANUP(wa_freep) char *dir = wa_path_dir(path);
         WA_TRY(wa_mkdir_p(dir, dir_mode, err));
-        fd = open(path, flags, 0600);
+        fd = open(path, flags, mode);
     }
     if (fd < 0)
         return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
@@ -114,16 +116,22 @@ open_file(const char *path, mode_t dir_mode, int *ret, wa_error *err)
     return WA_OK;
 }
 
-static wa_status
-finish_file(int fd, const wa_unit_file *file, const char *path, wa_error *err)
+wa_status
+wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char *path,
+                     wa_error *err)
 {
     struct timespec times[2] = {{.tv_sec = file->mtime}, {.tv_sec = file->mtime}};
-    if (fchmod(fd, (mode_t)file->mode & 0777) != 0)
+    mode_t mode = (mode_t)file->mode & 0777;
+    struct stat st;
+    /* As it was created, unless the umask or an earlier file had a say. */
+    if ((fstat(fd, &st) != 0 || (st.st_mode & 07777) != mode) && fchmod(fd, mode) != 0)
         return wa_error_errno(err, errno, "could not set the mode of file \"%s\": %m", path);
     if (futimens(fd, times) != 0)
         return wa_error_errno(err, errno, "could not set the time of file \"%s\": %m", path);
-    /* Write-back begins now, so that the sync at the end finds little left. */
-    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    /* Write-back begins now, so that the sync at the end finds little left. Of small files it finds
+     * many at once, which costs less than one request each. */
+    if (size >= WRITE_BACK_FROM)
+        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     return WA_OK;
 }
 
@@ -133,13 +141,13 @@ write_file(const fetch *f, wa_frames *frames, const unit *u, const wa_unit_file 
 {
     WA_CLEANUP(wa_freep) char *path = wa_path_join(f->layout->root, file->path);
     WA_CLEANUP(wa_closep) int fd = -1;
-    WA_TRY(open_file(path, f->layout->dir_mode, &fd, err));
+    WA_TRY(open_file(path, (mode_t)file->mode & 0777, f->layout->dir_mode, &fd, err));
     if (file->size >= PREALLOCATE_FROM && fallocate(fd, 0, 0, (off_t)file->size) != 0 &&
         errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
         return wa_error_errno(err, errno, "could not allocate space for file \"%s\": %m", path);
     target to = {.fd = fd, .path = path};
     WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_bytes, &to, err));
-    return finish_file(fd, file, path, err);
+    return wa_fetch_finish_file(fd, file, file->size, path, err);
 }
 
 static wa_status

@@ -25,7 +25,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAGIC 0xd3ae1f0du
@@ -242,7 +241,8 @@ wa_incremental_build(const char *path, const wa_chain_source *sources, size_t co
                      const wa_unit_file *as, uint64_t *ret_size, uint32_t *ret_crc, wa_error *err)
 {
     WA_CLEANUP(wa_closep)
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd =
+        open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, (mode_t)as->mode & 0777);
     if (fd < 0)
         return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
     uint32_t blocks = 0;
@@ -251,10 +251,7 @@ wa_incremental_build(const char *path, const wa_chain_source *sources, size_t co
     if (ftruncate(fd, (off_t)size) != 0)
         return wa_error_errno(err, errno, "could not set the size of file \"%s\": %m", path);
     WA_TRY(checksum_of(fd, path, ret_crc, err));
-    struct timespec times[2] = {{.tv_sec = as->mtime}, {.tv_sec = as->mtime}};
-    if (fchmod(fd, (mode_t)as->mode & 0777) != 0 || futimens(fd, times) != 0)
-        return wa_error_errno(err, errno, "could not set mode and time of file \"%s\": %m", path);
-    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    WA_TRY(wa_fetch_finish_file(fd, as, size, path, err));
     *ret_size = size;
     return WA_OK;
 }

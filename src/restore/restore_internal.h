@@ -74,6 +74,9 @@ typedef struct wa_control_file {
     uint32_t mode;
     bool there;
 } wa_control_file;
+/* Mode and time of a file that was written, `size` bytes. */
+wa_status wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char *path,
+                               wa_error *err) WA_MUST_CHECK;
 typedef struct wa_chain wa_chain;
 wa_status wa_fetch_files(const wa_restore_options *o, const char *label, const wa_layout *layout,
                          const wa_expected *expected, wa_chain *chain, wa_control_file *ret,
