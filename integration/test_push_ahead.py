@@ -15,6 +15,14 @@ def metric(walagent, name):
     return int(float(re.search("^%s (.*)$" % re.escape(name), text, re.M).group(1)))
 
 
+def reaches_the_repository(walagent):
+    try:
+        return metric(walagent, "walagent_repository_up") == 1
+    except OSError:  # it does not listen yet
+        assert walagent.is_running(), "the agent ended:\n" + walagent.log[-4000:]
+        return False
+
+
 def puts(walagent):
     return metric(walagent, 'walagent_store_requests_total{kind="put"}')
 
@@ -51,8 +59,7 @@ def backlog(make_pg, make_walagent, file_repository):
     walagent.set("cluster.conninfo", re.sub(r"port=\d+", "port=1", conninfo))
     walagent.start(ready=False)
     walagent.expect("connect")
-    lab.wait_until(lambda: os.path.exists(walagent.socket)
-                   and metric(walagent, "walagent_repository_up") == 1, 30, "the agent is up")
+    lab.wait_until(lambda: reaches_the_repository(walagent), 30, "the agent is up")
     return pg, walagent, names
 
 
