@@ -7,8 +7,9 @@
  * caller's thread, oldest first. Without a pool there is one slot, and whole frames are compressed
  * where the caller has them.
  *
- * With a pool, contexts and frames' memory are the pool's: a slot has some only while it holds
- * bytes, so a writer that waits to be committed holds none, and the next one gets warm pages.
+ * With a pool, compressors and raw frames' memory are the pool's: a slot has some only while it
+ * holds bytes that are not compressed, so a writer that waits to be committed holds only what is
+ * compressed of its last frames, and the next one gets warm pages.
  */
 #include "container_internal.h"
 
@@ -32,12 +33,20 @@
 typedef struct slot {
     wa_job job; /* first: the job is the slot */
     wa_container_writer *writer;
-    uint8_t *raw;
+    uint8_t *raw; /* until it is compressed */
     size_t raw_len;
     const void *source; /* raw, or the caller's bytes */
-    void *out;
-    size_t result; /* of ZSTD_compress2 */
+    void *out;          /* the frame, `result` bytes; the next one's when there is no pool */
+    size_t result;      /* of ZSTD_compress2 */
 } slot;
+
+/* A worker's own: what it compresses goes into `room` first, and from there into as much memory as
+ * it needs. */
+typedef struct compressor {
+    ZSTD_CCtx *zstd;
+    void *room;
+    size_t size;
+} compressor;
 
 struct wa_container_writer {
     wa_sink *to;
@@ -45,7 +54,7 @@ struct wa_container_writer {
     int level;
     size_t frame_size, bound;
     bool broken;
-    ZSTD_CCtx *context; /* without a pool */
+    compressor *own; /* without a pool */
     slot *slots;
     size_t slot_count, oldest, in_flight;
     slot *current; /* NULL: none has room yet */
@@ -76,24 +85,41 @@ wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size
     return WA_OK;
 }
 
-static void *
-take_block(wa_container_writer *w, size_t size)
+static void
+take_raw(wa_container_writer *w, slot *s)
 {
-    return w->pool ? wa_pool_take_block(w->pool, size) : wa_malloc(size);
+    if (!s->raw)
+        s->raw = w->pool ? wa_pool_take_block(w->pool, w->frame_size) : wa_malloc(w->frame_size);
 }
 
 static void
-drop_blocks(wa_container_writer *w, slot *s)
+drop_raw(wa_container_writer *w, slot *s)
 {
-    if (w->pool) {
+    if (w->pool)
         wa_pool_give_block(w->pool, s->raw, w->frame_size);
-        wa_pool_give_block(w->pool, s->out, w->bound);
-    } else {
+    else
         free(s->raw);
-        free(s->out);
-    }
     s->raw = NULL;
-    s->out = NULL;
+}
+
+static void *
+make_compressor(void)
+{
+    compressor *c = wa_calloc(1, sizeof *c);
+    c->zstd = ZSTD_createCCtx();
+    WA_ASSERT(c->zstd);
+    return c;
+}
+
+static void
+drop_compressor(void *arg)
+{
+    compressor *c = arg;
+    if (!c)
+        return;
+    ZSTD_freeCCtx(c->zstd);
+    free(c->room);
+    free(c);
 }
 
 void
@@ -105,9 +131,12 @@ wa_container_writer_free(wa_container_writer *w)
         wa_pool_wait(w->pool, &w->slots[w->oldest].job);
         w->oldest = (w->oldest + 1) % w->slot_count;
     }
-    for (size_t i = 0; i < w->slot_count; i++)
-        drop_blocks(w, &w->slots[i]);
-    ZSTD_freeCCtx(w->context);
+    for (size_t i = 0; i < w->slot_count; i++) {
+        drop_raw(w, &w->slots[i]);
+        if (w->pool) /* else it is the compressor's */
+            free(w->slots[i].out);
+    }
+    drop_compressor(w->own);
     free(w->slots);
     wa_xxh_free(w->hash);
     wa_buf_done(&w->table);
@@ -130,43 +159,35 @@ check_usable(const wa_container_writer *w, wa_error *err)
     return WA_OK;
 }
 
-static void *
-make_context(void)
-{
-    ZSTD_CCtx *ctx = ZSTD_createCCtx();
-    WA_ASSERT(ctx);
-    return ctx;
-}
-
-static void
-drop_context(void *ctx)
-{
-    ZSTD_freeCCtx(ctx);
-}
-
 static void
 set_parameter(ZSTD_CCtx *ctx, ZSTD_cParameter parameter, int value)
 {
     WA_ASSERT(!ZSTD_isError(ZSTD_CCtx_setParameter(ctx, parameter, value)));
 }
 
-/* A pool's context has served other writers before: everything is set anew, its tables are kept. */
-static ZSTD_CCtx *
-ready_context(wa_container_writer *w, size_t worker)
+/* A pool's compressor has served other writers before: everything is set anew, its tables are
+ * kept. */
+static compressor *
+ready_compressor(wa_container_writer *w, size_t worker)
 {
-    if (!w->pool && !w->context)
-        w->context = make_context();
-    ZSTD_CCtx *ctx =
-        w->pool ? wa_pool_context(w->pool, worker, make_context, drop_context) : w->context;
-    WA_ASSERT(!ZSTD_isError(ZSTD_CCtx_reset(ctx, ZSTD_reset_session_and_parameters)));
-    set_parameter(ctx, ZSTD_c_compressionLevel, w->level);
-    set_parameter(ctx, ZSTD_c_checksumFlag, 1);
-    set_parameter(ctx, ZSTD_c_contentSizeFlag, 1);
-    if (w->level == 3) {
-        set_parameter(ctx, ZSTD_c_hashLog, LEVEL_3_HASH_LOG);
-        set_parameter(ctx, ZSTD_c_chainLog, LEVEL_3_CHAIN_LOG);
+    if (!w->pool && !w->own)
+        w->own = make_compressor();
+    compressor *c =
+        w->pool ? wa_pool_context(w->pool, worker, make_compressor, drop_compressor) : w->own;
+    if (c->size < w->bound) {
+        free(c->room);
+        c->room = wa_malloc(w->bound);
+        c->size = w->bound;
     }
-    return ctx;
+    WA_ASSERT(!ZSTD_isError(ZSTD_CCtx_reset(c->zstd, ZSTD_reset_session_and_parameters)));
+    set_parameter(c->zstd, ZSTD_c_compressionLevel, w->level);
+    set_parameter(c->zstd, ZSTD_c_checksumFlag, 1);
+    set_parameter(c->zstd, ZSTD_c_contentSizeFlag, 1);
+    if (w->level == 3) {
+        set_parameter(c->zstd, ZSTD_c_hashLog, LEVEL_3_HASH_LOG);
+        set_parameter(c->zstd, ZSTD_c_chainLog, LEVEL_3_CHAIN_LOG);
+    }
+    return c;
 }
 
 static void
@@ -174,8 +195,19 @@ compress_slot(wa_job *job, size_t worker)
 {
     slot *s = (slot *)job;
     wa_container_writer *w = s->writer;
+    compressor *c = ready_compressor(w, worker);
 
-    s->result = ZSTD_compress2(ready_context(w, worker), s->out, w->bound, s->source, s->raw_len);
+    s->result = ZSTD_compress2(c->zstd, c->room, w->bound, s->source, s->raw_len);
+    if (!w->pool) {
+        s->out = c->room;
+        return;
+    }
+    /* A result may wait for long to be written: it keeps no more than it needs. */
+    drop_raw(w, s);
+    if (!ZSTD_isError(s->result)) {
+        s->out = wa_malloc(s->result);
+        memcpy(s->out, c->room, s->result);
+    }
 }
 
 static wa_status
@@ -213,7 +245,7 @@ write_frame(wa_container_writer *w, slot *s, wa_error *err)
     w->frames_crc = wa_crc32c(w->frames_crc, s->out, s->result);
     s->raw_len = 0;
     if (w->pool)
-        drop_blocks(w, s);
+        wa_freep(&s->out);
     return WA_OK;
 }
 
@@ -236,8 +268,6 @@ submit(wa_container_writer *w, slot *s, const void *source, size_t len, wa_error
     s->writer = w;
     s->source = source;
     s->raw_len = len;
-    if (!s->out)
-        s->out = take_block(w, w->bound);
     if (!w->pool) {
         compress_slot(&s->job, 0);
         return write_frame(w, s, err);
@@ -269,8 +299,7 @@ wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len, wa_
             WA_TRY(collect_oldest(w, err));
         slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
         s->raw_len = 0;
-        if (!s->raw)
-            s->raw = take_block(w, w->frame_size);
+        take_raw(w, s);
         w->current = s;
     }
     *ret_room = w->current->raw + w->current->raw_len;

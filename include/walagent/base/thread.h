@@ -54,8 +54,8 @@ void wa_queue_close(wa_queue *q);
 /*
  * Worker pool. A job runs once on some worker; jobs are started in the order of submission. Submit
  * blocks while `backlog` jobs wait. wait() waits for one job.
- * The job's result lives in memory of the caller. Threads: all calls from any thread, but not from
- * inside a job of the same pool (it could wait for itself).
+ * The job's result lives in memory of the caller. Threads: all calls from any thread, but submit
+ * and wait not from inside a job of the same pool (it could wait for itself).
  */
 typedef struct wa_pool wa_pool;
 typedef struct wa_job {

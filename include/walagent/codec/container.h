@@ -20,8 +20,9 @@
  *   (3) frames are written in order whatever the number of workers: the bytes of an object depend
  *       on content, level and frame size only.
  *
- * Memory: (workers + 2) x (frame_size + its compressed bound), plus one zstd context a worker. With
- * a pool all of it is the pool's: what a writer does not use at the moment serves the next.
+ * Memory: (workers + 2) x frame_size at most, their compressed bytes, and for each worker a zstd
+ * context and the compressed bound of a frame. With a pool it is the pool's: what a writer does not
+ * use at the moment serves the next.
  *
  * Level 3 has smaller match tables than zstd's own; the other levels are zstd's.
  *
