@@ -83,10 +83,10 @@ class Bench(hook_cases.HookCases):
 
     # ---- backup ----
 
-    def our_backup(self):
+    def our_backup(self, source="remote"):
         """The agent runs beside it, as it does in life; its own processor time is small and not counted."""
         before = measure.disk_bytes(os.path.join(self.agent.repo, "main"))
-        figures = self.walagent("backup", "-q", server=True)
+        figures = self.walagent("backup", "-q", "--source", source, server=True)
         figures["stored"] = measure.disk_bytes(os.path.join(self.agent.repo, "main")) - before
         return figures
 
@@ -113,6 +113,14 @@ class Bench(hook_cases.HookCases):
                     "pgBackRest, bundled": lambda: self.backrest_backup("bundle"),
                     "pg_basebackup client-zstd:%d" % self.level: self.basebackup}
         return self.rounds(programs)
+
+    def localbackup(self):
+        """Read from the data directory, as pgBackRest does."""
+        if not self.agent.is_running():
+            self.agent.start()
+        return self.rounds({"walagent": lambda: self.our_backup("local"),
+                            "pgBackRest": lambda: self.backrest_backup("plain"),
+                            "pgBackRest, bundled": lambda: self.backrest_backup("bundle")})
 
     def rounds(self, programs):
         results = {name: [] for name in programs}
@@ -164,14 +172,18 @@ class Bench(hook_cases.HookCases):
             self.on_s3.start()
         return self.on_s3
 
-    def s3backup(self):
+    def s3backup(self, source="remote"):
         """To Ceph over TLS. What is stored there is not counted."""
         agent = self.s3_agent()
+        ours = agent.command("backup", "-q", "--source", source)
         results = self.rounds({
-            "walagent": lambda: self.measure(agent.command("backup", "-q"), True, agent.environment()),
+            "walagent": lambda: self.measure(ours, True, agent.environment()),
             "pgBackRest, bundled": lambda: self.measure(self.peer("s3").argv("--type=full", "backup"), True)})
         agent.stop()
         return results
+
+    def s3localbackup(self):
+        return self.s3backup("local")
 
     def s3restore(self):
         agent = self.s3_agent()
