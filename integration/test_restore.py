@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 
@@ -14,6 +15,8 @@ import hand
 import lab
 
 TABLESPACE_ROWS = 20000
+READ_ONLY = (("server.key", 0o400), ("managed_hba.conf", 0o440))  # that their owner can't write
+READ_ONLY_BYTES = 8 << 20
 
 
 class Story:
@@ -47,6 +50,12 @@ class Story:
         with open(os.fsencode(os.path.join(pg.data, "base", "latin-")) + b"\xe4", "wb"):
             pass
         lab.own(os.fsencode(os.path.join(pg.data, "base", "latin-")) + b"\xe4")
+        for name, mode in READ_ONLY:
+            path = os.path.join(pg.data, name)
+            with open(path, "wb") as f:
+                f.write(os.urandom(READ_ONLY_BYTES))
+            lab.own(path)
+            os.chmod(path, mode)
         self.commit(3)
         self.first = self.backup()
         self.commit(10)
@@ -391,6 +400,42 @@ def test_killed_half_way_it_does_not_start_and_delta_completes_it(story, work_di
     server.start()
     lab.wait_until(lambda: not server.value("SELECT pg_is_in_recovery()"), 30, "recovery ends")
     assert ledger(server) == [r[0] for r in story.rows]
+
+
+def test_killed_within_a_read_only_file_delta_completes_it(story, work_dir):
+    server = lab.Postgres(work_dir + "/copy", 15)
+    argv = ["restore", "-D", server.data, "--jobs", "1", "--tablespace-map",
+            "%s=%s/ts" % (story.location, work_dir)]
+    key = os.path.join(server.data, "server.key")
+    started = story.wa.command(*argv)
+    # A limit on the size of a file ends it where a full disk would: within this file.
+    limited = ["/bin/bash", "-c", "ulimit -f $1; shift; exec \"$@\"", "bash",
+               str(READ_ONLY_BYTES // 2048)]
+    done = subprocess.run(lab.as_user(limited + started), cwd="/", capture_output=True, text=True,
+                          env=dict(lab.PLAIN_ENVIRONMENT, **story.wa.environment()), timeout=60,
+                          check=False)
+    assert done.returncode != 0
+    left = [name for name, _ in READ_ONLY if os.path.exists(os.path.join(server.data, name))]
+    assert left, done.stderr
+    story.wa.run(*argv, "--delta")
+    server.tool("pg_verifybackup", "-n", server.data)
+    assert stat.S_IMODE(os.stat(key).st_mode) == 0o400
+
+
+def test_delta_replaces_a_read_only_file_that_differs(story, copy):
+    server = copy("--to-latest", start=False)
+    for name, mode in READ_ONLY:
+        path = os.path.join(server.data, name)
+        with open(path, "r+b") as f:
+            f.write(b"damage")
+        assert stat.S_IMODE(os.stat(path).st_mode) == mode
+    ts = os.readlink(os.path.join(server.data, "pg_tblspc",
+                                  os.listdir(os.path.join(server.data, "pg_tblspc"))[0]))
+    story.wa.run("restore", "-D", server.data, "--delta", "--tablespace-map",
+                 "%s=%s" % (story.location, ts))
+    server.tool("pg_verifybackup", "-n", server.data)
+    for name, mode in READ_ONLY:
+        assert stat.S_IMODE(os.stat(os.path.join(server.data, name)).st_mode) == mode
 
 
 def test_a_replica_follows_its_primary_and_holds_no_password(story, copy):

@@ -100,15 +100,31 @@ put_bytes(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_erro
     return WA_OK;
 }
 
-static wa_status
-open_file(const char *path, mode_t mode, mode_t dir_mode, int *ret, wa_error *err)
+int
+wa_fetch_open(const char *path, uint32_t file_mode)
 {
-    int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    int flags = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    /* Writable until it is finished, so that a restore that is interrupted can be repeated. */
+    mode_t mode = ((mode_t)file_mode & 0777) | 0600;
+    struct stat st;
     int fd = open(path, flags, mode);
+    if (fd >= 0 || errno != EACCES)
+        return fd;
+    if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || unlink(path) != 0) {
+        errno = EACCES;
+        return -1;
+    }
+    return open(path, flags | O_EXCL, mode);
+}
+
+static wa_status
+open_file(const char *path, uint32_t mode, mode_t dir_mode, int *ret, wa_error *err)
+{
+    int fd = wa_fetch_open(path, mode);
     if (fd < 0 && errno == ENOENT) { /* no line of its own for the directory */
         WA_CLEANUP(wa_freep) char *dir = wa_path_dir(path);
         WA_TRY(wa_mkdir_p(dir, dir_mode, err));
-        fd = open(path, flags, mode);
+        fd = wa_fetch_open(path, mode);
     }
     if (fd < 0)
         return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
@@ -123,7 +139,7 @@ wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char
     struct timespec times[2] = {{.tv_sec = file->mtime}, {.tv_sec = file->mtime}};
     mode_t mode = (mode_t)file->mode & 0777;
     struct stat st;
-    /* As it was created, unless the umask or an earlier file had a say. */
+    /* As it was created, unless it is read-only, or the umask or an earlier file had a say. */
     if ((fstat(fd, &st) != 0 || (st.st_mode & 07777) != mode) && fchmod(fd, mode) != 0)
         return wa_error_errno(err, errno, "could not set the mode of file \"%s\": %m", path);
     if (futimens(fd, times) != 0)
@@ -141,7 +157,7 @@ write_file(const fetch *f, wa_frames *frames, const unit *u, const wa_unit_file 
 {
     WA_CLEANUP(wa_freep) char *path = wa_path_join(f->layout->root, file->path);
     WA_CLEANUP(wa_closep) int fd = -1;
-    WA_TRY(open_file(path, (mode_t)file->mode & 0777, f->layout->dir_mode, &fd, err));
+    WA_TRY(open_file(path, file->mode, f->layout->dir_mode, &fd, err));
     if (file->size >= PREALLOCATE_FROM && fallocate(fd, 0, 0, (off_t)file->size) != 0 &&
         errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
         return wa_error_errno(err, errno, "could not allocate space for file \"%s\": %m", path);

@@ -22,7 +22,6 @@
 #include "walagent/base/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -240,9 +239,7 @@ wa_status
 wa_incremental_build(const char *path, const wa_chain_source *sources, size_t count,
                      const wa_unit_file *as, uint64_t *ret_size, uint32_t *ret_crc, wa_error *err)
 {
-    WA_CLEANUP(wa_closep)
-    int fd =
-        open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, (mode_t)as->mode & 0777);
+    WA_CLEANUP(wa_closep) int fd = wa_fetch_open(path, as->mode);
     if (fd < 0)
         return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
     uint32_t blocks = 0;

@@ -74,6 +74,10 @@ typedef struct wa_control_file {
     uint32_t mode;
     bool there;
 } wa_control_file;
+/* Empty, for reading and writing; the mode it shall have comes with wa_fetch_finish_file. What is
+ * in the way, of a restore that was interrupted or of an older state (only --delta goes where files
+ * are), may be a regular file that not even its owner may write. -1: errno says why. */
+int wa_fetch_open(const char *path, uint32_t mode);
 /* Mode and time of a file that was written, `size` bytes. */
 wa_status wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char *path,
                                wa_error *err) WA_MUST_CHECK;

@@ -11,6 +11,7 @@
 
 #include "restore_internal.h"
 
+#include "walagent/base/file.h"
 #include "walagent/base/mem.h"
 
 #include <fcntl.h>
@@ -57,12 +58,97 @@ a_file_of_any_size_has_its_time(void **state)
     }
 }
 
+/* Root may write every file, so the rest of the test runs as somebody else; at the end as before.
+ */
+static void
+in_a_directory_of_somebody_who_is_not_root(void (*check)(const char *path))
+{
+    char dir[] = "/tmp/walagent-fetch-XXXXXX";
+    uid_t was = geteuid();
+    assert_non_null(mkdtemp(dir));
+    if (was == 0) {
+        assert_int_equal(chown(dir, 65534, (gid_t)-1), 0);
+        assert_int_equal(seteuid(65534), 0);
+    }
+    WA_CLEANUP(wa_freep) char *path = wa_format("%s/server.key", dir);
+    check(path);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(seteuid(was), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void
+interrupt_and_repeat(const char *path)
+{
+    static const uint32_t modes[] = {0400, 0440, 0100000, 0600};
+    for (size_t i = 0; i < WA_ARRAY_SIZE(modes); i++) {
+        wa_error err = WA_ERROR_INIT;
+        wa_unit_file file = {.mode = modes[i]};
+        struct stat st;
+        /* The first one is left as it is when the restore is killed. */
+        for (int time = 0; time < 2; time++) {
+            WA_CLEANUP(wa_closep) int fd = wa_fetch_open(path, modes[i]);
+            assert_true(fd >= 0);
+            assert_int_equal(write(fd, "half", 4), 4);
+            if (time == 1)
+                assert_int_equal(wa_fetch_finish_file(fd, &file, 4, path, &err), WA_OK);
+        }
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, modes[i] & 07777);
+        assert_int_equal(st.st_size, 4);
+    }
+}
+
+static void
+a_read_only_file_can_be_written_again_after_an_interruption(void **state)
+{
+    (void)state;
+    in_a_directory_of_somebody_who_is_not_root(interrupt_and_repeat);
+}
+
+static void
+replace_read_only(const char *path)
+{
+    struct stat st;
+    WA_CLEANUP(wa_closep) int old = open(path, O_WRONLY | O_CREAT | O_EXCL, 0400);
+    assert_int_equal(write(old, "older state", 11), 11);
+    assert_true(open(path, O_WRONLY) < 0); /* or this test shows nothing */
+    WA_CLEANUP(wa_closep) int fd = wa_fetch_open(path, 0400);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 0);
+}
+
+static void
+a_complete_read_only_file_makes_place(void **state)
+{
+    (void)state;
+    in_a_directory_of_somebody_who_is_not_root(replace_read_only);
+}
+
+static void
+link_in_the_way(const char *path)
+{
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_int_equal(wa_fetch_open(path, 0400), -1);
+}
+
+static void
+a_link_is_not_followed(void **state)
+{
+    (void)state;
+    in_a_directory_of_somebody_who_is_not_root(link_in_the_way);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_has_its_mode_whatever_the_umask_left_of_it),
         cmocka_unit_test(a_file_of_any_size_has_its_time),
+        cmocka_unit_test(a_read_only_file_can_be_written_again_after_an_interruption),
+        cmocka_unit_test(a_complete_read_only_file_makes_place),
+        cmocka_unit_test(a_link_is_not_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
