@@ -6,7 +6,7 @@
 
 #include "walagent/repo/event.h"
 #include "walagent/repo/lineage.h"
-#include "walagent/repo/tail.h"
+#include "walagent/repo/tip.h"
 
 #include <string.h>
 
@@ -37,11 +37,11 @@ branch_end(wa_repo *repo, const wa_branch *branch, wa_lsn *ret, wa_error *err)
     WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
     size_t count = 0;
     WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
-    if (count > 0) {
-        status = wa_tail_end(repo, branch, segments[count - 1], &tail, NULL, err);
+    for (size_t i = count; i > 0 && tail == 0 && (segments[i - 1] + 1) * size > end; i--) {
+        status = wa_tail_end(repo, branch, segments[i - 1], &tail, NULL, err);
         if (status != WA_OK && status != WA_NOT_FOUND && status != WA_CORRUPT)
             return status;
-        wa_error_clear(err); /* a chain without its first chunk covers nothing */
+        wa_error_clear(err); /* a seal alone, or no first chunk: covers nothing */
     }
     *ret = tail > end ? tail : end;
     return WA_OK;
@@ -224,26 +224,12 @@ static wa_status
 fence(wa_repo *repo, const wa_lineage *before, wa_lsn *ret_lsn, wa_error *err)
 {
     const wa_lineage_step *head = wa_lineage_head(before);
+    wa_lsn tip = 0;
     *ret_lsn = 0;
     if (before->number == 0 || head == NULL || before->writer[0] == '\0')
         return WA_OK;
-    for (int i = 0; i < FENCE_TRIES; i++) {
-        wa_lsn end = 0;
-        WA_TRY(branch_end(repo, &head->branch, &end, err));
-        if (end == 0)
-            return WA_OK;
-        wa_status status = wa_tail_put_seal(repo, &head->branch, before->epoch, end, err);
-        if (status != WA_OK && status != WA_EXISTS)
-            return status;
-        wa_error_clear(err);
-        wa_lsn now = 0;
-        WA_TRY(branch_end(repo, &head->branch, &now, err));
-        if (now == end) { /* also when it EXISTS: what begins at the end is a seal */
-            *ret_lsn = end;
-            return WA_OK;
-        }
-    }
-    return wa_error_set(err, WA_UNAVAILABLE, "its writer is faster than the seal");
+    WA_TRY(wa_tip_find(repo, before, &tip, err));
+    return tip == 0 ? WA_OK : wa_tip_seal(repo, &head->branch, before->epoch, tip, ret_lsn, err);
 }
 
 static void

@@ -16,63 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The chain of chunks may reach over a segment's end before the whole segment was written. */
-static wa_status
-follow_tail(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
-{
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
-    for (;;) {
-        wa_lsn end = 0;
-        wa_time modified;
-        wa_segno segno = wa_segno_of(*tip, size);
-        wa_status status = wa_tail_end(repo, branch, segno, &end, &modified, err);
-        if (status == WA_NOT_FOUND)
-            return WA_OK;
-        WA_TRY(status);
-        if (end > *tip)
-            *tip = end;
-        if (end < (segno + 1) * size)
-            return WA_OK;
-    }
-}
-
-/* Only chunks, no whole segment: the newest run of segments that have some. */
-static wa_status
-first_of_tail_run(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
-{
-    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
-    size_t count = 0;
-    WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
-    if (count == 0)
-        return WA_OK;
-    size_t first = count - 1;
-    while (first > 0 && segments[first - 1] + 1 == segments[first])
-        first--;
-    *tip = segments[first] * wa_repo_cluster(repo)->segment_size;
-    return WA_OK;
-}
-
-wa_status
-wa_reconcile_tip(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
-{
-    const wa_lineage_step *head = wa_lineage_head(l);
-    wa_segno last = 0;
-    WA_ASSERT(head != NULL);
-    wa_lsn tip = head->begin;
-    wa_status status = wa_wal_last(repo, &head->branch, &last, err);
-    if (status != WA_OK && status != WA_NOT_FOUND)
-        return status;
-    if (status == WA_OK && (last + 1) * wa_repo_cluster(repo)->segment_size > tip)
-        tip = (last + 1) * wa_repo_cluster(repo)->segment_size;
-    else if (tip == 0)
-        WA_TRY(first_of_tail_run(repo, &head->branch, &tip, err));
-    if (tip != 0)
-        WA_TRY(follow_tail(repo, &head->branch, &tip, err));
-    wa_error_clear(err);
-    *ret = tip;
-    return WA_OK;
-}
-
 /* The first LSN that matters: of what the server keeps for us, and of what the spool holds. A hole
  * that was declared is not looked for again. */
 static wa_status
@@ -316,7 +259,7 @@ pass_hole(wa_streamer *s, const wa_branch *head, wa_lsn *tip, wa_error *err)
         !wa_branch_eq(head, &s->hole_branch))
         return WA_OK;
     *tip = s->status.hole_end;
-    WA_TRY(follow_tail(s->repo, head, tip, err));
+    WA_TRY(wa_tip_follow(s->repo, head, tip, err));
     wa_error_clear(err);
     return WA_OK;
 }
@@ -339,7 +282,7 @@ wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err)
     wa_flow_init(flow);
     wa_flow_suspend(s);
     wa_spool_end(s->spool);
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     WA_TRY(pass_hole(s, &head->branch, &tip, err));
     WA_TRY(stop_at_gap(s, head, kept, &tip, err));
     WA_TRY(clean_spool(s, &head->branch, &tip, err));

@@ -80,61 +80,6 @@ wa_role_first(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, const wa_p
     return WA_OK;
 }
 
-/* The chain has no end inside a segment that is there as a whole. */
-static wa_status
-skip_whole(wa_streamer *s, const wa_branch *branch, wa_lsn *at, wa_error *err)
-{
-    uint64_t size = s->cluster.segment_size;
-    for (;;) {
-        wa_wal_info info;
-        wa_segno segno = wa_segno_of(*at, size);
-        wa_status status = wa_wal_head(s->repo, branch, segno, &info, err);
-        if (status == WA_NOT_FOUND) {
-            wa_error_clear(err);
-            return WA_OK;
-        }
-        WA_TRY(status);
-        *at = (segno + 1) * size;
-    }
-}
-
-/* At `at`, or where the chain ends that was extended meanwhile. */
-static wa_status
-seal_chain(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn *at, wa_error *err)
-{
-    for (;;) {
-        wa_lsn end = 0;
-        wa_time modified;
-        WA_CRASH_POINT("seal-before-put");
-        wa_status status = wa_tail_put_seal(s->repo, branch, epoch, *at, err);
-        if (status != WA_EXISTS)
-            return status;
-        wa_error_clear(err);
-        WA_TRY(wa_tail_end(s->repo, branch, wa_segno_of(*at, s->cluster.segment_size), &end,
-                           &modified, err));
-        if (end <= *at) /* it was sealed there before */
-            return WA_OK;
-        *at = end;
-    }
-}
-
-/* A whole segment that was under way may have come after the seal was thought of and before it was
- * there; then its writer has not seen the seal and has acknowledged it: sealed behind it, too
- * (shipper_internal.h has the other side). */
-wa_status
-wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
-             wa_error *err)
-{
-    wa_lsn at = from, sealed = 0;
-    while (at != sealed) {
-        WA_TRY(seal_chain(s, branch, epoch, &at, err));
-        sealed = at;
-        WA_TRY(skip_whole(s, branch, &at, err));
-    }
-    *ret_lsn = at;
-    return WA_OK;
-}
-
 static wa_status
 take_over(wa_streamer *s, const char *reason, wa_error *err)
 {
@@ -149,18 +94,8 @@ take_over(wa_streamer *s, const char *reason, wa_error *err)
                       reason);
     wa_lineage_free(s->lineage);
     s->lineage = WA_TAKE(l);
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
-    return tip == 0 ? WA_OK : wa_role_seal(s, &head, old, tip, &tip, err);
-}
-
-/* Nothing lies behind the tip, so a chunk that begins there is empty: a seal. */
-static bool
-seals_at(const wa_chunks *chunks, uint32_t epoch, wa_lsn tip)
-{
-    for (size_t i = 0; i < chunks->count; i++)
-        if (chunks->items[i].epoch == epoch && chunks->items[i].start == tip)
-            return true;
-    return false;
+    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
+    return tip == 0 ? WA_OK : wa_tip_seal(s->repo, &head, old, tip, &tip, err);
 }
 
 /* We took over and died before the old epoch was sealed, as far as can be told: nothing in the
@@ -176,20 +111,29 @@ may_be_unsealed(const wa_lineage *l, const wa_chunks *chunks)
     return !ours;
 }
 
+static wa_status
+is_sealed(wa_streamer *s, wa_lsn tip, bool *ret, wa_error *err)
+{
+    const wa_branch *head = &wa_lineage_head(s->lineage)->branch;
+    return wa_tip_is_sealed(s->repo, head, s->lineage->epoch, tip, ret, err);
+}
+
 wa_status
 wa_role_reopen(wa_streamer *s, wa_error *err)
 {
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
     const wa_branch head = wa_lineage_head(s->lineage)->branch;
     wa_lsn tip = 0;
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    bool sealed = false;
+    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     if (tip == 0)
         return WA_OK;
-    WA_TRY(wa_tail_list(s->repo, &head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
-    if (seals_at(&chunks, s->lineage->epoch, tip))
+    WA_TRY(is_sealed(s, tip, &sealed, err));
+    if (sealed)
         return take_over(s, "opened again after a seal", err);
+    WA_TRY(wa_tail_list(s->repo, &head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
     return may_be_unsealed(s->lineage, &chunks)
-               ? wa_role_seal(s, &head, s->lineage->epoch - 1, tip, &tip, err)
+               ? wa_tip_seal(s->repo, &head, s->lineage->epoch - 1, tip, &tip, err)
                : WA_OK;
 }
 
@@ -233,16 +177,6 @@ typedef struct watch_other {
         still_since; /* of a promoted server's parent: its tip is where it is; 0: not seen yet */
 } watch_other;
 
-static wa_status
-is_sealed(wa_streamer *s, wa_lsn tip, bool *ret, wa_error *err)
-{
-    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
-    const wa_branch *head = &wa_lineage_head(s->lineage)->branch;
-    WA_TRY(wa_tail_list(s->repo, head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
-    *ret = seals_at(&chunks, s->lineage->epoch, tip);
-    return WA_OK;
-}
-
 /* The server was promoted away from the head. Its free slot proves nothing (it is the copy that the
  * writer keeps there): the head is left when its epoch is sealed, or nobody extends it any more. */
 static wa_status
@@ -253,7 +187,7 @@ look_at_parent(wa_streamer *s, wa_pg_conn *repl, wa_tli child, watch_other *w,
     bool sealed = false;
     wa_tli parent = wa_lineage_head(s->lineage)->branch.tli;
     WA_TRY(wa_role_check_descends(s, repl, err));
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     WA_TRY(is_sealed(s, tip, &sealed, err));
     wa_mono now = wa_mono_now();
     bool moved = w->still_since != 0 && tip != w->tip;
@@ -327,7 +261,7 @@ look_at_archive(wa_streamer *s, wa_pg_conn *repl, const server_view *v, watch_ot
         return WA_OK;
     }
     w->next_look = wa_mono_now() + stall_limit(s) / TIP_LOOKS;
-    WA_TRY(wa_reconcile_tip(s->repo, s->lineage, &tip, err));
+    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     if (tip != w->tip || v->sys.flush <= tip)
         w->since = 0;
     else if (w->since == 0)

@@ -17,7 +17,7 @@ void wa_shipper_contradiction(wa_streamer *s, wa_error *err, bool fenced);
  *
  * FORMATS 11 needs it: a whole segment doesn't collide with a seal's name, so this is asked when
  * the segment is there, before it counts as durable. Who seals looks for whole segments after the
- * seal is there (wa_role_seal). Each writes first and looks then, so of two at the same time at
+ * seal is there (wa_tip_seal). Each writes first and looks then, so of two at the same time at
  * least one sees the other: either what we acknowledge lies before the seal that the next writer
  * goes on from, or we don't acknowledge it. The bytes may stay: equal ones are history whoever
  * wrote them, and what lies past a fork is not accepted.

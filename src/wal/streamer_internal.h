@@ -25,6 +25,7 @@
 #include "walagent/base/thread.h"
 #include "walagent/pg/replication.h"
 #include "walagent/repo/tail.h"
+#include "walagent/repo/tip.h"
 #include "walagent/wal/streamer.h"
 
 #define WA_KNOWN_SEGMENTS 4096
@@ -219,13 +220,8 @@ wa_status wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo,
 wa_status wa_role_check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err) WA_MUST_CHECK;
 /* A seal ended our epoch (by gate, or by us before a crash): this run opens the next one. */
 wa_status wa_role_reopen(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
-/* An empty chunk at the chain's end, `from` or behind it. */
-wa_status wa_role_seal(wa_streamer *s, const wa_branch *branch, uint32_t epoch, wa_lsn from,
-                       wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
 
 /* reconcile.c: spool, archive and slot into a flow. */
-wa_status wa_reconcile_tip(wa_repo *repo, const wa_lineage *l, wa_lsn *ret,
-                           wa_error *err) WA_MUST_CHECK;
 /* kept: the first LSN that the server keeps for us. Where to begin when neither archive nor spool
  * has anything, and from where on nothing may be missing. 0: not known yet (then NOT_FOUND in the
  * first case). */

@@ -103,7 +103,7 @@ adopt(wa_streamer *s, const wa_branch *child, wa_lsn fork, wa_error *err)
     if (wa_lineage_is_rejected(l, child))
         return wa_error_set(err, WA_DENIED, "branch %s was rejected",
                             wa_branch_format(child, text));
-    WA_TRY(wa_role_seal(s, &parent, l->epoch, s->parent_end, &sealed, err));
+    WA_TRY(wa_tip_seal(s->repo, &parent, l->epoch, s->parent_end, &sealed, err));
     wa_lineage_append(l, child, fork);
     wa_lineage_add_seal(l, l->epoch, &parent, sealed);
     l->epoch++;

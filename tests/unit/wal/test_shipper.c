@@ -346,7 +346,7 @@ a_seal_goes_behind_a_whole_segment_that_came_meanwhile(void **state)
     wal_fill_segment(f->wal);
     meanwhile m = {.f = f, .whole = wal_bytes(f->wal)};
     wa_store_fault_before_put(f->fault, 1, another_writer, &m);
-    OK(f, wa_role_seal(f->s, &f->branch, 1, tip, &sealed, &f->err));
+    OK(f, wa_tip_seal(f->repo, &f->branch, 1, tip, &sealed, &f->err));
     assert_int_equal(sealed, 2 * SEGMENT);
     for (wa_segno segno = 1; segno <= 2; segno++) {
         WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
@@ -354,7 +354,7 @@ a_seal_goes_behind_a_whole_segment_that_came_meanwhile(void **state)
         assert_true(chunks.count > 0);
         assert_int_equal(chunks.items[chunks.count - 1].start, segno == 1 ? tip : sealed);
     }
-    OK(f, wa_role_seal(f->s, &f->branch, 1, tip, &sealed, &f->err)); /* again does no harm */
+    OK(f, wa_tip_seal(f->repo, &f->branch, 1, tip, &sealed, &f->err)); /* again does no harm */
     assert_int_equal(sealed, 2 * SEGMENT);
 }
 

@@ -1,0 +1,32 @@
+/*
+ * walagent/repo/tip.h - where the archived WAL of a branch ends, and the seal that keeps it there.
+ *
+ *   whole segments |--- chunks, over segment ends ---|tip
+ *
+ * The chain of chunks may reach over a segment's end before the whole segment was written.
+ */
+#ifndef WALAGENT_REPO_TIP_H
+#define WALAGENT_REPO_TIP_H
+
+#include "walagent/repo/lineage.h"
+#include "walagent/repo/tail.h"
+
+/* The tip of the lineage's head: behind the last whole segment or where the head begins, on with
+ * the chunks. 0: nothing is archived. CORRUPT: a chain without its first chunk. */
+wa_status wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err) WA_MUST_CHECK;
+/* On from *tip over the chunks, as far as they reach. */
+wa_status wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip,
+                        wa_error *err) WA_MUST_CHECK;
+/* Seal an epoch at `from` (a tip), or where the chain ends that its writer extended meanwhile;
+ * *ret_lsn: there. A seal that is there already is fine. A whole segment that was under way may
+ * have come after the seal was thought of and before it was there; then its writer has not seen the
+ * seal and has acknowledged it: sealed behind it, too. UNAVAILABLE: its writer was faster each
+ * time. CONFLICT: the name is taken by bytes that are no part of the chain. */
+wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
+                      wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
+/* Does a seal of this epoch stand at the tip? Nothing lies behind it, so a chunk of the epoch that
+ * begins there is empty. */
+wa_status wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn tip,
+                           bool *ret, wa_error *err) WA_MUST_CHECK;
+
+#endif

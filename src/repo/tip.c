@@ -1,0 +1,128 @@
+/*
+ * src/repo/tip.c - where the archived WAL of a branch ends, and the seal that keeps it there.
+ */
+#include "walagent/repo/tip.h"
+
+#include "walagent/base/crash.h"
+
+#include <stdlib.h>
+
+#define SEAL_TRIES 100
+
+wa_status
+wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    for (;;) {
+        wa_lsn end = 0;
+        wa_segno segno = wa_segno_of(*tip, size);
+        wa_status status = wa_tail_end(repo, branch, segno, &end, NULL, err);
+        if (status == WA_NOT_FOUND) {
+            wa_error_clear(err);
+            return WA_OK;
+        }
+        WA_TRY(status);
+        if (end > *tip)
+            *tip = end;
+        if (end < (segno + 1) * size)
+            return WA_OK;
+    }
+}
+
+/* Only chunks, no whole segment: the newest run of segments that have some. */
+static wa_status
+first_of_tail_run(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
+    size_t count = 0;
+    WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
+    if (count == 0)
+        return WA_OK;
+    size_t first = count - 1;
+    while (first > 0 && segments[first - 1] + 1 == segments[first])
+        first--;
+    *tip = segments[first] * wa_repo_cluster(repo)->segment_size;
+    return WA_OK;
+}
+
+wa_status
+wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
+{
+    const wa_lineage_step *head = wa_lineage_head(l);
+    wa_segno last = 0;
+    WA_ASSERT(head != NULL);
+    wa_lsn tip = head->begin;
+    wa_status status = wa_wal_last(repo, &head->branch, &last, err);
+    if (status != WA_OK && status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    if (status == WA_OK && (last + 1) * wa_repo_cluster(repo)->segment_size > tip)
+        tip = (last + 1) * wa_repo_cluster(repo)->segment_size;
+    else if (tip == 0)
+        WA_TRY(first_of_tail_run(repo, &head->branch, &tip, err));
+    if (tip != 0)
+        WA_TRY(wa_tip_follow(repo, &head->branch, &tip, err));
+    *ret = tip;
+    return WA_OK;
+}
+
+/* The chain has no end inside a segment that is there as a whole. */
+static wa_status
+skip_whole(wa_repo *repo, const wa_branch *branch, wa_lsn *at, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    for (;;) {
+        wa_wal_info info;
+        wa_segno segno = wa_segno_of(*at, size);
+        wa_status status = wa_wal_head(repo, branch, segno, &info, err);
+        if (status == WA_NOT_FOUND) {
+            wa_error_clear(err);
+            return WA_OK;
+        }
+        WA_TRY(status);
+        *at = (segno + 1) * size;
+    }
+}
+
+wa_status
+wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
+            wa_error *err)
+{
+    char text[WA_LSN_TEXT];
+    wa_lsn at = from;
+    for (int i = 0; i < SEAL_TRIES; i++) {
+        wa_lsn next = at;
+        WA_CRASH_POINT("seal-before-put");
+        wa_status status = wa_tail_put_seal(repo, branch, epoch, at, err);
+        if (status != WA_OK && status != WA_EXISTS)
+            return status;
+        wa_error_clear(err);
+        WA_TRY(skip_whole(repo, branch, &next, err));
+        if (status == WA_EXISTS) /* bytes: a seal that is there already is OK */
+            WA_TRY(wa_tip_follow(repo, branch, &next, err));
+        else if (next == at) {
+            *ret_lsn = at;
+            return WA_OK;
+        }
+        if (next == at)
+            return wa_error_set(err, WA_CONFLICT,
+                                "a chunk of epoch %u begins at %s, where the archived WAL ends",
+                                epoch, wa_lsn_format(at, text));
+        at = next;
+    }
+    return wa_error_set(err, WA_UNAVAILABLE, "the writer of epoch %u is faster than the seal",
+                        epoch);
+}
+
+wa_status
+wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn tip, bool *ret,
+                 wa_error *err)
+{
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    wa_segno segno = wa_segno_of(tip, wa_repo_cluster(repo)->segment_size);
+    WA_TRY(wa_tail_list(repo, branch, segno, &chunks, err));
+    *ret = false;
+    for (size_t i = 0; i < chunks.count; i++)
+        *ret = *ret || (chunks.items[i].epoch == epoch && chunks.items[i].start == tip);
+    return WA_OK;
+}

@@ -1,0 +1,135 @@
+/*
+ * Tests of the tip of a branch and its seal: over segment ends, behind whole segments, never too
+ * low.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "repo_fixture.h"
+
+#include "walagent/repo/tip.h"
+
+#define FIRST (3ull * SEGMENT)
+
+static void
+put_chunk(fixture *f, uint32_t epoch, wa_lsn start, wa_lsn end)
+{
+    wa_error err = WA_ERROR_INIT;
+    char *bytes = pattern((uint32_t)start, (size_t)(end - start));
+    OK(wa_tail_put(f->repo, &f->first, epoch, start, start, bytes, (size_t)(end - start), NULL,
+                   true, &err));
+    free(bytes);
+}
+
+static wa_lineage *
+lineage_of(fixture *f)
+{
+    wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &f->first, 0);
+    l->epoch = 1;
+    return l;
+}
+
+static wa_lsn
+tip_of(fixture *f)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = lineage_of(f);
+    wa_lsn tip = 1;
+    OK(wa_tip_find(f->repo, l, &tip, &err));
+    return tip;
+}
+
+static wa_lsn
+seal_from(fixture *f, wa_lsn from)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_lsn at = 0;
+    bool sealed = false;
+    OK(wa_tip_seal(f->repo, &f->first, 1, from, &at, &err));
+    OK(wa_tip_is_sealed(f->repo, &f->first, 1, at, &sealed, &err));
+    assert_true(sealed);
+    return at;
+}
+
+static void
+a_seal_behind_a_full_chain_is_not_told_a_segment_too_low(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_new(&f);
+    assert_true(tip_of(&f) == 0);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    put_chunk(&f, 1, FIRST + 100, FIRST + SEGMENT);
+    assert_true(tip_of(&f) == FIRST + SEGMENT);
+    assert_true(seal_from(&f, tip_of(&f)) == FIRST + SEGMENT);
+    /* Once more: the newest directory has nothing but the seal. */
+    assert_true(tip_of(&f) == FIRST + SEGMENT);
+    assert_true(seal_from(&f, tip_of(&f)) == FIRST + SEGMENT);
+    fixture_done(&f);
+}
+
+static void
+bytes_under_the_seals_name_are_no_seal(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_new(&f);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    put_chunk(&f, 1, FIRST + 100, FIRST + SEGMENT);
+    put_chunk(&f, 1, FIRST + SEGMENT, FIRST + SEGMENT + 70);
+    /* It was thought of at each of these, and the writer went on. */
+    assert_true(seal_from(&f, FIRST) == FIRST + SEGMENT + 70);
+    assert_true(seal_from(&f, FIRST + 100) == FIRST + SEGMENT + 70);
+    assert_true(seal_from(&f, FIRST + SEGMENT) == FIRST + SEGMENT + 70);
+    fixture_done(&f);
+}
+
+static void
+a_chain_without_its_first_chunk_is_not_sealed(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = lineage_of(&f);
+    wa_lsn tip = 0, at = 0;
+    put_chunk(&f, 1, FIRST + 100, FIRST + 200);
+    FAILS(wa_tip_find(f.repo, l, &tip, &err), WA_CORRUPT);
+    wa_error_clear(&err);
+    FAILS(wa_tip_seal(f.repo, &f.first, 1, FIRST + 100, &at, &err), WA_CORRUPT);
+    assert_true(tip == 0 && at == 0);
+    fixture_done(&f);
+}
+
+static void
+bytes_outside_of_the_chain_are_told_as_a_conflict(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    wa_lsn at = 0;
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    put_chunk(&f, 1, FIRST + 300, FIRST + 400);
+    FAILS(wa_tip_seal(f.repo, &f.first, 1, FIRST + 300, &at, &err), WA_CONFLICT);
+    assert_true(at == 0);
+    fixture_done(&f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_seal_behind_a_full_chain_is_not_told_a_segment_too_low),
+        cmocka_unit_test(bytes_under_the_seals_name_are_no_seal),
+        cmocka_unit_test(a_chain_without_its_first_chunk_is_not_sealed),
+        cmocka_unit_test(bytes_outside_of_the_chain_are_told_as_a_conflict),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
