@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 
+import pytest
+
 import lab
 from test_failover import fork_of, timeline_of
 from test_hooks import SEGMENT, keys
@@ -25,24 +27,46 @@ def promoted_at_one_point(make_pg, work_dir):
     return old, twins
 
 
-def without_the_fork(twin, work_dir, count):
-    """A pg_wal from which the segment with the fork is gone; the names of what it has."""
+def switching(twin, count):
+    """Names of segments that end in a switch: no record crosses from one to the next. How many records are
+    in them differs between servers: a link is a position."""
     names = []
+    rows = twin.value("SELECT count(*) FROM t")
     for n in range(count):
-        twin.sql("INSERT INTO t VALUES (%s)", n)
+        twin.sql("INSERT INTO t SELECT generate_series(1, %s)", rows)
         names.append(twin.switch_wal())
-    wal = os.path.join(work_dir, "wal-" + os.path.basename(twin.dir))
+    return names
+
+
+def crossing(twin, count):
+    """Names of full segments: a record begins in one and ends in the next."""
+    begin = int(twin.value("SELECT pg_walfile_name(pg_current_wal_lsn())")[16:], 16)
+    twin.sql("SELECT count(pg_logical_emit_message(false, 'fill', repeat('x', 3000 + i %% 1000)))"
+             " FROM generate_series(1, %s) AS i", count * SEGMENT // 3000)
+    end = int(twin.value("SELECT pg_walfile_name(pg_current_wal_lsn())")[16:], 16)
+    twin.switch_wal()
+    assert end >= begin + count
+    return ["00000002%08X%08X" % (0, n) for n in range(begin, begin + count)]
+
+
+def copy_of_wal(twin, work_dir, what, names):
+    """A pg_wal that holds only these segments and the history."""
+    wal = os.path.join(work_dir, "wal-%s-%s" % (os.path.basename(twin.dir), what))
     os.mkdir(wal)
-    for name in names[1:] + ["00000002.history"]:
+    for name in names + ["00000002.history"]:
         shutil.copy(os.path.join(twin.data, "pg_wal", name), wal)
-    lab.own(wal)
-    for name in os.listdir(wal):
         lab.own(os.path.join(wal, name))
-    return wal, names[1:]
+    lab.own(wal)
+    return wal
 
 
 def content(path):
     return subprocess.run(["zstd", "-dcq", path], check=True, stdout=subprocess.PIPE).stdout
+
+
+def content_of(directory, name):
+    with open(os.path.join(directory, name), "rb") as f:
+        return f.read()
 
 
 def archived(walagent):
@@ -55,42 +79,67 @@ def archived(walagent):
     return found
 
 
-def test_the_second_of_two_that_share_a_history_archives_beside_the_first(make_pg, make_walagent,
-                                                                          file_repository, work_dir):
+@pytest.mark.parametrize("evidence", ["link", "segment before"])
+@pytest.mark.parametrize("fill", [switching, crossing])
+def test_the_second_of_two_that_share_a_history_archives_beside_the_first(
+        make_pg, make_walagent, file_repository, work_dir, fill, evidence):
     lab.own(work_dir)
     old, twins = promoted_at_one_point(make_pg, work_dir)
     walagent = make_walagent(file_repository, twins[0])
     walagent.run("init")
-    first, second = [without_the_fork(t, work_dir, 5) for t in twins]
-    assert first[1] == second[1]
-    names = first[1]
+    names = fill(twins[0], 5)
+    assert fill(twins[1], 5) == names
+    first = copy_of_wal(twins[0], work_dir, "all", names)
+    alone = evidence == "link"
+    second = {n: copy_of_wal(twins[1], work_dir, n, [n] if alone else names[1:]) for n in names[1:]}
     said = []
-    for n, name in enumerate(names):  # by turns, as they come
-        for wal, _ in (first, second) if n != 2 else (second, first):
-            done = walagent.run("archive-push", os.path.join(wal, name))
-            said += re.findall("archives as branch (\\S+)", done.stderr)
+
+    def push(directory, name):
+        done = walagent.run("archive-push", os.path.join(directory, name))
+        said.extend(re.findall("archives as branch (\\S+)", done.stderr))
+
+    push(first, names[0])  # with the fork: the branch has its name by the first record
+    for n, name in enumerate(names[1:]):  # by turns, as they come
+        for directory in (first, second[name]) if n != 2 else (second[name], first):
+            push(directory, name)
     there = archived(walagent)
     assert len(there) == 2 and len(said) == 1
     beside = said[0]
     assert re.fullmatch(r"00000002-[0-9a-f]{8}-2", beside) and set(there) == {beside, beside[:-2]}
-    for branch, (wal, _) in ((beside[:-2], first), (beside, second)):
-        assert sorted(there[branch]) == names
-        for name in names:
-            with open(os.path.join(wal, name), "rb") as f:
-                assert there[branch][name] == f.read(), (branch, name)
+    assert sorted(there[beside[:-2]]) == names and sorted(there[beside]) == names[1:]
+    for name in names:
+        assert there[beside[:-2]][name] == content_of(first, name), name
+    for name in names[1:]:
+        assert there[beside][name] == content_of(second[name], name), name
     histories = [k for k in keys(walagent, "timeline") if beside[:-2] in k]
     assert len(histories) == 2 and len({lab.read_file(h) for h in histories}) == 1
     assert not keys(walagent, "quarantine")
     # the same again is the same again, and says nothing
-    for wal, _ in (first, second):
-        done = walagent.run("archive-push", os.path.join(wal, names[0]))
-        assert "branch" not in done.stderr
-    assert archived(walagent) == there
+    for directory in (first, second[names[1]]):
+        push(directory, names[1])
+    assert len(said) == 1 and archived(walagent) == there
     # what goes on where a branch ends, and then differs, is a contradiction on either of them
-    for wal, _ in (first, second):
-        path = os.path.join(wal, names[-1])
+    for directory in (first, second[names[-1]]):
+        path = os.path.join(directory, names[-1])
         with open(path, "r+b") as f:
             f.seek(SEGMENT - 300)
             f.write(b"other")
         walagent.run("archive-push", path, check=5)
     assert archived(walagent) == there and len(keys(walagent, "quarantine")) == 2
+
+
+def test_without_the_segment_before_nothing_is_proved_and_other_bytes_are_a_conflict(
+        make_pg, make_walagent, file_repository, work_dir):
+    lab.own(work_dir)
+    old, twins = promoted_at_one_point(make_pg, work_dir)
+    walagent = make_walagent(file_repository, twins[0])
+    walagent.run("init")
+    names = switching(twins[0], 3)
+    assert switching(twins[1], 3) == names
+    first = copy_of_wal(twins[0], work_dir, "all", names)
+    second = copy_of_wal(twins[1], work_dir, "last", names[2:])
+    walagent.run("archive-push", os.path.join(first, names[0]))
+    walagent.run("archive-push", os.path.join(first, names[2]))
+    there = archived(walagent)
+    walagent.run("archive-push", os.path.join(second, names[2]), check=5)
+    assert archived(walagent) == there and len(keys(walagent, "quarantine")) == 1

@@ -9,7 +9,6 @@
 #include "walagent/base/file.h"
 #include "walagent/codec/hash.h"
 #include "walagent/repo/lineage.h"
-#include "walagent/repo/wal_object.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -50,12 +49,22 @@ wa_first_record_feed(wa_walreader *r, const void *data, size_t len, wa_first_rec
     return status;
 }
 
-static char *
-segment_path(const wa_branch_question *q, wa_segno segno)
+int
+wa_branch_open_segment(const wa_branch_question *q, wa_segno segno)
 {
     char name[WA_SEGMENT_NAME];
-    wa_segment_name(q->tli, segno, wa_repo_cluster(q->repo)->segment_size, name);
-    return wa_path_join(q->wal_dir, name);
+    uint64_t size = wa_repo_cluster(q->repo)->segment_size;
+    struct stat st;
+    if (q->wal_dir == NULL)
+        return -1;
+    wa_segment_name(q->tli, segno, size, name);
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(q->wal_dir, name);
+    WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || (uint64_t)st.st_size != size)
+        return -1;
+    int opened = fd;
+    fd = -1;
+    return opened;
 }
 
 /* Feed a local segment file; a missing one is the end of the walk. */
@@ -63,20 +72,16 @@ static wa_status
 feed_file(const wa_branch_question *q, wa_segno segno, wa_walreader *r, wa_first_record *f,
           bool *ret_more, wa_error *err)
 {
-    *ret_more = false;
-    if (q->wal_dir == NULL)
-        return WA_OK;
-    WA_CLEANUP(wa_freep) char *path = segment_path(q, segno);
-    WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
     uint64_t size = wa_repo_cluster(q->repo)->segment_size;
-    if (fd < 0 || fstat(fd, &st) != 0 || (uint64_t)st.st_size != size)
+    WA_CLEANUP(wa_closep) int fd = wa_branch_open_segment(q, segno);
+    *ret_more = false;
+    if (fd < 0)
         return WA_OK;
     WA_CLEANUP(wa_freep) void *piece = wa_malloc(FEED_BYTES);
     bool more = true;
     for (uint64_t at = 0; at < size && more; at += FEED_BYTES) {
         size_t len = size - at < FEED_BYTES ? (size_t)(size - at) : FEED_BYTES;
-        WA_TRY(wa_pread_all(fd, piece, len, (off_t)at, path, err));
+        WA_TRY(wa_pread_all(fd, piece, len, (off_t)at, "pg_wal", err));
         WA_TRY(wa_first_record_feed(r, piece, len, f, &more, err));
     }
     *ret_more = more;
@@ -147,113 +152,30 @@ candidates_of(const wa_branch_question *q, const wa_buf *history, wa_branch **re
     return WA_OK;
 }
 
-/* Where the first record that begins in the given bytes says that the one before it begins. */
-static wa_status
-link_of(wa_repo *repo, wa_segno segno, const void *data, wa_lsn *ret, wa_error *err)
-{
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
-    *ret = 0;
-    if (data == NULL || segno == 0)
-        return WA_OK;
-    WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
-    wa_walreader_start(r, wa_segment_start(segno, size), 0);
-    wa_first_record f = {.bytes = WA_BUF_INIT(WA_RECORD_KEEP + WA_RECORD_HEADER)};
-    bool more = false;
-    wa_status status = wa_first_record_feed(r, data, size, &f, &more, err);
-    *ret = f.prev;
-    wa_buf_done(&f.bytes);
-    return status;
-}
-
-/* Is the record that begins at `prev` the last one that ends in the segment before? *ret_info is
- * that segment's. */
-static wa_status
-ends_at(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn prev, bool *ret,
-        wa_wal_info *ret_info, wa_error *err)
-{
-    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    *ret = false;
-    if (prev == 0)
-        return WA_OK;
-    wa_status status = wa_wal_get_facts(repo, branch, segno - 1, facts, ret_info, err);
-    if (status == WA_UNAVAILABLE || status == WA_CANCELLED)
-        return status;
-    *ret = status == WA_OK && facts->last_record == prev;
-    wa_error_clear(err);
-    return WA_OK;
-}
-
-wa_status
-wa_branch_continues(wa_repo *repo, const wa_branch *branch, wa_segno segno, const void *data,
-                    bool *ret, wa_error *err)
-{
-    wa_lsn prev = 0;
-    wa_wal_info ignored;
-    WA_TRY(link_of(repo, segno, data, &prev, err));
-    return ends_at(repo, branch, segno, prev, ret, &ignored, err);
-}
-
-/* The content of the segment before, as far as pg_wal still has it; "" where not. */
-static wa_status
-local_before(const wa_branch_question *q, char ret[static WA_XXH_HEX], wa_error *err)
-{
-    uint64_t size = wa_repo_cluster(q->repo)->segment_size;
-    ret[0] = '\0';
-    if (q->wal_dir == NULL)
-        return WA_OK;
-    WA_CLEANUP(wa_freep) char *path = segment_path(q, q->segno - 1);
-    WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0 || (uint64_t)st.st_size != size)
-        return WA_OK;
-    WA_CLEANUP(wa_freep) void *data = wa_malloc(size);
-    WA_TRY(wa_pread_all(fd, data, size, 0, path, err));
-    wa_xxh_of(data, size, ret);
-    return WA_OK;
-}
-
-/* The branch that the bytes continue: the link is a position only, so it may fit several; then what
- * pg_wal has of the segment before decides. */
-static wa_status
-choose_by_link(const wa_branch_question *q, const wa_branch *candidates, size_t count,
-               wa_branch *ret, bool *ret_found, wa_error *err)
-{
-    wa_lsn prev = 0;
-    char before[WA_XXH_HEX] = "";
-    WA_TRY(link_of(q->repo, q->segno, q->data, &prev, err));
-    if (prev != 0)
-        WA_TRY(local_before(q, before, err));
-    for (size_t i = 0; i < count && prev != 0; i++) {
-        bool continued = false;
-        wa_wal_info info = {0};
-        WA_TRY(ends_at(q->repo, &candidates[i], q->segno, prev, &continued, &info, err));
-        bool ours = continued && before[0] != '\0' && strcmp(info.xxh3, before) == 0;
-        if (ours || (continued && !*ret_found))
-            *ret = candidates[i];
-        *ret_found = *ret_found || continued;
-        if (ours)
-            break;
-    }
-    return WA_OK;
-}
-
-/* Of several branches: the one that the bytes continue, else the accepted one, else the first. */
+/* Of several branches: the one that the bytes continue, else the accepted one, else the first; not
+ * one that they don't continue, as long as there is another. */
 static wa_status
 choose(const wa_branch_question *q, const wa_branch *candidates, size_t count, wa_branch *ret,
        wa_error *err)
 {
-    bool found = false;
-    if (count > 1)
-        WA_TRY(choose_by_link(q, candidates, count, ret, &found, err));
-    if (found)
+    *ret = candidates[0];
+    if (count == 1)
         return WA_OK;
     WA_CLEANUP(wa_lineage_freep) wa_lineage *accepted = NULL;
-    if (count > 1)
-        WA_TRY(wa_lineage_load(q->repo, &accepted, err));
-    *ret = candidates[0];
-    for (size_t i = 0; i < count && accepted != NULL; i++)
-        if (wa_lineage_has(accepted, &candidates[i]))
+    WA_TRY(wa_lineage_load(q->repo, &accepted, err));
+    wa_segment_link link;
+    WA_TRY(wa_segment_link_read(q, &link, err));
+    int best = -1;
+    for (size_t i = 0; i < count; i++) {
+        wa_continues continues = WA_CONTINUES_UNKNOWN;
+        WA_TRY(wa_branch_continues(q->repo, &candidates[i], q->segno, &link, &continues, err));
+        int rank = continues == WA_CONTINUES_YES ? 4 : continues == WA_CONTINUES_UNKNOWN ? 2 : 0;
+        if (accepted != NULL && wa_lineage_has(accepted, &candidates[i]))
+            rank++;
+        if (rank > best)
             *ret = candidates[i];
+        best = rank > best ? rank : best;
+    }
     return WA_OK;
 }
 

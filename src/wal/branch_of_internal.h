@@ -5,14 +5,15 @@
  * archive (branches, then histories that wait for their first record), and the first record that
  * begins at or after the fork from the segment that holds the fork: the bytes given, or the local
  * file. Where neither is there any more, the archive's branches with this history are the
- * candidates: the only one, or the one whose previous segment ends in the record that the given
- * bytes link back to, or the accepted one. No candidate: named by the history alone. Where the
- * branch so chosen turns out to be another server's: push_branch.c.
+ * candidates: the only one, or the one that the given bytes continue (branch_link.c), or the
+ * accepted one. No candidate: named by the history alone. Where the branch so chosen turns out to
+ * be another server's: push_branch.c.
  */
 #ifndef WALAGENT_BRANCH_OF_INTERNAL_H
 #define WALAGENT_BRANCH_OF_INTERNAL_H
 
 #include "walagent/base/buf.h"
+#include "walagent/codec/hash.h"
 #include "walagent/pg/walreader.h"
 #include "walagent/repo/branch.h"
 
@@ -38,10 +39,22 @@ void wa_branch_answer_done(wa_branch_answer *a);
 /* NOT_FOUND: no history of the timeline anywhere. */
 wa_status wa_branch_find(const wa_branch_question *q, wa_branch_answer *ret,
                          wa_error *err) WA_MUST_CHECK;
-/* Does a segment's content (its first record's link) go on where the branch's previous segment
- * ends? False also when that isn't there. */
+/* The local file of a segment, when it is there in full size; -1. */
+int wa_branch_open_segment(const wa_branch_question *q, wa_segno segno);
+
+/* branch_link.c: does a segment go on where a branch's previous segment ends? YES and NO only by
+ * evidence: a previous segment that is not there says nothing. */
+typedef enum wa_continues { WA_CONTINUES_UNKNOWN, WA_CONTINUES_YES, WA_CONTINUES_NO } wa_continues;
+typedef struct wa_segment_link {
+    char name[WA_SEGMENT_NAME]; /* of the segment before; "": nothing is known */
+    wa_lsn prev;                /* what the first record that begins in the segment links to; 0 */
+    char before[WA_XXH_HEX];    /* the segment before in pg_wal; "": it isn't there any more */
+} wa_segment_link;
+wa_status wa_segment_link_read(const wa_branch_question *q, wa_segment_link *ret,
+                               wa_error *err) WA_MUST_CHECK;
 wa_status wa_branch_continues(wa_repo *repo, const wa_branch *branch, wa_segno segno,
-                              const void *data, bool *ret, wa_error *err) WA_MUST_CHECK;
+                              const wa_segment_link *link, wa_continues *ret,
+                              wa_error *err) WA_MUST_CHECK;
 /* Make the branch visible: its history, create-only; then the one that waited as pending is removed
  * (best effort). Nothing to do when it is in the archive. */
 wa_status wa_branch_settle(wa_repo *repo, const wa_branch_answer *a, wa_error *err) WA_MUST_CHECK;

@@ -69,20 +69,6 @@ report_damage(const wa_push_job *job, const wa_branch *branch, wa_push_result *r
         wa_error_clear(&ignored);
 }
 
-static wa_status
-find_branch(const wa_push_job *job, wa_branch_answer *ret, wa_error *err)
-{
-    wa_branch_question q = {.repo = job->repo,
-                            .wal_dir = job->wal_dir,
-                            .tli = job->tli,
-                            .segno = job->segno,
-                            .data = job->data};
-    wa_status status = wa_branch_find(&q, ret, err);
-    if (status == WA_NOT_FOUND)
-        status = err->status = WA_FAILED; /* "not found" is said of the archive's WAL only */
-    return status;
-}
-
 /* The index is a cache: what fails now is made up for 16 segments later. */
 static void
 update_index(const wa_push_job *job, const wa_branch *branch)
@@ -98,6 +84,27 @@ await_turn(const wa_push_job *job, wa_error *err)
 {
     const wa_push_options *o = job->options;
     return o->turn == NULL ? WA_OK : o->turn(o->turn_arg, err);
+}
+
+/* Where the first record is gone the segment before tells: it must be there first. */
+static wa_status
+find_branch(const wa_push_job *job, wa_branch_answer *ret, wa_error *err)
+{
+    wa_branch_question q = {.repo = job->repo,
+                            .wal_dir = job->wal_dir,
+                            .tli = job->tli,
+                            .segno = job->segno,
+                            .data = job->data};
+    wa_status status = wa_branch_find(&q, ret, err);
+    if (status == WA_OK && job->tli > 1 && !ret->by_record && job->options->turn != NULL) {
+        wa_branch_answer_done(ret);
+        *ret = (wa_branch_answer){.history = WA_BUF_INIT(WA_HISTORY_MAX)};
+        WA_TRY(await_turn(job, err));
+        status = wa_branch_find(&q, ret, err);
+    }
+    if (status == WA_NOT_FOUND)
+        status = err->status = WA_FAILED; /* "not found" is said of the archive's WAL only */
+    return status;
 }
 
 static wa_status
@@ -192,10 +199,14 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     WA_TRY(find_branch(job, &answer, err));
     WA_TRY(wa_branch_settle(job->repo, &answer, err));
     wa_push_result result = {.checked = true};
-    if (!partial && job->check.complete)
-        WA_TRY(wa_push_choose_branch(job, &answer, &result, err));
+    wa_status status = WA_OK;
+    if (!partial && job->check.complete) {
+        len = job->size;
+        status = wa_push_choose_branch(job, &answer, &result, err);
+    }
     result.branch = answer.branch;
-    wa_status status = store_what_it_is(job, partial, &answer.branch, &len, &result, err);
+    if (status == WA_OK)
+        status = store_what_it_is(job, partial, &answer.branch, &len, &result, err);
     if (status == WA_CONFLICT)
         status = unless_settled(job, &answer.branch, job->data, len, &result, err);
     WA_TRY(status);

@@ -3,10 +3,11 @@
  *
  * Two replicas that were promoted at one point have the same history file, and where the first
  * record behind the fork is gone from pg_wal nothing else tells their branches apart
- * (branch_of_internal.h). So the name may be taken by the other one's bytes. A segment that doesn't
- * go on where the branch's previous one ends is such a case: it goes to <TLI8>-<id8>-2, -3 and so
- * on, and nobody is refused. One that does go on, and then differs, contradicts the branch's own
- * history: that is a conflict, which a person must see.
+ * (branch_of_internal.h). A segment that provably doesn't go on where the branch's previous one
+ * ends (branch_link.c) is such a case, whether its name is taken or free: it goes to
+ * <TLI8>-<id8>-2, -3 and so on, and nobody is refused. One that does go on, or of which that isn't
+ * known, and finds other bytes contradicts the branch's own history: that is a conflict, which a
+ * person must see.
  */
 #include "push_internal.h"
 
@@ -17,20 +18,6 @@
 #include <string.h>
 
 #define BRANCHES_MAX 999u
-
-/* Is the segment's name on this branch free, or taken by the same bytes? */
-static wa_status
-has_room(const wa_push_job *job, const wa_branch *branch, const char *xxh3, bool *ret,
-         wa_error *err)
-{
-    wa_wal_info there = {0};
-    wa_status status = wa_wal_head(job->repo, branch, job->segno, &there, err);
-    if (status != WA_OK && status != WA_NOT_FOUND)
-        return status;
-    wa_error_clear(err);
-    *ret = status == WA_NOT_FOUND || strcmp(there.xxh3, xxh3) == 0;
-    return WA_OK;
-}
 
 /* The numbered branch, known by the history of the one that it is told from. */
 static wa_status
@@ -63,39 +50,53 @@ begin_branch(const wa_push_job *job, const wa_branch *branch, wa_branch_answer *
 
 typedef struct siblings {
     const wa_push_job *job;
+    wa_segment_link link;
     char xxh3[WA_XXH_HEX];
-    bool contradicted; /* one of them goes on here, with other bytes */
 } siblings;
 
-/* May the segment go to this branch? */
+/* Is the segment this branch's? Also when it has no room there: that is the conflict then. */
 static wa_status
-try_branch(siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
+is_its_own(const siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
 {
-    bool continues = false;
-    WA_TRY(has_room(s->job, branch, s->xxh3, ret, err));
+    wa_wal_info there = {0};
+    wa_continues continues = WA_CONTINUES_UNKNOWN;
+    wa_status status = wa_wal_head(s->job->repo, branch, s->job->segno, &there, err);
+    if (status != WA_OK && status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    *ret = status == WA_OK && strcmp(there.xxh3, s->xxh3) == 0;
     if (*ret)
         return WA_OK;
-    WA_TRY(wa_branch_continues(s->job->repo, branch, s->job->segno, s->job->data, &continues, err));
-    s->contradicted = s->contradicted || continues;
+    WA_TRY(wa_branch_continues(s->job->repo, branch, s->job->segno, &s->link, &continues, err));
+    *ret = continues != WA_CONTINUES_NO;
     return WA_OK;
 }
 
 wa_status
-wa_push_choose_branch(const wa_push_job *job, wa_branch_answer *a, wa_push_result *result,
-                      wa_error *err)
+wa_push_choose_branch(wa_push_job *job, wa_branch_answer *a, wa_push_result *result, wa_error *err)
 {
     siblings s = {.job = job};
     wa_branch branch = a->branch;
-    bool room = false;
+    bool own = false;
     if (job->tli == 1 || a->by_record || !a->in_archive)
         return WA_OK;
+    wa_branch_question q = {.repo = job->repo,
+                            .wal_dir = job->wal_dir,
+                            .tli = job->tli,
+                            .segno = job->segno,
+                            .data = job->data};
+    WA_TRY(wa_segment_link_read(&q, &s.link, err));
     wa_xxh_of(job->data, job->size, s.xxh3);
-    WA_TRY(try_branch(&s, &branch, &room, err));
-    for (unsigned n = 2; n <= BRANCHES_MAX && !room && !s.contradicted; n++) {
+    WA_TRY(is_its_own(&s, &branch, &own, err));
+    for (unsigned n = 2; n <= BRANCHES_MAX && !own; n++) {
         snprintf(branch.id, sizeof branch.id, "%.8s-%u", a->branch.id, n);
-        WA_TRY(try_branch(&s, &branch, &room, err));
+        WA_TRY(is_its_own(&s, &branch, &own, err));
     }
-    /* No room: a conflict on the first one. */
-    return room && !wa_branch_eq(&branch, &a->branch) ? begin_branch(job, &branch, a, result, err)
-                                                      : WA_OK;
+    if (!own)
+        return wa_error_set(err, WA_FAILED, "timeline %u has %u branches of one history", job->tli,
+                            BRANCHES_MAX);
+    if (!wa_branch_eq(&branch, &a->branch))
+        WA_TRY(begin_branch(job, &branch, a, result, err));
+    /* A whole segment would hide chunks of another server that were acknowledged. */
+    return wa_push_compare_chain(job, &a->branch, job->size, err);
 }

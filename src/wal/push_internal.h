@@ -36,9 +36,13 @@ wa_status wa_push_check(wa_push_job *job, wa_error *err) WA_MUST_CHECK;
 wa_status wa_push_prefix(wa_push_job *job, const wa_branch *branch, wa_push_result *ret,
                          wa_error *err) WA_MUST_CHECK;
 
-/* push_branch.c: where the branch is not known by its first record and has other bytes than this
- * whole segment, which doesn't go on where it ends: the numbered branch beside it. */
-wa_status wa_push_choose_branch(const wa_push_job *job, wa_branch_answer *a, wa_push_result *result,
+/* CONFLICT (what was pushed is kept): the segment's chunks have other bytes. */
+wa_status wa_push_compare_chain(wa_push_job *job, const wa_branch *branch, size_t len,
+                                wa_error *err) WA_MUST_CHECK;
+
+/* push_branch.c: where the branch is not known by its first record, and the whole segment provably
+ * doesn't continue it: the numbered branch beside it. CONFLICT as wa_push_compare_chain. */
+wa_status wa_push_choose_branch(wa_push_job *job, wa_branch_answer *a, wa_push_result *result,
                                 wa_error *err) WA_MUST_CHECK;
 
 #endif

@@ -20,13 +20,13 @@ conflicting(wa_push_job *job, const wa_branch *branch, size_t len, const char *w
 {
     WA_CLEANUP(wa_freep) char *kept = NULL;
     WA_CLEANUP(wa_freep)
-    char *reason = wa_format("an unfinished segment that contradicts %s", with);
+    char *reason = wa_format("%s segment that contradicts %s",
+                             len < job->size ? "an unfinished" : "a whole", with);
     WA_TRY(wa_wal_quarantine(job->repo, branch, job->name, job->data, len, reason, &kept, err));
     char segment[WA_SEGMENT_NAME];
     wa_segment_name(job->tli, job->segno, job->size, segment);
-    wa_error_set(err, WA_CONFLICT,
-                 "unfinished WAL segment \"%s\" contradicts %s; it is kept as \"%s\"", job->name,
-                 with, kept);
+    wa_error_set(err, WA_CONFLICT, "%s \"%s\" contradicts %s; it is kept as \"%s\"",
+                 len < job->size ? "unfinished WAL segment" : "WAL segment", job->name, with, kept);
     return wa_error_hint(err,
                          "Two servers wrote this segment. Find out which one is right, then run "
                          "\"walagent lineage resolve %s --keep archived|both\".",
@@ -86,6 +86,17 @@ keep_beside(wa_push_job *job, const wa_branch *branch, size_t len, wa_push_resul
              "WAL segment \"%s\" is unfinished and its chain of chunks is sealed: its valid part "
              "is kept as \"%s\"",
              segment, name);
+    return WA_OK;
+}
+
+wa_status
+wa_push_compare_chain(wa_push_job *job, const wa_branch *branch, size_t len, wa_error *err)
+{
+    wa_lsn end = 0;
+    wa_status status = compare_chain(job, branch, len, &end, err);
+    if (status != WA_CORRUPT)
+        return status;
+    wa_error_clear(err); /* damaged chunks are all the more a reason to have the whole */
     return WA_OK;
 }
 
