@@ -310,3 +310,14 @@ def test_agent_and_hook_name_a_timeline_that_was_there_before_them_alike(
     assert pg.value("SELECT failed_count FROM pg_stat_archiver") == 0
     wa.run("backup")
     wa.run("verify", "--wal")
+
+
+def test_a_seal_that_fences_nobody_is_no_success(make_pg, make_walagent, file_repository):
+    """A failover manager looks at the exit code. What archive_command archives can't be fenced."""
+    pg = make_pg(wal_segsize=1)
+    wa = make_walagent(file_repository, pg)
+    wa.run("init")
+    sealed = wa.run("lineage", "seal", check=None)
+    assert sealed.returncode == 1 and "nobody was fenced" in sealed.stderr and not sealed.stdout
+    sealed = wa.run("lineage", "seal", "--json", check=None)
+    assert sealed.returncode == 1 and '"sealed"' not in sealed.stdout

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define CAS_TRIES 5
-#define FENCE_TRIES 10
 
 static const char *
 standing(const wa_lineage *l, const wa_branch *b)
@@ -300,13 +299,11 @@ report_seal(const wa_context *ctx, const wa_lineage *l, wa_lsn sealed)
         json_t *seal = json_object();
         wa_json_set_string(seal, "branch", text);
         wa_json_set_u64(seal, "epoch", l->epoch);
-        wa_json_set_string(seal, "lsn", sealed == 0 ? NULL : at);
+        wa_json_set_string(seal, "lsn", at);
         wa_json_set(json, "sealed", seal);
         wa_print_json(json);
-    } else if (!ctx->quiet && sealed != 0) {
-        printf("epoch %u of branch %s is sealed at %s\n", l->epoch, text, at);
     } else if (!ctx->quiet) {
-        printf("branch %s has no WAL yet: nothing to seal\n", text);
+        printf("epoch %u of branch %s is sealed at %s\n", l->epoch, text, at);
     }
 }
 
@@ -321,11 +318,10 @@ seal(wa_context *ctx, wa_repo *repo, wa_error *err)
     if (wa_repo_cluster(repo)->single_writer)
         return wa_error_set(err, WA_UNSUPPORTED,
                             "the store has no conditional PUT: a seal there would fence nobody");
-    WA_TRY(wa_lineage_load(repo, &l, err));
-    WA_TRY(fence(repo, l, &sealed, err));
+    WA_TRY(wa_tip_fence(repo, &l, &sealed, err));
     report_seal(ctx, l, sealed);
-    if (sealed != 0 && wa_event_put(repo, "sealed", "the writer was fenced by \"lineage seal\"",
-                                    NULL, &lost) != WA_OK)
+    if (wa_event_put(repo, "sealed", "the writer was fenced by \"lineage seal\"", NULL, &lost) !=
+        WA_OK)
         wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
     return WA_OK;
 }
@@ -395,7 +391,9 @@ const wa_command wa_command_lineage = {
         "archive-push accepts exactly them, with a warning, and archiving goes on. What is "
         "archived is never replaced.",
     .exit_codes =
-        "  0   done\n  1   no such branch, or nothing is kept under the name\n  2   wrong usage",
+        "  0   done; seal: the writer is fenced\n"
+        "  1   no such branch, nothing is kept under the name, or seal: nobody was fenced\n"
+        "  2   wrong usage",
     .example = "  walagent lineage\n  walagent lineage adopt 00000002-1a2b3c4d\n"
                "  walagent lineage resolve 00000001000000000000002A --keep archived",
     .run = run,

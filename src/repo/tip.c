@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define SEAL_TRIES 100
+#define FENCE_TRIES 10
 
 wa_status
 wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
@@ -112,6 +113,49 @@ wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
     }
     return wa_error_set(err, WA_UNAVAILABLE, "the writer of epoch %u is faster than the seal",
                         epoch);
+}
+
+static wa_status
+fence_once(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
+{
+    wa_lsn tip = 0;
+    if (l->number == 0 || wa_lineage_head(l) == NULL || l->writer[0] == '\0') {
+        wa_error_set(err, WA_NOT_FOUND, "no agent writes here: nobody was fenced");
+        return wa_error_hint(err, "Only an agent (\"walagent run\") can be fenced; what "
+                                  "archive_command archives is not. Stop the old primary itself.");
+    }
+    WA_TRY(wa_tip_find(repo, l, &tip, err));
+    if (tip == 0) {
+        wa_error_set(err, WA_NOT_FOUND, "nothing is archived yet: nobody was fenced");
+        return wa_error_hint(err,
+                             "Try again when \"walagent lineage\" shows archived WAL, or stop "
+                             "the agent that is writer %s.",
+                             l->writer);
+    }
+    return wa_tip_seal(repo, &wa_lineage_head(l)->branch, l->epoch, tip, ret, err);
+}
+
+wa_status
+wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    WA_TRY(wa_lineage_load(repo, &l, err));
+    for (int i = 0; i < FENCE_TRIES; i++) {
+        wa_lsn at = 0;
+        WA_CLEANUP(wa_lineage_freep) wa_lineage *newer = NULL;
+        WA_TRY(fence_once(repo, l, &at, err));
+        /* Who opens an epoch writes the lineage; after the seal, or it is seen here. */
+        WA_TRY(wa_lineage_load(repo, &newer, err));
+        if (newer->number == l->number) {
+            *ret = WA_TAKE(l);
+            *ret_lsn = at;
+            return WA_OK;
+        }
+        wa_lineage_free(l);
+        l = WA_TAKE(newer);
+    }
+    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
+                        FENCE_TRIES);
 }
 
 wa_status

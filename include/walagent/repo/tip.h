@@ -24,6 +24,11 @@ wa_status wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip,
  * time. CONFLICT: the name is taken by bytes that are no part of the chain. */
 wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
                       wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
+/* Seal the epoch of the head's writer, as the lineage says: of the newest one when somebody took
+ * over or opened another epoch meanwhile. *ret: the lineage whose epoch is sealed. NOT_FOUND:
+ * nobody was fenced, since no agent writes here or nothing is archived. */
+wa_status wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn,
+                       wa_error *err) WA_MUST_CHECK;
 /* Does a seal of this epoch stand at the tip? Nothing lies behind it, so a chunk of the epoch that
  * begins there is empty. */
 wa_status wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn tip,

@@ -122,6 +122,84 @@ bytes_outside_of_the_chain_are_told_as_a_conflict(void **state)
     fixture_done(&f);
 }
 
+static void
+store_epoch(fixture *f, uint32_t epoch, const char *writer)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    OK(wa_lineage_load(f->repo, &l, &err));
+    l->epoch = epoch;
+    l->since = epoch;
+    snprintf(l->writer, sizeof l->writer, "%s", writer);
+    OK(wa_lineage_store(f->repo, l, &err));
+}
+
+static void
+take_over_meanwhile(void *arg)
+{
+    fixture *f = arg;
+    store_epoch(f, 2, "second");
+    put_chunk(f, 2, FIRST + 100, FIRST + 300);
+}
+
+static void
+the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_lsn at = 0;
+    bool sealed = false;
+    store_epoch(&f, 1, "first");
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    wa_store_fault_before_put(f.store, 1, take_over_meanwhile, &f);
+    OK(wa_tip_fence(f.repo, &l, &at, &err));
+    assert_int_equal(l->epoch, 2);
+    assert_true(at == FIRST + 300);
+    OK(wa_tip_is_sealed(f.repo, &f.first, 2, at, &sealed, &err));
+    assert_true(sealed);
+    fixture_done(&f);
+}
+
+static void
+where_no_agent_writes_nobody_is_fenced(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_lsn at = 0;
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    FAILS(wa_tip_fence(f.repo, &l, &at, &err), WA_NOT_FOUND); /* no lineage */
+    store_epoch(&f, 1, "");
+    wa_error_clear(&err);
+    FAILS(wa_tip_fence(f.repo, &l, &at, &err), WA_NOT_FOUND); /* adopted by hand */
+    assert_true(err.hint[0] != '\0' && l == NULL && at == 0);
+    wa_error_clear(&err);
+    store_epoch(&f, 1, "first");
+    OK(wa_tip_fence(f.repo, &l, &at, &err));
+    assert_true(at == FIRST + 100);
+    fixture_done(&f);
+}
+
+static void
+an_empty_archive_has_nobody_to_fence(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_lsn at = 0;
+    store_epoch(&f, 1, "first");
+    FAILS(wa_tip_fence(f.repo, &l, &at, &err), WA_NOT_FOUND);
+    assert_true(err.hint[0] != '\0' && l == NULL && at == 0);
+    fixture_done(&f);
+}
+
 int
 main(void)
 {
@@ -130,6 +208,9 @@ main(void)
         cmocka_unit_test(bytes_under_the_seals_name_are_no_seal),
         cmocka_unit_test(a_chain_without_its_first_chunk_is_not_sealed),
         cmocka_unit_test(bytes_outside_of_the_chain_are_told_as_a_conflict),
+        cmocka_unit_test(the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too),
+        cmocka_unit_test(where_no_agent_writes_nobody_is_fenced),
+        cmocka_unit_test(an_empty_archive_has_nobody_to_fence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
