@@ -48,8 +48,10 @@ typedef struct coverage_state {
 static void
 free_index(wa_coverage_index *index)
 {
-    for (size_t i = 0; index != NULL && i < index->count; i++)
+    for (size_t i = 0; index != NULL && i < index->count; i++) {
         wa_index_plan_done(&index->steps[i].plan);
+        free(index->steps[i].chunked);
+    }
     free(index);
 }
 
@@ -110,6 +112,17 @@ load_tails(coverage_state *s, step_state *step, wa_segno low, wa_segno high, wa_
     return WA_OK;
 }
 
+static void
+note_chunked(coverage_state *s, size_t i)
+{
+    const step_state *step = &s->steps[i];
+    wa_segno *chunked = wa_calloc(step->tail_count + 1, sizeof *chunked);
+    for (size_t t = 0; t < step->tail_count; t++)
+        chunked[t] = step->tails[t].segno;
+    s->index->steps[i].chunked = chunked;
+    s->index->steps[i].chunked_count = step->tail_count;
+}
+
 static wa_status
 load_step(coverage_state *s, size_t i, wa_lsn from, wa_error *err)
 {
@@ -125,7 +138,9 @@ load_step(coverage_state *s, size_t i, wa_lsn from, wa_error *err)
         return WA_OK;
     WA_TRY(wa_index_present(s->repo, &step->branch, low, high, &s->index->steps[i].plan,
                             &step->whole, NULL, &step->newest, err));
-    return load_tails(s, step, low, high, err);
+    WA_TRY(load_tails(s, step, low, high, err));
+    note_chunked(s, i);
+    return WA_OK;
 }
 
 /* The descendants that leave within the segment of step i's end. */
@@ -227,6 +242,23 @@ wa_coverage_done(wa_coverage *c)
     free(c->runs);
     free_index(c->index);
     *c = (wa_coverage){.tip_time = WA_TIME_NONE};
+}
+
+bool
+wa_coverage_next_chunked(const wa_coverage *c, const wa_branch *branch, wa_segno from,
+                         wa_segno *ret)
+{
+    for (size_t i = 0; c->index != NULL && i < c->index->count; i++) {
+        if (!wa_branch_eq(&c->index->steps[i].branch, branch))
+            continue;
+        for (size_t k = 0; k < c->index->steps[i].chunked_count; k++) {
+            if (c->index->steps[i].chunked[k] < from)
+                continue;
+            *ret = c->index->steps[i].chunked[k];
+            return true;
+        }
+    }
+    return false;
 }
 
 wa_lsn

@@ -75,12 +75,14 @@ void wa_index_plan_done(wa_index_plan *p);
 wa_status wa_index_plan_make(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
                              int highest, wa_index_plan *ret, wa_error *err) WA_MUST_CHECK;
 
-/* The plans by which a coverage was loaded, one a step of its lineage. */
+/* What a coverage was loaded from, one a step of its lineage. */
 typedef struct wa_coverage_index {
     size_t count;
     struct {
         wa_branch branch;
         wa_index_plan plan;
+        wa_segno *chunked; /* segments that have only chunks, in order */
+        size_t chunked_count;
     } steps[];
 } wa_coverage_index;
 

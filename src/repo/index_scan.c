@@ -190,9 +190,11 @@ walk_singles(walk *w, const wa_segranges *present, wa_segrange range, wa_error *
             wa_wal_summary one;
             wa_wal_summary_init(&one);
             wa_status status = wa_wal_get_facts(w->repo, &w->branch, at, &facts, &info, err);
-            if (status != WA_OK && status != WA_CORRUPT)
+            bool unknown = status == WA_CORRUPT || status == WA_UNSUPPORTED ||
+                           (w->find && status == WA_NOT_FOUND); /* gone since it was listed */
+            if (status != WA_OK && !unknown)
                 return status;
-            if (status == WA_CORRUPT) {
+            if (unknown) {
                 wa_wal_facts_init(&facts);
                 facts.overflow = true;
                 info.checked = false;

@@ -22,7 +22,7 @@ typedef struct visit {
 static wa_status visit_object(const visit *v, const wa_index_object *o, wa_segrange use,
                               wa_error *err);
 
-/* A damaged segment is a sum of which nothing is known. */
+/* A damaged segment is a sum of which nothing is known, and so is one that has only chunks. */
 static wa_status
 visit_segment(const visit *v, wa_segno segno, wa_error *err)
 {
@@ -30,7 +30,7 @@ visit_segment(const visit *v, wa_segno segno, wa_error *err)
     wa_wal_info info = {0};
     wa_wal_summary sum;
     wa_status status = wa_wal_get_facts(v->repo, &v->branch, segno, facts, &info, err);
-    if (status == WA_CORRUPT || status == WA_UNSUPPORTED) {
+    if (status == WA_CORRUPT || status == WA_UNSUPPORTED || status == WA_NOT_FOUND) {
         wa_error_clear(err);
         wa_wal_facts_init(facts);
         facts->overflow = true;

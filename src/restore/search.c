@@ -66,20 +66,27 @@ facts_may_fit(const first_search *s, const wa_wal_facts *f)
            (s->at_or_after ? f->max_time >= s->t : f->max_time > s->t);
 }
 
-/* Whole segments [*segno, last] of a run by the index: the next that may hold it. False: none. */
+/* Segments [*segno, last] of a run, all but its last: the next that may hold it, by the index, or
+ * by itself where the index can't know: it has only chunks. False: none. */
 static wa_status
 next_candidate(const first_search *s, const wa_run *run, wa_segno *segno, wa_segno last, bool *ret,
                wa_error *err)
 {
-    wa_status status = wa_index_find_time(s->v->repo, &run->branch, *segno, last, s->t,
-                                          s->at_or_after, segno, err);
-    if (status == WA_NOT_FOUND) {
-        wa_error_clear(err);
-        *ret = false;
-        return WA_OK;
-    }
-    *ret = status == WA_OK;
-    return status;
+    wa_segno chunked = 0, indexed = 0;
+    bool has_chunked = wa_coverage_next_chunked(&s->v->coverage, &run->branch, *segno, &chunked) &&
+                       chunked <= last;
+    wa_segno end = has_chunked ? chunked : last + 1; /* the index speaks about what is before */
+    wa_status status = WA_NOT_FOUND;
+    if (*segno < end)
+        status = wa_index_find_time(s->v->repo, &run->branch, *segno, end - 1, s->t, s->at_or_after,
+                                    &indexed, err);
+    if (status != WA_NOT_FOUND)
+        WA_TRY(status);
+    wa_error_clear(err);
+    *ret = status == WA_OK || has_chunked;
+    if (*ret)
+        *segno = status == WA_OK ? indexed : chunked;
+    return WA_OK;
 }
 
 static wa_status

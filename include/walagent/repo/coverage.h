@@ -20,7 +20,7 @@ typedef struct wa_coverage {
                      branches */
     size_t count;
     wa_time tip_time;                /* when the last object was written; WA_TIME_NONE: empty */
-    struct wa_coverage_index *index; /* which index objects told; for wa_index_visit */
+    struct wa_coverage_index *index; /* what told it; for wa_index_visit */
 } wa_coverage;
 void wa_coverage_done(wa_coverage *c);
 /* Everything at or behind `from` along l. A segment that holds a fork counts for the parent up to
@@ -29,6 +29,10 @@ wa_status wa_coverage_load(wa_repo *repo, const wa_lineage *l, wa_lsn from, wa_c
                            wa_error *err) WA_MUST_CHECK;
 /* The end of gap-free coverage from lsn on (lsn itself when nothing is there). */
 wa_lsn wa_coverage_from(const wa_coverage *c, wa_lsn lsn);
+/* The first segment at or behind `from` of which the branch has chunks and no whole object: nothing
+ * that is asked of the index speaks about it. False: none. */
+bool wa_coverage_next_chunked(const wa_coverage *c, const wa_branch *branch, wa_segno from,
+                              wa_segno *ret);
 wa_lsn wa_coverage_tip(const wa_coverage *c); /* 0: empty */
 /* Holes between runs: begin..end pairs. Returns how many (at most max are stored). */
 typedef struct wa_hole {

@@ -60,12 +60,13 @@ wa_status wa_index_scan(wa_repo *repo, const wa_branch *branch, wa_segno from, w
                         wa_index_fn fn, void *arg, wa_error *err) WA_MUST_CHECK;
 /* The first segment of [from, to] in which a transaction ended later than t (at or after t, if
  * inclusive). NOT_FOUND: none. A segment without complete facts counts as a candidate when no
- * earlier one is certain: look into it. */
+ * earlier one is certain: look into it. Those that have only chunks are not looked at. */
 wa_status wa_index_find_time(wa_repo *repo, const wa_branch *branch, wa_segno from, wa_segno to,
                              wa_time t, bool inclusive, wa_segno *ret, wa_error *err) WA_MUST_CHECK;
 /*
  * Look at sums, from large ones to single segments, over [from, to] of a branch, all of which the
- * coverage knows to be there. `choose` says what to do with a part: nothing more (WA_VISIT_PASS),
+ * coverage knows to be there. A segment that is damaged or has only chunks has empty facts with
+ * `overflow`: its records tell. `choose` says what to do with a part: nothing more (WA_VISIT_PASS),
  * look at its parts (WA_VISIT_ENTER; of a single segment: give it to `segment`), or give each of
  * its segments with its facts to `facts` (WA_VISIT_READ; a part that is too large for lines is
  * entered). whole false: the part holds segments outside [from, to] too, so that its sum says only

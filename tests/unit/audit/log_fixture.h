@@ -326,6 +326,18 @@ put_chunk(history *h, const wa_branch *branch, wal_builder *b, wa_lsn end)
                    NULL, true, &err));
 }
 
+/* All of a segment, and no whole object: its agent stopped, or was lost, before it came to that. */
+static inline void
+put_in_chunks(history *h, const wa_branch *branch, wal_builder *b, wa_segno segno)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_lsn start = segno * SEGMENT;
+    const uint8_t *bytes = wal_bytes(b) + (start - SEGMENT);
+    OK(wa_tail_put(h->repo, branch, 1, start, start, bytes, 7000, NULL, true, &err));
+    OK(wa_tail_put(h->repo, branch, 1, start + 7000, start + 7000, bytes + 7000, SEGMENT - 7000,
+                   NULL, true, &err));
+}
+
 /* What the server that was left behind at a fork has archived. */
 static inline void
 store_decoy(history *h, size_t fork)
@@ -363,7 +375,10 @@ store_branch(history *h, size_t i, fact_list *facts)
     for (wa_segno s = begin / SEGMENT; s < end / SEGMENT; s++) {
         if (h->missing[s])
             continue;
-        put_whole(h, &h->branch[i], h->wal, facts, s);
+        if (next_random(&h->seed) % 12 == 0)
+            put_in_chunks(h, &h->branch[i], h->wal, s);
+        else
+            put_whole(h, &h->branch[i], h->wal, facts, s);
         last = s;
     }
     if (i < h->forks)

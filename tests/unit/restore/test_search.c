@@ -51,6 +51,7 @@ typedef struct archive {
     } points[POINTS_MAX];
     size_t point_count;
     bool gone[LAST + 1];
+    wa_segno chunked; /* has only chunks; 0: none */
 } archive;
 
 static uint64_t
@@ -103,6 +104,11 @@ put_segment(archive *a, wa_segno segno)
     wa_wal_facts_init(&facts);
     OK(wa_segment_check_all(bytes, SEGMENT, segno * SEGMENT, add_fact, &facts, &check, &err));
     assert_true(check.complete);
+    if (segno == a->chunked) {
+        OK(wa_tail_put(a->repo, &a->branch, 1, segno * SEGMENT, segno * SEGMENT, bytes, SEGMENT,
+                       NULL, true, &err));
+        return;
+    }
     if (draw(a, 40) == 0)
         facts.overflow = true;
     OK(wa_wal_put(a->repo, &a->branch, segno, bytes, NULL, 1, draw(a, 30) == 0 ? NULL : &facts,
@@ -110,7 +116,7 @@ put_segment(archive *a, wa_segno segno)
 }
 
 static void
-archive_new(archive *a, uint64_t seed, uint32_t first_xid, uint32_t step)
+archive_open(archive *a, uint64_t seed)
 {
     wa_error err = WA_ERROR_INIT;
     bool created = false;
@@ -123,10 +129,17 @@ archive_new(archive *a, uint64_t seed, uint32_t first_xid, uint32_t step)
     a->branch = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
     OK(wa_lineage_load(a->repo, &a->lineage, &err));
     a->wal = wal_builder_new(&(wal_builder_options){.system_identifier = SYSTEM_ID});
+}
+
+static void
+archive_new(archive *a, uint64_t seed, uint32_t first_xid, uint32_t step)
+{
+    archive_open(a, seed);
     for (wa_segno s = 1; s <= LAST; s++)
         write_segment(a, &first_xid, step);
     if (draw(a, 2) == 0)
         a->gone[2 + draw(a, LAST - 3)] = true;
+    a->chunked = 2 + draw(a, LAST - 3);
     for (wa_segno s = 1; s <= LAST; s++)
         if (!a->gone[s])
             put_segment(a, s);
@@ -220,11 +233,72 @@ what_is_searched_is_found_where_it_last_was(void **state)
     }
 }
 
+/* Every segment has one commit, a restore point, and a time of its own. */
+static void
+write_plain(archive *a)
+{
+    for (uint32_t s = 1; s <= LAST; s++) {
+        char name[16];
+        snprintf(name, sizeof name, "in-%u", s);
+        wal_add_noise(a->wal, 0, 60);
+        a->ends[s].lsn = wal_add_commit(a->wal, 700 + s, T0 + s * 1000);
+        a->points[s].lsn = wal_add_restore_point(a->wal, name, T0 + s * 1000);
+        wal_add_switch(a->wal);
+    }
+}
+
+static void
+check_plain(archive *a, uint32_t segno)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_view v = {0};
+    wa_commit_point at = {0};
+    wa_point_search point = {0};
+    uint64_t nameless = 0;
+    char name[16];
+    snprintf(name, sizeof name, "in-%u", segno);
+    OK(wa_view_load(a->repo, a->lineage, 0, &v, &err));
+    assert_int_equal(v.coverage.count, 1);
+    OK(wa_search_xid(&v, 0, UINT64_MAX, 700 + segno, &at, &nameless, &err));
+    assert_true(at.known && at.lsn == a->ends[segno].lsn);
+    OK(wa_search_name(&v, 0, UINT64_MAX, name, &point, &err));
+    assert_true(point.count == 1 && point.found.lsn == a->points[segno].lsn);
+    OK(wa_search_time(&v, 0, UINT64_MAX, T0 + (segno - 1) * 1000, false, &at, &err));
+    assert_true(at.known && at.lsn == a->ends[segno].lsn);
+    OK(wa_search_time(&v, 0, UINT64_MAX, T0 + segno * 1000, true, &at, &err));
+    assert_true(at.known && at.lsn == a->ends[segno].lsn);
+    wa_strv_done(&point.names);
+    wa_view_done(&v);
+}
+
+static void
+a_segment_that_has_only_chunks_is_searched_as_any_other(void **state)
+{
+    (void)state;
+    static const wa_segno chunked[] = {LAST - 1, 40, 32, 2};
+    for (size_t i = 0; i < WA_ARRAY_SIZE(chunked); i++) {
+        wa_error err = WA_ERROR_INIT;
+        archive a;
+        archive_open(&a, 1);
+        write_plain(&a);
+        a.chunked = chunked[i];
+        for (wa_segno s = 1; s <= LAST; s++)
+            put_segment(&a, s);
+        check_plain(&a, (uint32_t)a.chunked);
+        check_plain(&a, (uint32_t)a.chunked + 1);
+        OK(wa_index_update(a.repo, &a.branch, LAST, &err));
+        for (uint32_t s = 2; s <= LAST; s++)
+            check_plain(&a, s);
+        archive_done(&a);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_searched_is_found_where_it_last_was),
+        cmocka_unit_test(a_segment_that_has_only_chunks_is_searched_as_any_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

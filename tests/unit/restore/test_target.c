@@ -247,10 +247,10 @@ put_segment(history *h, wa_segno segno, const wa_wal_facts *facts)
     const wa_branch *branch = wa_lineage_at(h->lineage, (whole ? end : h->tip) - 1);
     if (draw(h, 4) == 0)
         facts = NULL; /* then they come from the bytes */
-    if (whole) {
+    if (whole && draw(h, 6) > 0) {
         OK(wa_wal_put(h->repo, branch, segno, bytes, NULL, 1, facts, true, &outcome, &err));
     } else if (h->tip > begin) {
-        size_t len = (size_t)(h->tip - begin), half = len / 2;
+        size_t len = whole ? SEGMENT : (size_t)(h->tip - begin), half = len / 2;
         if (half > 0)
             OK(wa_tail_put(h->repo, branch, 1, begin, begin, bytes, half, NULL, true, &err));
         OK(wa_tail_put(h->repo, branch, 1, begin + half, begin + half, bytes + half, len - half,
