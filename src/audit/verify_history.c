@@ -3,9 +3,11 @@
  *
  * A branch is named by system identifier, history and first record (repo/branch.h), so a history
  * that was changed, with public facts that fit it, still gives another name. Where the first record
- * isn't archived nothing can be recomputed, and nothing is said; of a further writer's branch
- * ("...-2") that was named by the first one's record only the history can be compared with the
- * first one's.
+ * isn't archived nothing can be recomputed; of a further writer's branch ("...-2") that was named
+ * by the first one's record only the history can be compared with the first one's. There the fork
+ * is compared with what else is known of it: no branch has WAL of segments before its fork, and the
+ * accepted lineage says where a branch leaves its parent. WAL that is missing behind the fork
+ * (expired, or a hole) says nothing about it.
  */
 #include "verify_internal.h"
 
@@ -133,6 +135,72 @@ compare_with_first(wa_verify *v, const wa_branch *branch, const wa_buf *text, wa
     return WA_OK;
 }
 
+static const wa_lineage_step *
+accepted_step(const wa_verify *v, const wa_branch *branch)
+{
+    const wa_lineage *l = v->windows->lineage;
+    /* The first step begins at 0, whatever its branch's history says. */
+    for (size_t i = 1; i < l->count; i++)
+        if (wa_branch_eq(&l->steps[i].branch, branch))
+            return &l->steps[i];
+    return NULL;
+}
+
+static wa_status
+take_segment(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, wa_error *err)
+{
+    wa_segno *first = arg;
+    (void)stored_size, (void)modified, (void)err;
+    *first = segno;
+    return WA_CANCELLED;
+}
+
+/* The first segment that the branch has something of; UINT64_MAX: nothing. */
+static wa_status
+first_segment(const wa_verify *v, const wa_branch *branch, wa_segno *ret, wa_error *err)
+{
+    wa_repo *repo = v->options->repo;
+    wa_segno first = UINT64_MAX;
+    WA_CLEANUP(wa_freep) wa_segno *tails = NULL;
+    size_t count = 0;
+    wa_status status = wa_wal_list(repo, branch, 0, take_segment, &first, err);
+    if (status != WA_CANCELLED || err->status != WA_OK)
+        WA_TRY(status);
+    WA_TRY(wa_tail_segments(repo, branch, &tails, &count, err));
+    if (count > 0 && tails[0] < first)
+        first = tails[0];
+    *ret = first;
+    return WA_OK;
+}
+
+/* The name can't be recomputed: does the fork agree with the lineage and the branch's WAL? */
+static wa_status
+check_fork(wa_verify *v, const wa_branch *branch, const wa_history *history, wa_error *err)
+{
+    static const char cost[] = "the branch can't be followed, so nothing on it can be restored";
+    char name[WA_BRANCH_TEXT], says[WA_LSN_TEXT], other[WA_LSN_TEXT];
+    wa_lsn fork = wa_history_begin(history);
+    uint64_t size = wa_repo_cluster(v->options->repo)->segment_size;
+    const wa_lineage_step *step = accepted_step(v, branch);
+    wa_segno first = UINT64_MAX;
+    wa_branch_format(branch, name);
+    wa_lsn_format(fork, says);
+    if (step != NULL && step->begin != fork) {
+        wa_verify_damage(v, "history", name, cost,
+                         "the history of branch %s says that it begins at %s, but the accepted "
+                         "lineage says %s",
+                         name, says, wa_lsn_format(step->begin, other));
+        return WA_OK;
+    }
+    WA_TRY(first_segment(v, branch, &first, err));
+    if (first < wa_segno_of(fork, size))
+        wa_verify_damage(v, "history", name, cost,
+                         "the history of branch %s says that it begins at %s, but the branch has "
+                         "WAL from %s on",
+                         name, says, wa_lsn_format(wa_segment_start(first, size), other));
+    return WA_OK;
+}
+
 wa_status
 wa_verify_history(wa_verify *v, const wa_branch *branch, const wa_history *history, wa_error *err)
 {
@@ -143,8 +211,11 @@ wa_verify_history(wa_verify *v, const wa_branch *branch, const wa_history *histo
         WA_TRY(wa_history_get(v->options->repo, branch, &text, err));
     bool further = strlen(branch->id) > ID_CHARS;
     if (further && branch->tli != 1)
-        return compare_with_first(v, branch, &text, err);
-    WA_TRY(compute(v, branch, history, &text, &known, &computed, err));
+        WA_TRY(compare_with_first(v, branch, &text, err));
+    else
+        WA_TRY(compute(v, branch, history, &text, &known, &computed, err));
+    if (!known && branch->tli != 1)
+        return check_fork(v, branch, history, err);
     char name[WA_BRANCH_TEXT];
     if (known && !has_id(branch, &computed))
         wa_verify_damage(v, "history", wa_branch_format(branch, name),

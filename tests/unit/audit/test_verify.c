@@ -380,6 +380,121 @@ a_forged_history_with_fitting_public_facts_is_refused(void **state)
     wal_builder_free(b);
 }
 
+/* Its segments, [first, last], archived; the branch that the first record names is given back. */
+static wa_branch
+put_child(fixture *f, wa_segno first, wa_segno last, wa_lsn *ret_fork)
+{
+    struct {
+        wa_lsn from;
+        wa_buf bytes;
+    } record = {.bytes = WA_BUF_INIT(2 * WA_RECORD_KEEP)};
+    wa_put_outcome outcome;
+    wa_segment_check check;
+    wal_builder *b = make_child(f, &record.from);
+    char lsn[WA_LSN_TEXT];
+    WA_CLEANUP(wa_freep)
+    char *history = wa_format("1\t%s\tno reason\n", wa_lsn_format(record.from, lsn));
+    OK(wa_segment_check_all(wal_bytes(b) + SEGMENT, SEGMENT, 2 * (wa_lsn)SEGMENT, take_record,
+                            &record, &check, &f->err));
+    wa_branch child =
+        wa_branch_of(SYSTEM, 2, history, strlen(history), record.bytes.data, record.bytes.len);
+    OK(wa_history_put(f->repo, &child, history, strlen(history), &f->err));
+    for (wa_segno s = first; s <= last; s++)
+        OK(wa_wal_put(f->repo, &child, s, wal_bytes(b) + (s - 1) * SEGMENT, NULL, 1, NULL, true,
+                      &outcome, &f->err));
+    *ret_fork = record.from;
+    wa_buf_done(&record.bytes);
+    wal_builder_free(b);
+    return child;
+}
+
+static void
+forge_fork(fixture *f, const wa_branch *branch, wa_lsn fork)
+{
+    char lsn[WA_LSN_TEXT];
+    WA_CLEANUP(wa_freep) char *text = wa_format("1\t%s\tno reason\n", wa_lsn_format(fork, lsn));
+    forge_history(f, branch, text);
+}
+
+static void
+accept_child(fixture *f, const wa_branch *child, wa_lsn fork)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &f->branch, 0);
+    wa_lineage_append(l, child, fork);
+    l->since = wa_time_now();
+    OK(wa_lineage_store(f->repo, l, &f->err));
+}
+
+static void
+a_fork_behind_the_branchs_wal_is_refused(void **state)
+{
+    fixture *f = *state;
+    wa_lsn fork = 0;
+    wa_branch child = put_child(f, 2, 3, &fork);
+    assert_int_equal(history_findings(f, ""), 0);
+    forge_fork(f, &child, (UINT64_C(0x90) << 32) + 0x28);
+    assert_int_equal(history_findings(f, "has WAL from 0/200000 on"), 1);
+    forge_fork(f, &child, 4 * (wa_lsn)SEGMENT); /* where its own WAL ends */
+    assert_int_equal(history_findings(f, "has WAL from 0/200000 on"), 1);
+    forge_fork(f, &child, fork);
+    assert_int_equal(history_findings(f, ""), 0);
+}
+
+static void
+a_fork_behind_the_branchs_chunks_is_refused(void **state)
+{
+    fixture *f = *state;
+    wa_lsn fork = 0;
+    wa_branch child = put_child(f, 1, 0, &fork);
+    wa_lsn start = 4 * (wa_lsn)SEGMENT;
+    OK(wa_tail_put(f->repo, &child, 1, start, start, wal_bytes(f->wal), 8192, NULL, true, &f->err));
+    assert_int_equal(history_findings(f, ""), 0);
+    forge_fork(f, &child, 5 * (wa_lsn)SEGMENT);
+    assert_int_equal(history_findings(f, "has WAL from 0/400000 on"), 1);
+}
+
+static void
+a_fork_that_the_lineage_contradicts_is_refused(void **state)
+{
+    fixture *f = *state;
+    wa_lsn fork = 0;
+    wa_branch child = put_child(f, 2, 3, &fork);
+    accept_child(f, &child, fork);
+    assert_int_equal(history_findings(f, ""), 0);
+    forge_fork(f, &child, 2 * (wa_lsn)SEGMENT - 8); /* where the branch has nothing */
+    assert_int_equal(history_findings(f, "the accepted lineage says 0/2"), 1);
+    forge_fork(f, &child, UINT64_C(0x90) << 32);
+    assert_int_equal(history_findings(f, "the accepted lineage says 0/2"), 1);
+    forge_fork(f, &child, fork);
+    assert_int_equal(history_findings(f, ""), 0);
+}
+
+static void
+a_right_history_whose_first_segments_are_gone_is_no_damage(void **state)
+{
+    fixture *f = *state;
+    wa_lsn fork = 0;
+    wa_branch child = put_child(f, 3, 3, &fork);
+    assert_int_equal(history_findings(f, ""), 0);
+    accept_child(f, &child, fork);
+    assert_int_equal(history_findings(f, ""), 0);
+}
+
+/* The archive's first writer was on timeline 2 already: its step begins at 0. */
+static void
+the_first_step_of_the_lineage_says_nothing_about_a_fork(void **state)
+{
+    fixture *f = *state;
+    wa_lsn fork = 0;
+    wa_branch child = put_child(f, 3, 3, &fork);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &child, 0);
+    l->since = wa_time_now();
+    OK(wa_lineage_store(f->repo, l, &f->err));
+    assert_int_equal(history_findings(f, ""), 0);
+}
+
 static void
 a_further_writers_history_must_be_the_first_ones(void **state)
 {
@@ -556,6 +671,11 @@ main(void)
         T(a_newer_majors_segments_are_a_warning_and_no_damage),
         T(a_damaged_history_is_named),
         T(a_forged_history_with_fitting_public_facts_is_refused),
+        T(a_fork_behind_the_branchs_wal_is_refused),
+        T(a_fork_behind_the_branchs_chunks_is_refused),
+        T(a_fork_that_the_lineage_contradicts_is_refused),
+        T(a_right_history_whose_first_segments_are_gone_is_no_damage),
+        T(the_first_step_of_the_lineage_says_nothing_about_a_fork),
         T(a_further_writers_history_must_be_the_first_ones),
         T(a_damaged_index_object_is_a_warning_and_rebuilt),
         T(damage_says_which_times_it_costs),
