@@ -26,6 +26,9 @@ wa_layout_done(wa_layout *l)
         wa_freep(&l->places[i].path);
         wa_closep(&l->places[i].fd);
     }
+    if (l->wal.path != NULL)
+        wa_closep(&l->wal.fd);
+    wa_freep(&l->wal.path);
     wa_freep(&l->places);
     wa_freep(&l->root);
     *l = (wa_layout){0};
@@ -361,6 +364,29 @@ open_for_sync(wa_place *place, wa_error *err)
     return WA_OK;
 }
 
+/* A data directory may have its WAL elsewhere, behind a link or a mount: what --delta removed there
+ * must not come back after a crash. */
+static wa_status
+open_wal_for_sync(wa_layout *l, wa_error *err)
+{
+    struct stat root, st;
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(l->root, "pg_wal");
+    if (fstat(l->places[0].fd, &root) != 0)
+        return wa_error_errno(err, errno, "could not look at \"%s\": %m", l->root);
+    if (stat(path, &st) != 0) {
+        if (errno == ENOENT) /* it will be made, or its link fails there with a reason */
+            return WA_OK;
+        return wa_error_errno(err, errno, "could not look at \"%s\": %m", path);
+    }
+    if (st.st_dev == root.st_dev || !S_ISDIR(st.st_mode))
+        return WA_OK;
+    wa_place wal = {.path = path, .fd = -1};
+    WA_TRY(open_for_sync(&wal, err));
+    l->wal = wal;
+    path = NULL;
+    return WA_OK;
+}
+
 wa_status
 wa_layout_create(wa_layout *l, wa_error *err)
 {
@@ -374,6 +400,27 @@ wa_layout_create(wa_layout *l, wa_error *err)
         if (!l->places[i].in_place)
             WA_TRY(make_link(l, &l->places[i], err));
     }
+    return open_wal_for_sync(l, err);
+}
+
+typedef struct synced {
+    dev_t items[64];
+    size_t count;
+} synced;
+
+static wa_status
+sync_place(const wa_place *place, synced *done, wa_error *err)
+{
+    struct stat st;
+    if (fstat(place->fd, &st) != 0)
+        return wa_error_errno(err, errno, "could not look at \"%s\": %m", place->path);
+    for (size_t k = 0; k < done->count; k++)
+        if (done->items[k] == st.st_dev)
+            return WA_OK;
+    if (syncfs(place->fd) != 0)
+        return wa_error_errno(err, errno, "could not make \"%s\" durable: %m", place->path);
+    if (done->count < WA_ARRAY_SIZE(done->items))
+        done->items[done->count++] = st.st_dev;
     return WA_OK;
 }
 
@@ -382,22 +429,8 @@ wa_layout_create(wa_layout *l, wa_error *err)
 wa_status
 wa_layout_sync(const wa_layout *l, wa_error *err)
 {
-    dev_t done[64];
-    size_t count = 0;
-    for (size_t i = 0; i < l->count; i++) {
-        struct stat st;
-        if (fstat(l->places[i].fd, &st) != 0)
-            return wa_error_errno(err, errno, "could not look at \"%s\": %m", l->places[i].path);
-        bool again = false;
-        for (size_t k = 0; k < count; k++)
-            again = again || done[k] == st.st_dev;
-        if (again)
-            continue;
-        if (syncfs(l->places[i].fd) != 0)
-            return wa_error_errno(err, errno, "could not make \"%s\" durable: %m",
-                                  l->places[i].path);
-        if (count < WA_ARRAY_SIZE(done))
-            done[count++] = st.st_dev;
-    }
-    return WA_OK;
+    synced done = {.count = 0};
+    for (size_t i = 0; i < l->count; i++)
+        WA_TRY(sync_place(&l->places[i], &done, err));
+    return l->wal.path == NULL ? WA_OK : sync_place(&l->wal, &done, err);
 }

@@ -46,6 +46,7 @@ typedef struct wa_layout {
     mode_t dir_mode;
     wa_place *places; /* the data directory first */
     size_t count;
+    wa_place wal; /* --delta: pg_wal, where it lies on another file system; path NULL: it doesn't */
     uint64_t files, bytes;
 } wa_layout;
 void wa_layout_done(wa_layout *l);
