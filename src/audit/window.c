@@ -3,6 +3,8 @@
  */
 #include "walagent/audit/window.h"
 
+#include "walk_internal.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -39,6 +41,13 @@ oldest_start(const wa_backups *backups)
     return oldest;
 }
 
+/* A lineage and the WAL that is there along it. */
+typedef struct chain_view {
+    wa_repo *repo;
+    const wa_lineage *lineage;
+    const wa_coverage *coverage;
+} chain_view;
+
 /* Facts of a segment, of its chunks where it is unfinished. NOT_FOUND, CORRUPT: none. */
 static wa_status
 load_facts(wa_repo *repo, const wa_run *run, wa_segno segno, wa_wal_facts *facts, wa_error *err)
@@ -54,17 +63,52 @@ load_facts(wa_repo *repo, const wa_run *run, wa_segno segno, wa_wal_facts *facts
     return wa_tail_assemble(repo, &run->branch, segno, bytes, &end, facts, err);
 }
 
+static wa_status
+add_fact(void *arg, const wa_branch *branch, const wa_record *record, wa_error *err)
+{
+    (void)branch, (void)err;
+    wa_wal_facts_add(arg, record);
+    return WA_OK;
+}
+
+/* Where a child leaves within a segment, the object goes on past the fork, or only the child's is
+ * there: what counts for the run are the records up to the fork. */
+static bool
+ends_at_fork_within(const chain_view *v, const wa_run *run, wa_segno segno)
+{
+    uint64_t size = wa_repo_cluster(v->repo)->segment_size;
+    return segno == wa_segno_of(run->end - 1, size) && run->end % size != 0 &&
+           wa_lineage_end_of(v->lineage, &run->branch) == run->end;
+}
+
+static wa_status
+read_facts(const chain_view *v, const wa_run *run, wa_segno segno, wa_wal_facts *facts,
+           wa_error *err)
+{
+    wa_walk walk = {.repo = v->repo,
+                    .lineage = v->lineage,
+                    .coverage = v->coverage,
+                    .on_record = add_fact,
+                    .arg = facts};
+    wa_lsn start = wa_segment_start(segno, wa_repo_cluster(v->repo)->segment_size);
+    wa_wal_facts_init(facts);
+    return wa_walk_records(&walk, start > run->begin ? start : run->begin, run->end, err);
+}
+
 /* A commit's or abort's time at an end of a run: the latest of the last segment that has some, or
  * the earliest of the first. Unknown is an answer; a failed look-up is not. */
 static wa_status
-find_time(wa_repo *repo, const wa_run *run, bool last, wa_time *ret, wa_error *err)
+find_time(const chain_view *v, const wa_run *run, bool last, wa_time *ret, wa_error *err)
 {
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    uint64_t size = wa_repo_cluster(v->repo)->segment_size;
     wa_segno low = wa_segno_of(run->begin, size), high = wa_segno_of(run->end - 1, size);
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
     *ret = WA_TIME_NONE;
     for (wa_segno n = 0; n < LOOK_BACK_SEGMENTS && n <= high - low; n++) {
-        wa_status status = load_facts(repo, run, last ? high - n : low + n, facts, err);
+        wa_segno segno = last ? high - n : low + n;
+        wa_status status = ends_at_fork_within(v, run, segno)
+                               ? read_facts(v, run, segno, facts, err)
+                               : load_facts(v->repo, run, segno, facts, err);
         if (status == WA_NOT_FOUND || status == WA_CORRUPT) {
             wa_error_clear(err);
             continue;
@@ -89,17 +133,18 @@ end_of_stretch(const wa_coverage *c, size_t first)
 }
 
 static wa_status
-window_of_stretch(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c, size_t first,
-                  size_t last, bool accepted, wa_windows *w, wa_error *err)
+window_of_stretch(const chain_view *v, size_t first, size_t last, bool accepted, wa_windows *w,
+                  wa_error *err)
 {
+    const wa_coverage *c = v->coverage;
     wa_lsn begin = c->runs[first].begin, end = c->runs[last].end;
     const wa_backup_info *oldest = NULL;
     size_t count = 0;
     for (size_t i = 0; i < w->backups.count; i++) {
         const wa_backup_info *b = w->backups.items[i];
-        if (b->start_lsn < begin || b->end_lsn > end || !wa_lineage_has(lineage, &b->branch))
+        if (b->start_lsn < begin || b->end_lsn > end || !wa_lineage_has(v->lineage, &b->branch))
             continue;
-        wa_lsn fork = wa_lineage_end_of(lineage, &b->branch);
+        wa_lsn fork = wa_lineage_end_of(v->lineage, &b->branch);
         if (fork != 0 && b->end_lsn > fork)
             continue;
         w->usable[i] = true;
@@ -117,16 +162,15 @@ window_of_stretch(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c
     window->begin_time = oldest->end_time;
     window->backups = count;
     memcpy(window->first_backup, oldest->label, sizeof window->first_backup);
-    return find_time(repo, &c->runs[last], true, &window->end_time, err);
+    return find_time(v, &c->runs[last], true, &window->end_time, err);
 }
 
 static wa_status
-windows_of(wa_repo *repo, const wa_lineage *lineage, const wa_coverage *c, bool accepted,
-           wa_windows *w, wa_error *err)
+windows_of(const chain_view *v, bool accepted, wa_windows *w, wa_error *err)
 {
-    for (size_t first = 0; first < c->count;) {
-        size_t last = end_of_stretch(c, first);
-        WA_TRY(window_of_stretch(repo, lineage, c, first, last, accepted, w, err));
+    for (size_t first = 0; first < v->coverage->count;) {
+        size_t last = end_of_stretch(v->coverage, first);
+        WA_TRY(window_of_stretch(v, first, last, accepted, w, err));
         first = last + 1;
     }
     return WA_OK;
@@ -153,7 +197,8 @@ other_branches(wa_repo *repo, wa_windows *w, wa_lsn from, wa_error *err)
         WA_CLEANUP(wa_coverage_done) wa_coverage coverage = {0};
         WA_TRY(wa_coverage_load(repo, chain, from, &coverage, err));
         size_t before = w->count;
-        WA_TRY(windows_of(repo, chain, &coverage, false, w, err));
+        chain_view v = {repo, chain, &coverage};
+        WA_TRY(windows_of(&v, false, w, err));
         /* Only what ends on the branch itself is news. */
         for (size_t k = before; k < w->count;)
             if (!wa_branch_eq(&w->items[k].branch, &branches[i])) {
@@ -184,6 +229,7 @@ static wa_status
 load_holes(wa_repo *repo, wa_windows *w, wa_error *err)
 {
     const wa_coverage *c = &w->coverage;
+    const chain_view v = {repo, w->lineage, c};
     size_t at = 0;
     w->hole_count = wa_coverage_holes(c, w->holes, WA_HOLES_MAX);
     for (size_t i = 1; i < c->count && at < WA_HOLES_MAX; i++) {
@@ -191,8 +237,8 @@ load_holes(wa_repo *repo, wa_windows *w, wa_error *err)
             continue;
         wa_hole_times *times = &w->hole_times[at++];
         times->reachable_from = reachable_from(w, c->runs[i].begin);
-        WA_TRY(find_time(repo, &c->runs[i - 1], true, &times->last_before, err));
-        WA_TRY(find_time(repo, &c->runs[i], false, &times->first_after, err));
+        WA_TRY(find_time(&v, &c->runs[i - 1], true, &times->last_before, err));
+        WA_TRY(find_time(&v, &c->runs[i], false, &times->first_after, err));
     }
     return WA_OK;
 }
@@ -206,7 +252,8 @@ wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
     w.usable = wa_calloc(w.backups.count + 1, sizeof *w.usable);
     wa_lsn from = oldest_start(&w.backups);
     WA_TRY(wa_coverage_load(repo, w.lineage, from, &w.coverage, err));
-    WA_TRY(windows_of(repo, w.lineage, &w.coverage, true, &w, err));
+    chain_view v = {repo, w.lineage, &w.coverage};
+    WA_TRY(windows_of(&v, true, &w, err));
     WA_TRY(load_holes(repo, &w, err));
     WA_TRY(other_branches(repo, &w, from, err));
     *ret = w;

@@ -103,6 +103,90 @@ a_hole_without_transactions_beside_it_says_that_nothing_is_known(void **state)
     assert_true(json_is_null(json_object_get(hole, "first_time_after")));
 }
 
+/* Timeline 1 goes on past 2's fork in segment 3, and of 2 only segment 5 is archived: the hole
+ * begins at the fork. */
+typedef struct forked {
+    wa_branch child;
+    wa_lsn fork;
+} forked;
+
+static forked
+write_forked(fixture *f, bool commits_before)
+{
+    forked k = {.fork = 0};
+    wa_put_outcome outcome;
+    char lsn[WA_LSN_TEXT];
+    wal_builder_free(f->wal);
+    f->wal = wal_builder_new(NULL);
+    wal_builder *own = wal_builder_new(NULL), *both[] = {f->wal, own};
+    for (size_t i = 0; i < 2; i++) {
+        wal_builder *b = both[i];
+        for (wa_segno s = 1; s <= 2; s++) {
+            wal_add_commit(b, 700, (wa_time)s * MINUTE);
+            wal_add_switch(b);
+        }
+        wal_add_noise(b, 0, 100);
+        if (commits_before)
+            wal_add_commit(b, 701, 3 * MINUTE);
+        k.fork = wal_position(b);
+        if (b == own)
+            wal_set_tli(b, 2);
+        wal_add_noise(b, 0, 100);
+        wal_add_commit(b, 702, (b == own ? 40 : 30) * MINUTE); /* past the fork */
+        wal_add_switch(b);
+        wal_add_noise(b, 0, 100);
+        wal_add_commit(b, 703, 50 * MINUTE);
+        wal_add_switch(b);
+        wal_add_commit(b, 704, 60 * MINUTE);
+        wal_add_switch(b);
+    }
+    WA_CLEANUP(wa_freep)
+    char *history = wa_format("1\t%s\tno reason\n", wa_lsn_format(k.fork, lsn));
+    k.child = wa_branch_of(SYSTEM, 2, history, strlen(history), NULL, 0);
+    OK(wa_history_put(f->repo, &k.child, history, strlen(history), &f->err));
+    for (wa_segno s = 1; s <= 3; s++)
+        put_segment(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+    OK(wa_wal_put(f->repo, &k.child, 5, wal_bytes(own) + 4 * SEGMENT, NULL, 1, NULL, true, &outcome,
+                  &f->err));
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &f->branch, 0);
+    wa_lineage_append(l, &k.child, k.fork);
+    l->since = wa_time_now();
+    OK(wa_lineage_store(f->repo, l, &f->err));
+    wal_builder_free(own);
+    return k;
+}
+
+static void
+a_hole_behind_a_fork_knows_nothing_of_transactions_past_the_fork(void **state)
+{
+    fixture *f = *state;
+    forked k = write_forked(f, true);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == k.fork);
+    assert_true(w.hole_times[0].last_before == 3 * MINUTE);
+    assert_true(w.hole_times[0].first_after == 60 * MINUTE);
+    assert_int_equal(w.count, 1);
+    assert_true(w.items[0].end == k.fork);
+    assert_true(w.items[0].end_time == 3 * MINUTE);
+}
+
+static void
+without_transactions_up_to_the_fork_the_segment_before_tells_the_last(void **state)
+{
+    fixture *f = *state;
+    (void)write_forked(f, false);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.hole_times[0].last_before == 2 * MINUTE);
+    assert_true(w.items[0].end_time == 2 * MINUTE);
+}
+
 int
 main(void)
 {
@@ -111,6 +195,8 @@ main(void)
         T(a_hole_lies_between_the_transactions_next_to_it),
         T(segments_without_transactions_beside_a_hole_are_looked_past),
         T(a_hole_without_transactions_beside_it_says_that_nothing_is_known),
+        T(a_hole_behind_a_fork_knows_nothing_of_transactions_past_the_fork),
+        T(without_transactions_up_to_the_fork_the_segment_before_tells_the_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
