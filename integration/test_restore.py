@@ -230,6 +230,18 @@ def test_a_transaction_id(story, copy, exclusive):
     assert ledger(server) == list(range(1, row[0] + (0 if exclusive else 1)))
 
 
+def test_a_transaction_id_with_its_epoch_is_the_one_of_its_low_32_bits(story):
+    xid = story.rows[25][1]
+    ask = ["restore", "-D", "/nonexistent/x", "--dry-run", "--to-xid"]
+    low, full = (story.wa.json(*ask, n) for n in (xid, (3 << 32) + xid))
+    assert full["before"]["xid"] == xid
+    assert (full["target_lsn"], full["before"]) == (low["target_lsn"], low["before"])
+    said = story.wa.run(*ask, (3 << 32) + xid).stdout
+    assert "transaction %d (%d in the WAL)" % ((3 << 32) + xid, xid) in said
+    for wrong in (0, 3 << 32, 1 << 64):
+        story.wa.run(*ask, wrong, check=2)
+
+
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_an_lsn(story, copy, exclusive):
     row = story.rows[30]

@@ -27,9 +27,9 @@ set_target(const char *name, const char *value, wa_restore_options *o, wa_error 
         uint64_t xid = 0;
         o->kind = WA_TARGET_XID;
         WA_TRY(wa_parse_u64(value, &xid, err));
-        if (xid == 0 || xid > UINT32_MAX)
+        if ((uint32_t)xid == 0)
             return wa_error_set(err, WA_INVALID, "\"%s\" is no transaction id", value);
-        o->xid = (uint32_t)xid;
+        o->xid = xid;
         return WA_OK;
     }
     if (strcmp(name, "to-name") == 0) {
@@ -219,7 +219,9 @@ static const wa_command_option options[] = {
      "Everything that was committed at this time: \"2026-11-23 02:14:00+00\", RFC 3339, or "
      "relative (\"-10min\")."},
     {"to-lsn", 0, WA_ARG_VALUE, "LSN", "Up to this place in the WAL."},
-    {"to-xid", 0, WA_ARG_VALUE, "XID", "Up to and including this transaction's commit."},
+    {"to-xid", 0, WA_ARG_VALUE, "XID",
+     "Up to and including this transaction's commit. As pg_current_xact_id() gives it, or its low "
+     "32 bits: the WAL holds only these, and the newest transaction that has them is taken."},
     {"to-name", 0, WA_ARG_VALUE, "NAME", "Up to this restore point (pg_create_restore_point)."},
     {"to-consistent", 0, WA_ARG_FLAG, NULL, "Only as far as the backup needs to be consistent."},
     {"to-latest", 0, WA_ARG_FLAG, NULL, "To the end of the archive (the default)."},

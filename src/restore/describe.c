@@ -84,7 +84,9 @@ describe_target(const wa_planning *p, wa_buf *out)
         wa_buf_printf(out, "Target: LSN %s", wa_lsn_format(p->o->lsn, a));
         break;
     case WA_TARGET_XID:
-        wa_buf_printf(out, "Target: transaction %u", p->o->xid);
+        wa_buf_printf(out, "Target: transaction %llu", (unsigned long long)p->o->xid);
+        if (p->o->xid > UINT32_MAX)
+            wa_buf_printf(out, " (%u in the WAL)", (uint32_t)p->o->xid);
         break;
     case WA_TARGET_NAME:
         wa_buf_printf(out, "Target: restore point \"%s\"", p->o->name);

@@ -277,18 +277,19 @@ target_xid(wa_planning *p, wa_error *err)
 {
     wa_commit_point found = {0};
     uint64_t nameless = 0;
-    WA_TRY(wa_search_xid(&p->view, search_from(p), UINT64_MAX, p->o->xid, &found, &nameless, err));
+    uint32_t xid = (uint32_t)p->o->xid; /* records hold no more of it */
+    WA_TRY(wa_search_xid(&p->view, search_from(p), UINT64_MAX, xid, &found, &nameless, err));
     if (!found.known && nameless > 0)
         return wa_plan_unreachable(p, err,
                                    "no commit or abort that names transaction %u is in the "
                                    "archive behind its first backup; it may be one of %llu huge "
                                    "prepared transactions whose records don't tell theirs",
-                                   p->o->xid, (unsigned long long)nameless);
+                                   xid, (unsigned long long)nameless);
     if (!found.known)
         return wa_plan_unreachable(p, err,
                                    "the archive has no commit or abort of transaction %u behind "
                                    "its first backup",
-                                   p->o->xid);
+                                   xid);
     return aim_at_record(p, found.lsn, found.end, !p->o->exclusive, "the transaction's end", err);
 }
 

@@ -44,7 +44,7 @@ typedef struct wa_restore_options {
     wa_target_kind kind;
     wa_time time;
     wa_lsn lsn;
-    uint32_t xid;
+    uint64_t xid; /* with its epoch or without: the low 32 bits, never 0, are searched */
     const char *name;
     bool exclusive;
     const char *timeline; /* NULL/"latest": the lineage's head; "current": the backup's; a number,

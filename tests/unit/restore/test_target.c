@@ -599,8 +599,9 @@ ask(history *h, uint64_t seed)
         break;
     case 1:
         o.kind = WA_TARGET_XID;
-        o.xid = r->xid;
-        a = model_xid(h, o.xid, o.exclusive);
+        /* With and without an epoch before it, as pg_current_xact_id() has. */
+        o.xid = (uint64_t)(r->xid % 3) << 32 | r->xid;
+        a = model_xid(h, r->xid, o.exclusive);
         break;
     case 2:
         o.kind = WA_TARGET_NAME;
