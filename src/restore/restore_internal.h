@@ -175,7 +175,8 @@ wa_status wa_view_pieces(const wa_view *v, wa_lsn from, wa_lsn to, bool backward
                          void *arg, wa_error *err) WA_MUST_CHECK;
 wa_status wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret,
                         wa_error *err) WA_MUST_CHECK;
-/* Every record that ends in the piece, also one that began before it. */
+/* Every record that ends in the piece, also one that began before it. CORRUPT: some could not be
+ * read; the others were given to fn. */
 wa_status wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
                           wa_error *err) WA_MUST_CHECK;
 
@@ -190,15 +191,25 @@ wa_status wa_search_before(const wa_view *v, wa_lsn from, wa_lsn lsn, wa_lsn to,
 /* The first one that begins at or after lsn. */
 wa_status wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_point *ret,
                           wa_error *err) WA_MUST_CHECK;
-/* The last end of this transaction in [from, to). ret_nameless: when it isn't found, how many
- * prepared transactions' ends there are whose xid can't be told. */
-wa_status wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid,
-                        wa_commit_point *ret, uint64_t *ret_nameless, wa_error *err) WA_MUST_CHECK;
+/* Segments that had to be read and could not be: what is looked for may be there too. */
+typedef struct wa_search_damage {
+    size_t count;
+    wa_error first; /* the one that was met first */
+} wa_search_damage;
+/* The last end of this transaction in [from, to). */
+typedef struct wa_xid_search {
+    wa_commit_point found;
+    uint64_t nameless; /* when it isn't found: prepared transactions' ends without an xid */
+    wa_search_damage damage;
+} wa_xid_search;
+wa_status wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_xid_search *ret,
+                        wa_error *err) WA_MUST_CHECK;
 /* The last restore point of this name, how many there are, and all names in [from, to). */
 typedef struct wa_point_search {
     wa_restore_point found; /* lsn 0: none */
     size_t count;
     wa_strv names; /* others, at most 1,000 */
+    wa_search_damage damage;
 } wa_point_search;
 wa_status wa_search_name(const wa_view *v, wa_lsn from, wa_lsn to, const char *name,
                          wa_point_search *ret, wa_error *err) WA_MUST_CHECK;
@@ -220,7 +231,7 @@ typedef struct wa_planning {
     wa_view view;
     bool *usable; /* per backup: on the lineage, its own WAL covered, its chain complete */
     wa_restore_plan *plan;
-    char note[256]; /* what a person should know about the choice */
+    char note[1024]; /* lines: what a person should know about the choice */
 } wa_planning;
 wa_status wa_plan_lineage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_usable(wa_planning *p, wa_error *err) WA_MUST_CHECK;

@@ -32,6 +32,34 @@ point_of(const wa_record *record, const wa_xact_end *end)
                              .time = end->time};
 }
 
+/* Facts that can't be read tell nothing; the records may. */
+static wa_status
+facts_of(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret, wa_error *err)
+{
+    wa_wal_facts_init(ret);
+    wa_status status = wa_view_facts(v, piece, ret, err);
+    if (status != WA_CORRUPT)
+        return status;
+    wa_error_clear(err);
+    wa_wal_facts_init(ret);
+    ret->overflow = true;
+    return WA_OK;
+}
+
+/* Damage ends no search: what is looked for may lie elsewhere. */
+static wa_status
+read_what_can_be(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
+                 wa_search_damage *damage, wa_error *err)
+{
+    wa_status status = wa_view_records(v, piece, fn, arg, err);
+    if (status != WA_CORRUPT && status != WA_CONFLICT)
+        return status;
+    if (damage->count++ == 0)
+        damage->first = *err;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
 /* ---- the first transaction end that fits ---- */
 
 typedef struct first_search {
@@ -94,8 +122,7 @@ first_in_piece(first_search *s, const wa_piece *piece, bool by_facts, wa_error *
 {
     if (by_facts) {
         WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-        wa_wal_facts_init(facts);
-        WA_TRY(wa_view_facts(s->v, piece, facts, err));
+        WA_TRY(facts_of(s->v, piece, facts, err));
         if (!facts_may_fit(s, facts))
             return WA_OK;
     }
@@ -198,8 +225,7 @@ before_piece(void *arg, const wa_piece *piece, wa_error *err)
     if (s->pieces++ >= LOOK_BACK)
         return WA_CANCELLED;
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    wa_wal_facts_init(facts);
-    WA_TRY(wa_view_facts(s->v, piece, facts, err));
+    WA_TRY(facts_of(s->v, piece, facts, err));
     if (facts->commits + facts->aborts == 0 && !facts->overflow)
         return WA_OK;
     WA_TRY(wa_view_records(s->v, piece, before_record, s, err));
@@ -251,8 +277,7 @@ typedef struct xid_search {
     const wa_run *run;
     wa_lsn from;
     uint32_t xid;
-    wa_commit_point found;
-    uint64_t nameless; /* ends whose xid is not known */
+    wa_xid_search ret;
 } xid_search;
 
 static wa_status
@@ -264,8 +289,8 @@ xid_record(void *arg, const wa_record *record, wa_error *err)
     if (record->lsn < s->from || !wa_record_xact_end(record, &end))
         return WA_OK;
     if (end.xid == s->xid)
-        s->found = point_of(record, &end);
-    s->nameless += end.xid == 0;
+        s->ret.found = point_of(record, &end);
+    s->ret.nameless += end.xid == 0;
     return WA_OK;
 }
 
@@ -285,8 +310,8 @@ choose_for_xid(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *
 static wa_status
 xid_in_piece(xid_search *s, const wa_piece *piece, wa_error *err)
 {
-    WA_TRY(wa_view_records(s->v, piece, xid_record, s, err));
-    return s->found.known ? WA_CANCELLED : WA_OK;
+    WA_TRY(read_what_can_be(s->v, piece, xid_record, s, &s->ret.damage, err));
+    return s->ret.found.known ? WA_CANCELLED : WA_OK;
 }
 
 static wa_status
@@ -303,8 +328,7 @@ static wa_status
 xid_in_last(xid_search *s, const wa_piece *last, wa_error *err)
 {
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    wa_wal_facts_init(facts);
-    WA_TRY(wa_view_facts(s->v, last, facts, err));
+    WA_TRY(facts_of(s->v, last, facts, err));
     wa_wal_summary sum;
     wa_wal_summary_init(&sum);
     wa_wal_summary_add_facts(&sum, facts, true);
@@ -325,23 +349,22 @@ xid_in_run(xid_search *s, wa_lsn to, wa_error *err)
     if (!cut_run(s->v, s->run, s->from, to, &last, &first))
         return WA_OK;
     WA_TRY(xid_in_last(s, &last, err));
-    if (s->found.known || first == last.segno)
+    if (s->ret.found.known || first == last.segno)
         return WA_OK;
     return wa_index_visit(s->v->repo, &s->v->coverage, &s->run->branch, first, last.segno - 1,
                           &visitor, err);
 }
 
 wa_status
-wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_commit_point *ret,
-              uint64_t *ret_nameless, wa_error *err)
+wa_search_xid(const wa_view *v, wa_lsn from, wa_lsn to, uint32_t xid, wa_xid_search *ret,
+              wa_error *err)
 {
     xid_search s = {.v = v, .from = from, .xid = xid};
-    for (size_t i = v->coverage.count; i > 0 && !s.found.known; i--) {
+    for (size_t i = v->coverage.count; i > 0 && !s.ret.found.known; i--) {
         s.run = &v->coverage.runs[i - 1];
         WA_TRY(xid_in_run(&s, to, err));
     }
-    *ret = s.found;
-    *ret_nameless = s.nameless;
+    *ret = s.ret;
     return WA_OK;
 }
 
@@ -382,7 +405,7 @@ static wa_status
 name_in_piece(name_search *s, const wa_piece *piece, const wa_wal_facts *facts, wa_error *err)
 {
     if (facts->overflow)
-        return wa_view_records(s->v, piece, name_record, s, err);
+        return read_what_can_be(s->v, piece, name_record, s, &s->ret->damage, err);
     for (size_t i = 0; i < facts->restore_point_count; i++) {
         const wa_restore_point *point = &facts->restore_points[i];
         if (point->end > piece->begin && point->end <= piece->end)
@@ -406,9 +429,8 @@ name_in_segment(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *
     name_search *s = arg;
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
     (void)sum;
-    wa_wal_facts_init(facts);
     wa_piece piece = piece_of(s->v, s->run, segno);
-    WA_TRY(wa_view_facts(s->v, &piece, facts, err));
+    WA_TRY(facts_of(s->v, &piece, facts, err));
     return name_in_piece(s, &piece, facts, err);
 }
 
@@ -438,8 +460,7 @@ name_in_run(name_search *s, wa_error *err)
         WA_TRY(wa_index_visit(s->v->repo, &s->v->coverage, &s->run->branch, first, last.segno - 1,
                               &visitor, err));
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    wa_wal_facts_init(facts);
-    WA_TRY(wa_view_facts(s->v, &last, facts, err));
+    WA_TRY(facts_of(s->v, &last, facts, err));
     return name_in_piece(s, &last, facts, err);
 }
 

@@ -77,6 +77,28 @@ refuse_place(wa_planning *p, wa_lsn lsn, const char *what, wa_error *err)
     return wa_plan_unreachable(p, err, "%s (%s) can't be reached from the backup", what, at);
 }
 
+static void WA_PRINTF(2, 3) add_note(wa_planning *p, const char *fmt, ...)
+{
+    size_t len = strlen(p->note);
+    va_list args;
+    if (len > 0 && len + 3 < sizeof p->note)
+        len += (size_t)snprintf(p->note + len, sizeof p->note - len, "\n  ");
+    va_start(args, fmt);
+    (void)vsnprintf(p->note + len, sizeof p->note - len, fmt, args);
+    va_end(args);
+}
+
+/* The transactions beside a target are told, not needed: damage there is no reason to refuse. */
+static wa_status
+may_be_unknown(wa_planning *p, wa_status status, wa_error *err)
+{
+    if (status != WA_CORRUPT)
+        return status;
+    add_note(p, "which transactions lie beside the target is not known (%.300s)", err->message);
+    wa_error_clear(err);
+    return WA_OK;
+}
+
 /* The target is this record; the copy holds it when inclusive. */
 static wa_status
 aim_at_record(wa_planning *p, wa_lsn lsn, wa_lsn end, bool inclusive, const char *what,
@@ -94,8 +116,10 @@ aim_at_record(wa_planning *p, wa_lsn lsn, wa_lsn end, bool inclusive, const char
     wa_lsn stretch_begin = 0, stretch_end = end;
     (void)wa_view_stretch(&p->view, b->start_lsn, &stretch_begin, &stretch_end);
     wa_lsn boundary = inclusive ? lsn + 1 : lsn;
-    WA_TRY(wa_search_before(&p->view, stretch_begin, boundary, end, &plan->before, err));
-    return wa_search_after(&p->view, boundary, stretch_end, &plan->after, err);
+    WA_TRY(may_be_unknown(
+        p, wa_search_before(&p->view, stretch_begin, boundary, end, &plan->before, err), err));
+    return may_be_unknown(p, wa_search_after(&p->view, boundary, stretch_end, &plan->after, err),
+                          err);
 }
 
 /* The target is the end of the stretch that the backup leads to. */
@@ -272,25 +296,44 @@ target_time(wa_planning *p, wa_error *err)
 
 /* ---- transaction, restore point ---- */
 
+/* What the search could not read: the reason when nothing was found, else a note. */
+static wa_status
+weigh_damage(wa_planning *p, const wa_search_damage *damage, bool found, const char *what,
+             wa_error *err)
+{
+    if (damage->count == 0)
+        return WA_OK;
+    if (found) {
+        add_note(p, "%zu WAL segment%s could not be searched (%.500s)", damage->count,
+                 damage->count == 1 ? "" : "s", damage->first.message);
+        return WA_OK;
+    }
+    *err = damage->first;
+    return wa_error_wrap(err,
+                         "found no %s, and %zu WAL segment%s of the archive could not be searched",
+                         what, damage->count, damage->count == 1 ? "" : "s");
+}
+
 static wa_status
 target_xid(wa_planning *p, wa_error *err)
 {
-    wa_commit_point found = {0};
-    uint64_t nameless = 0;
+    wa_xid_search s = {0};
     uint32_t xid = (uint32_t)p->o->xid; /* records hold no more of it */
-    WA_TRY(wa_search_xid(&p->view, search_from(p), UINT64_MAX, xid, &found, &nameless, err));
-    if (!found.known && nameless > 0)
+    WA_TRY(wa_search_xid(&p->view, search_from(p), UINT64_MAX, xid, &s, err));
+    WA_TRY(weigh_damage(p, &s.damage, s.found.known, "end of the transaction", err));
+    if (!s.found.known && s.nameless > 0)
         return wa_plan_unreachable(p, err,
                                    "no commit or abort that names transaction %u is in the "
                                    "archive behind its first backup; it may be one of %llu huge "
                                    "prepared transactions whose records don't tell theirs",
-                                   xid, (unsigned long long)nameless);
-    if (!found.known)
+                                   xid, (unsigned long long)s.nameless);
+    if (!s.found.known)
         return wa_plan_unreachable(p, err,
                                    "the archive has no commit or abort of transaction %u behind "
                                    "its first backup",
                                    xid);
-    return aim_at_record(p, found.lsn, found.end, !p->o->exclusive, "the transaction's end", err);
+    return aim_at_record(p, s.found.lsn, s.found.end, !p->o->exclusive, "the transaction's end",
+                         err);
 }
 
 static wa_status
@@ -307,10 +350,12 @@ target_name(wa_planning *p, wa_error *err)
 {
     wa_point_search s = {0};
     wa_status status = wa_search_name(&p->view, search_from(p), UINT64_MAX, p->o->name, &s, err);
+    if (status == WA_OK)
+        status = weigh_damage(p, &s.damage, s.count > 0, "restore point of this name", err);
     if (status == WA_OK && s.count == 0)
         status = unknown_name(p, &s, err);
     if (status == WA_OK && s.count > 1)
-        snprintf(p->note, sizeof p->note,
+        add_note(p,
                  "there are %zu restore points of this name: the newest "
                  "one is taken",
                  s.count);

@@ -258,15 +258,24 @@ wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *
     WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(size);
     WA_TRY(from_sources(v, piece, whole_bytes, tail_bytes, bytes, err));
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
-    if (is_continued(bytes))
-        WA_TRY(feed_before(v, piece, r, err));
-    if (wa_walreader_fed(r) != start) /* nothing before, or it does not lead here */
+    wa_error before = WA_ERROR_INIT;
+    wa_status led = is_continued(bytes) ? feed_before(v, piece, r, &before) : WA_OK;
+    if (led != WA_OK && led != WA_CORRUPT) {
+        *err = before;
+        return led;
+    }
+    if (led != WA_OK || wa_walreader_fed(r) != start) /* nothing before, or it leads not here */
         wa_walreader_start(r, start, 0);
     filter f = {piece, fn, arg};
     wa_wal_end end = WA_WAL_MORE;
     wa_status status =
         wa_walreader_feed(r, bytes, (size_t)(piece->end - start), pass, &f, &end, err);
-    if (status == WA_CANCELLED && err->status == WA_OK)
+    bool enough = status == WA_CANCELLED && err->status == WA_OK;
+    if (led == WA_CORRUPT && (enough || status == WA_OK)) {
+        *err = before;
+        return led;
+    }
+    if (enough)
         return WA_OK;
     char name[WA_SEGMENT_NAME];
     wa_segment_name(piece->branch.tli, piece->segno, size, name);

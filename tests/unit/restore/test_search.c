@@ -52,6 +52,7 @@ typedef struct archive {
     size_t point_count;
     bool gone[LAST + 1];
     wa_segno chunked; /* has only chunks; 0: none */
+    wa_segno damaged; /* was archived with a wrong CRC; 0: none */
 } archive;
 
 static uint64_t
@@ -109,6 +110,13 @@ put_segment(archive *a, wa_segno segno)
                        NULL, true, &err));
         return;
     }
+    if (segno == a->damaged) {
+        uint8_t *wrong = wal_bytes_mutable(a->wal) + (segno - 1) * SEGMENT;
+        wrong[100] ^= 1;
+        facts.overflow = true;
+        OK(wa_wal_put(a->repo, &a->branch, segno, wrong, NULL, 1, &facts, false, &outcome, &err));
+        return;
+    }
     if (draw(a, 40) == 0)
         facts.overflow = true;
     OK(wa_wal_put(a->repo, &a->branch, segno, bytes, NULL, 1, draw(a, 30) == 0 ? NULL : &facts,
@@ -157,15 +165,14 @@ static void
 check_xid(archive *a, const wa_view *v, uint32_t xid)
 {
     wa_error err = WA_ERROR_INIT;
-    wa_commit_point found = {0};
-    uint64_t nameless = 0;
+    wa_xid_search s = {0};
     wa_lsn expected = 0;
     for (size_t i = 0; i < a->end_count; i++)
         if (a->ends[i].xid == xid && !a->gone[a->ends[i].lsn / SEGMENT])
             expected = a->ends[i].lsn;
-    OK(wa_search_xid(v, 0, UINT64_MAX, xid, &found, &nameless, &err));
-    if (found.lsn != expected || found.known != (expected != 0))
-        fail_msg("xid %u: at %llx instead of %llx", xid, (unsigned long long)found.lsn,
+    OK(wa_search_xid(v, 0, UINT64_MAX, xid, &s, &err));
+    if (s.found.lsn != expected || s.found.known != (expected != 0))
+        fail_msg("xid %u: at %llx instead of %llx", xid, (unsigned long long)s.found.lsn,
                  (unsigned long long)expected);
 }
 
@@ -254,13 +261,13 @@ check_plain(archive *a, uint32_t segno)
     wa_view v = {0};
     wa_commit_point at = {0};
     wa_point_search point = {0};
-    uint64_t nameless = 0;
+    wa_xid_search xid = {0};
     char name[16];
     snprintf(name, sizeof name, "in-%u", segno);
     OK(wa_view_load(a->repo, a->lineage, 0, &v, &err));
     assert_int_equal(v.coverage.count, 1);
-    OK(wa_search_xid(&v, 0, UINT64_MAX, 700 + segno, &at, &nameless, &err));
-    assert_true(at.known && at.lsn == a->ends[segno].lsn);
+    OK(wa_search_xid(&v, 0, UINT64_MAX, 700 + segno, &xid, &err));
+    assert_true(xid.found.known && xid.found.lsn == a->ends[segno].lsn);
     OK(wa_search_name(&v, 0, UINT64_MAX, name, &point, &err));
     assert_true(point.count == 1 && point.found.lsn == a->points[segno].lsn);
     OK(wa_search_time(&v, 0, UINT64_MAX, T0 + (segno - 1) * 1000, false, &at, &err));
@@ -293,12 +300,144 @@ a_segment_that_has_only_chunks_is_searched_as_any_other(void **state)
     }
 }
 
+/* In the store, so that no facts can be read. */
+static void
+damage_facts(archive *a, wa_segno segno)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_buf object = WA_BUF_INIT(1u << 24);
+    char *key = wa_wal_key(a->repo, &a->branch, segno), *meta = NULL;
+    uint64_t size = 0;
+    OK(wa_store_head(a->store, key, &size, NULL, &meta, &err));
+    OK(wa_store_get(a->store, key, 0, UINT64_MAX, &object, NULL, &err));
+    uint8_t *json = memmem(object.data, object.len, "{\"v\":1", 6);
+    assert_non_null(json);
+    *json = '?';
+    wa_body body = {.data = object.data, .len = object.len, .fd = -1};
+    OK(wa_store_put(a->store, key, &body, meta, WA_PUT_REPLACE, &err));
+    wa_buf_done(&object);
+    free(meta);
+    free(key);
+}
+
+static void
+check_beside_damage(archive *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_view v = {0};
+    OK(wa_view_load(a->repo, a->lineage, 0, &v, &err));
+    for (uint32_t segno = 20; segno <= 60; segno += 20) {
+        wa_point_search point = {0};
+        wa_xid_search xid = {0};
+        char name[16];
+        snprintf(name, sizeof name, "in-%u", segno);
+        OK(wa_search_name(&v, 0, UINT64_MAX, name, &point, &err));
+        OK(wa_search_xid(&v, 0, UINT64_MAX, 700 + segno, &xid, &err));
+        assert_int_equal(point.damage.count, 1);
+        assert_int_equal(point.damage.first.status, WA_CORRUPT);
+        assert_int_equal(xid.damage.count, segno <= 40);
+        if (segno == 40) {
+            assert_true(point.count == 0 && !xid.found.known);
+        } else {
+            assert_true(point.count == 1 && point.found.lsn == a->points[segno].lsn);
+            assert_true(xid.found.known && xid.found.lsn == a->ends[segno].lsn);
+        }
+        wa_strv_done(&point.names);
+    }
+    wa_view_done(&v);
+}
+
+static void
+damage_ends_no_search(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_open(&a, 1);
+    write_plain(&a);
+    a.damaged = 40;
+    for (wa_segno s = 1; s <= LAST; s++)
+        put_segment(&a, s);
+    check_beside_damage(&a);
+    OK(wa_index_update(a.repo, &a.branch, LAST, &err));
+    check_beside_damage(&a);
+    damage_facts(&a, 40);
+    check_beside_damage(&a);
+    archive_done(&a);
+}
+
+static void
+put_backup(archive *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_backup_info *info = wa_backup_info_new();
+    snprintf(info->label, sizeof info->label, "20260101T000000Z-F-0001");
+    info->branch = info->end_branch = a->branch;
+    info->start_lsn = SEGMENT;
+    info->end_lsn = a->ends[1].lsn;
+    info->start_time = info->end_time = T0;
+    info->major = 15;
+    info->system_identifier = SYSTEM_ID;
+    info->segment_size = SEGMENT;
+    snprintf(info->source, sizeof info->source, "remote");
+    snprintf(info->manifest_checksum, sizeof info->manifest_checksum, "CRC32C");
+    OK(wa_backup_begin(a->repo, info, &err));
+    OK(wa_backup_commit(a->repo, info, &err));
+    wa_backup_info_free(info);
+}
+
+/* What the plan for a transaction and the one for a restore point say: some of it. */
+static void
+check_plans(archive *a, uint32_t segno, wa_status expected, const char *xid_says,
+            const char *name_says)
+{
+    char name[16];
+    snprintf(name, sizeof name, "in-%u", segno);
+    for (int by_name = 0; by_name < 2; by_name++) {
+        wa_error err = WA_ERROR_INIT;
+        wa_restore_plan *plan = NULL;
+        wa_restore_options o = {.repo = a->repo, .directory = "/nonexistent", .xid = 700 + segno};
+        o.kind = by_name ? WA_TARGET_NAME : WA_TARGET_XID;
+        o.name = by_name ? name : NULL;
+        wa_status status = wa_restore_plan_make(&o, &plan, &err);
+        if (status != expected)
+            fail_msg("segment %u, by name %d: %s", segno, by_name, err.message);
+        const char *says = by_name ? name_says : xid_says;
+        const char *text = status == WA_OK ? plan->text : err.message;
+        if (strstr(text, says) == NULL)
+            fail_msg("segment %u, by name %d: %s", segno, by_name, text);
+        wa_restore_plan_free(plan);
+    }
+}
+
+static void
+plans_tell_of_damage_and_reach_what_lies_elsewhere(void **state)
+{
+    (void)state;
+    archive a;
+    archive_open(&a, 1);
+    write_plain(&a);
+    a.damaged = 40;
+    for (wa_segno s = 1; s <= LAST; s++)
+        put_segment(&a, s);
+    put_backup(&a);
+    check_plans(&a, 20, WA_OK, "1 WAL segment could not be searched",
+                "1 WAL segment could not be searched");
+    check_plans(&a, 39, WA_OK, "beside the target is not known", "beside the target is not known");
+    check_plans(&a, 40, WA_CORRUPT, "found no end of the transaction", "found no restore point");
+    check_plans(&a, 41, WA_OK, "first not in it", "1 WAL segment could not be searched");
+    check_plans(&a, LAST + 1, WA_CORRUPT, "could not be searched", "could not be searched");
+    archive_done(&a);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_searched_is_found_where_it_last_was),
         cmocka_unit_test(a_segment_that_has_only_chunks_is_searched_as_any_other),
+        cmocka_unit_test(damage_ends_no_search),
+        cmocka_unit_test(plans_tell_of_damage_and_reach_what_lies_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
