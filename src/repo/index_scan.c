@@ -221,6 +221,22 @@ was_refilled(const walk *w, wa_segrange part)
 static wa_status walk_object(walk *w, const wa_segranges *present, const wa_index_object *o,
                              wa_segrange use, wa_error *err);
 
+/* The plan's objects and what lies between them, from range.begin to range.end. */
+static wa_status
+walk_plan(walk *w, const wa_segranges *present, const wa_index_plan *plan, wa_segrange range,
+          wa_error *err)
+{
+    wa_segno at = range.begin;
+    for (size_t i = 0; i < plan->count && !w->found; i++) {
+        WA_TRY(walk_singles(w, present, (wa_segrange){at, plan->use[i].begin}, err));
+        if (!w->found)
+            WA_TRY(walk_object(w, present, &plan->objects[i], plan->use[i], err));
+        at = plan->use[i].end;
+    }
+    return w->found ? WA_OK : walk_singles(w, present, (wa_segrange){at, range.end}, err);
+}
+
+/* Where the level's object can't be read those of lower levels tell the same. */
 static wa_status
 walk_into(walk *w, const wa_segranges *present, int level, wa_segno first, wa_segrange range,
           wa_error *err)
@@ -229,7 +245,11 @@ walk_into(walk *w, const wa_segranges *present, int level, wa_segno first, wa_se
     wa_status status = wa_index_find(w->repo, &w->branch, level, first, &o, err);
     if (status == WA_NOT_FOUND || (status == WA_OK && o.end < range.end)) {
         wa_error_clear(err);
-        return walk_singles(w, present, range, err);
+        WA_CLEANUP(wa_index_plan_done) wa_index_plan plan = {0};
+        if (level > 0)
+            WA_TRY(wa_index_plan_make(w->repo, &w->branch, range.begin, range.end, level - 1, &plan,
+                                      err));
+        return walk_plan(w, present, &plan, range, err);
     }
     WA_TRY(status);
     return walk_object(w, present, &o, range, err);
@@ -274,14 +294,7 @@ walk_range(walk *w, wa_segno from, wa_segno to, wa_error *err)
                             NULL, err));
     if (present.count == 0)
         return WA_OK;
-    wa_segno at = present.items[0].begin;
-    for (size_t i = 0; i < plan.count && !w->found; i++) {
-        WA_TRY(walk_singles(w, &present, (wa_segrange){at, plan.use[i].begin}, err));
-        if (!w->found)
-            WA_TRY(walk_object(w, &present, &plan.objects[i], plan.use[i], err));
-        at = plan.use[i].end;
-    }
-    return w->found ? WA_OK : walk_singles(w, &present, (wa_segrange){at, behind(to)}, err);
+    return walk_plan(w, &present, &plan, (wa_segrange){present.items[0].begin, behind(to)}, err);
 }
 
 wa_status

@@ -3,7 +3,8 @@
  * largest ones down to where the visitor wants to know more.
  *
  * What the index calls a hole was filled since, so a sum over it says too little: such a part is
- * entered without asking. Where an object is missing its segments' own facts stand in.
+ * entered without asking. Where an object is missing those of lower levels stand in, and at last
+ * the segments' own facts.
  */
 #include "index_internal.h"
 
@@ -21,6 +22,7 @@ typedef struct visit {
 
 static wa_status visit_object(const visit *v, const wa_index_object *o, wa_segrange use,
                               wa_error *err);
+static wa_status visit_plan(const visit *v, const wa_index_plan *plan, wa_error *err);
 
 /* A damaged segment is a sum of which nothing is known, and so is one that has only chunks. */
 static wa_status
@@ -67,6 +69,18 @@ find_part(const visit *v, int level, wa_segno first, wa_segno end, wa_index_obje
     return WA_OK;
 }
 
+/* Objects of lower levels tell the same as one that can't be read. */
+static wa_status
+visit_below(const visit *v, int level, wa_segrange use, wa_error *err)
+{
+    WA_CLEANUP(wa_index_plan_done) wa_index_plan plan = {0};
+    visit part = *v;
+    part.range = use;
+    if (level > 0)
+        WA_TRY(wa_index_plan_make(v->repo, &v->branch, use.begin, use.end, level - 1, &plan, err));
+    return visit_plan(&part, &plan, err);
+}
+
 static wa_status
 enter_part(const visit *v, int level, wa_segno first, wa_segrange use, bool read, wa_error *err)
 {
@@ -74,7 +88,7 @@ enter_part(const visit *v, int level, wa_segno first, wa_segrange use, bool read
     bool found = false;
     WA_TRY(find_part(v, level, first, use.end, &o, &found, err));
     if (!found)
-        return visit_singles(v, use, err);
+        return visit_below(v, level, use, err);
     if (read && level <= WA_INDEX_LINES_LEVEL)
         return wa_index_scan_object(v->repo, &v->branch, &o, use, v->to->facts, v->to->arg, err);
     return visit_object(v, &o, use, err);

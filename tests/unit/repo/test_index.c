@@ -460,6 +460,28 @@ generate(fixture *f, int level, wa_segno first, wa_segno end)
     json_decref(facts);
 }
 
+/* The index of so many segments: of the lowest levels only what questions about the targets can
+ * touch. */
+static void
+generate_all(fixture *f, wa_segno count, const wa_segno *targets, size_t target_count)
+{
+    wa_segno indexed = count / 16 * 16;
+    for (int level = 0; level <= 4; level++) {
+        uint64_t span = wa_index_span(level), part = wa_index_part_span(level);
+        wa_segno end = level == 0 ? indexed : count / part * part;
+        for (wa_segno first = 0; first < end; first += span) {
+            bool near = first + 8192 > end || first < 4096;
+            for (size_t i = 0; i < target_count; i++)
+                near = near || first / 4096 == targets[i] / 4096;
+            if (level >= 2 || near)
+                generate(f, level, first, first + span < end ? first + span : end);
+        }
+    }
+    for (wa_segno s = indexed; s < count; s++)
+        put_segment(f, &f->first, s, 1);
+    put_segment(f, &f->first, 0, 1);
+}
+
 static void
 a_million_segments_are_answered_with_few_requests(void **state)
 {
@@ -468,20 +490,7 @@ a_million_segments_are_answered_with_few_requests(void **state)
     wa_error err = WA_ERROR_INIT;
     fixture f;
     fixture_new(&f);
-    wa_segno indexed = count / 16 * 16;
-    for (int level = 0; level <= 4; level++) {
-        uint64_t span = wa_index_span(level), part = wa_index_part_span(level);
-        wa_segno end = level == 0 ? indexed : count / part * part;
-        for (wa_segno first = 0; first < end; first += span) {
-            /* Of the lowest levels only what these questions can touch. */
-            bool near = first / 4096 == target / 4096 || first + 8192 > end || first < 4096;
-            if (level >= 2 || near)
-                generate(&f, level, first, first + span < end ? first + span : end);
-        }
-    }
-    for (wa_segno s = indexed; s < count; s++)
-        put_segment(&f, &f.first, s, 1);
-    put_segment(&f, &f.first, 0, 1);
+    generate_all(&f, count, &target, 1);
 
     wa_lineage *l = NULL;
     wa_coverage c;
@@ -504,6 +513,95 @@ a_million_segments_are_answered_with_few_requests(void **state)
     fixture_done(&f);
 }
 
+typedef struct hit {
+    wa_time t;
+    wa_segno segno;
+    unsigned count;
+} hit;
+
+static wa_visit
+choose_time(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
+{
+    const hit *h = arg;
+    (void)first;
+    (void)count;
+    (void)whole;
+    return sum->overflow || (sum->min_time <= h->t && h->t <= sum->max_time) ? WA_VISIT_ENTER
+                                                                             : WA_VISIT_PASS;
+}
+
+static wa_status
+note_segment(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *err)
+{
+    hit *h = arg;
+    (void)sum;
+    (void)err;
+    h->segno = segno;
+    h->count++;
+    return WA_OK;
+}
+
+/* The object of this level that is about the segment is damaged or removed; its segments are there.
+ */
+static void
+lose_object(fixture *f, int level, wa_segno segno, bool damage)
+{
+    char *key = wa_index_key(f->repo, &f->first, level, segno - segno % wa_index_span(level), 1);
+    if (damage)
+        put_raw(f, key, "damaged", 7);
+    else
+        drop(f, key);
+    free(key);
+    for (wa_segno s = segno / 16 * 16; level == 0 && s < segno / 16 * 16 + 16; s++) {
+        wa_error err = WA_ERROR_INIT;
+        static char zero[SEGMENT];
+        wa_wal_facts facts = facts_at((wa_time)s * 1000, 2);
+        wa_put_outcome outcome;
+        OK(wa_wal_put(f->repo, &f->first, s, zero, NULL, 1, &facts, true, &outcome, &err));
+    }
+}
+
+static void
+an_object_that_is_lost_costs_few_requests_at_any_level(void **state)
+{
+    (void)state;
+    const wa_segno count = 1000007;
+    wa_error err = WA_ERROR_INIT;
+    wa_segno targets[8]; /* each in another object of level 3 */
+    fixture f;
+    fixture_new(&f);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(targets); i++)
+        targets[i] = (i + 1) * 100000 + 77;
+    generate_all(&f, count, targets, WA_ARRAY_SIZE(targets));
+    for (size_t i = 0; i < WA_ARRAY_SIZE(targets); i++)
+        lose_object(&f, (int)i / 2, targets[i], i % 2 == 0);
+    wa_lineage *l = NULL;
+    wa_coverage c;
+    OK(wa_lineage_load(f.repo, &l, &err));
+    OK(wa_coverage_load(f.repo, l, 0, &c, &err));
+    assert_int_equal(c.count, 1);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(targets); i++) {
+        wa_time t = (wa_time)targets[i] * 1000 + 9;
+        hit h = {.t = t};
+        wa_index_visitor visitor = {.arg = &h, .choose = choose_time, .segment = note_segment};
+        wa_segno found = 0;
+        uint64_t before = requests(&f);
+        visitor.backwards = i % 4 == 0;
+        OK(wa_index_visit(f.repo, &c, &f.first, 0, count - 1, &visitor, &err));
+        uint64_t for_visit = requests(&f) - before;
+        assert_true(h.count == 1 && h.segno == targets[i]);
+        OK(wa_index_find_time(f.repo, &f.first, 0, count - 1, t, false, &found, &err));
+        assert_true(found == targets[i]);
+        uint64_t for_time = requests(&f) - before - for_visit;
+        print_message("level %zu: a visit %llu requests, a time %llu\n", i / 2,
+                      (unsigned long long)for_visit, (unsigned long long)for_time);
+        assert_true(for_visit < 60 && for_time < 60);
+    }
+    wa_coverage_done(&c);
+    wa_lineage_free(l);
+    fixture_done(&f);
+}
+
 int
 main(void)
 {
@@ -519,6 +617,7 @@ main(void)
         cmocka_unit_test(sums_of_xids_are_right_across_the_wrap),
         cmocka_unit_test(sums_of_earlier_versions_are_not_believed_about_xids),
         cmocka_unit_test(a_million_segments_are_answered_with_few_requests),
+        cmocka_unit_test(an_object_that_is_lost_costs_few_requests_at_any_level),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
