@@ -620,6 +620,31 @@ def test_a_seal_fences_the_writer_until_its_next_run(keeping, make_streamer):
     agent.assert_identical(keeping, agent.lineage()[0][0], end)
 
 
+def test_a_seal_holds_back_the_agent_that_waits_beside_the_writer(keeping, make_streamer):
+    """Every node has an agent; what the seal told must not be passed by the next one."""
+    first = make_streamer(keeping, tail_interval_ms=200).start()
+    first.wait(lambda st: st["state"] == "streaming")
+    first.wait_durable(keeping)
+    second = make_streamer(keeping, url=first.url, init=False, tail_interval_ms=200).start()
+    second.wait(lambda st: st["state"] == "waiting")
+    sealed = first.status()["durable"]
+    while first.command("seal", first.url, sealed, check=None).returncode != 0:
+        sealed = first.status()["durable"]  # the server wrote something by itself
+    write_wal(keeping, 1.5)
+    first.wait(lambda st: st["state"] == "fenced", 15, "fenced")
+    second.wait(lambda st: "not taking over" in second.said(), 30, "it sees the free slot, and the seal")
+    first.kill9()  # an agent that is gone makes no difference
+    time.sleep(4)
+    assert second.status()["state"] == "waiting" and epoch_of(first) == 1
+    assert restart_lsn(keeping) <= sealed, "something behind the seal was acknowledged"
+    second.stop()
+    second.start()  # a person's word to go on
+    second.wait(lambda st: st["state"] == "streaming" and st["epoch"] == 2, 20, "a new run goes on")
+    end = second.wait_durable(keeping)
+    second.stop()
+    second.assert_identical(keeping, second.lineage()[0][0], end)
+
+
 def test_a_server_with_other_wal_is_refused(make_pg, make_streamer, work_dir):
     """The same cluster from an older copy: same identity and timeline, other bytes."""
     server = make_pg(wal_segsize=1, wal_keep_size="1GB")

@@ -3,6 +3,8 @@
  */
 #include "walagent/repo/tip.h"
 
+#include "wal_internal.h"
+
 #include "walagent/base/crash.h"
 
 #include <stdlib.h>
@@ -158,15 +160,31 @@ wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
                         FENCE_TRIES);
 }
 
-wa_status
-wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn tip, bool *ret,
-                 wa_error *err)
+/* The last chunk of the epoch in a segment; *ret_key NULL: it has none. */
+static wa_status
+last_of_epoch(wa_repo *repo, const wa_branch *branch, wa_segno segno, uint32_t epoch,
+              char **ret_key, wa_error *err)
 {
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
-    wa_segno segno = wa_segno_of(tip, wa_repo_cluster(repo)->segment_size);
     WA_TRY(wa_tail_list(repo, branch, segno, &chunks, err));
-    *ret = false;
-    for (size_t i = 0; i < chunks.count; i++)
-        *ret = *ret || (chunks.items[i].epoch == epoch && chunks.items[i].start == tip);
+    for (size_t i = chunks.count; i > 0 && *ret_key == NULL; i--)
+        if (chunks.items[i - 1].epoch == epoch)
+            *ret_key = WA_TAKE(chunks.items[i - 1].key);
+    return WA_OK;
+}
+
+wa_status
+wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
+    WA_CLEANUP(wa_freep) char *key = NULL;
+    wa_wal_info info = {0};
+    size_t count = 0;
+    WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
+    for (size_t i = count; i > 0 && key == NULL; i--)
+        WA_TRY(last_of_epoch(repo, branch, segments[i - 1], epoch, &key, err));
+    if (key != NULL)
+        WA_TRY(wa_wal_object_info(repo, key, &info, err));
+    *ret = key != NULL && info.base == info.end;
     return WA_OK;
 }

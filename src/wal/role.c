@@ -33,11 +33,26 @@ wa_role_identity(wa_streamer *s, wa_error *err)
     return WA_OK;
 }
 
+/* A seal of another writer's epoch holds back who waited beside it, until a promotion. A run that
+ * began behind it is a person's word to go on, as it is of the writer itself. */
+static wa_status
+begin_run(wa_streamer *s, const wa_lineage *l, wa_error *err)
+{
+    bool sealed = false;
+    if (l->number != 0 && strcmp(l->writer, s->identity) != 0)
+        WA_TRY(wa_tip_is_sealed(s->repo, &wa_lineage_head(l)->branch, l->epoch, &sealed, err));
+    s->may_pass = sealed ? l->epoch : 0;
+    s->began = true;
+    return WA_OK;
+}
+
 wa_status
 wa_role_load(wa_streamer *s, wa_role *ret, bool *ret_fresh, wa_error *err)
 {
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     WA_TRY(wa_lineage_load(s->repo, &l, err));
+    if (!s->began)
+        WA_TRY(begin_run(s, l, err));
     *ret_fresh = l->number == 0;
     *ret = strcmp(l->writer, s->identity) == 0 ? WA_ROLE_WRITER : WA_ROLE_WAITING;
     wa_lineage_free(s->lineage);
@@ -80,13 +95,46 @@ wa_role_first(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, const wa_p
     return WA_OK;
 }
 
+/* "lineage seal" told where the epoch before ends, and saw no newer one: what we would write goes
+ * behind it. Our epoch is sealed as well, so that nobody else takes it for an open one. */
 static wa_status
-take_over(wa_streamer *s, const char *reason, wa_error *err)
+give_way(wa_streamer *s, const wa_branch *head, wa_lsn tip, wa_error *err)
+{
+    wa_error_set(err, WA_CONFLICT,
+                 "fenced: epoch %u was sealed while this agent took over; the next run opens "
+                 "another",
+                 s->taking_over);
+    wa_streamer_fault(s, err, true);
+    s->taking_over = 0;
+    wa_error failed = WA_ERROR_INIT;
+    if (wa_tip_seal(s->repo, head, s->lineage->epoch, tip, &tip, &failed) != WA_OK)
+        *err = failed;
+    return err->status;
+}
+
+/* We wrote the lineage and look for a seal then, who seals does it the other way round: at least
+ * one of the two sees the other. Then the old epoch is sealed by us. */
+static wa_status
+finish_taking_over(wa_streamer *s, wa_error *err)
+{
+    const wa_branch head = wa_lineage_head(s->lineage)->branch;
+    uint32_t old = s->taking_over;
+    wa_lsn tip = 0;
+    bool sealed = false;
+    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
+    if (s->may_pass != old)
+        WA_TRY(wa_tip_is_sealed(s->repo, &head, old, &sealed, err));
+    if (sealed)
+        return give_way(s, &head, tip, err);
+    s->taking_over = 0;
+    return tip == 0 ? WA_OK : wa_tip_seal(s->repo, &head, old, tip, &tip, err);
+}
+
+static wa_status
+take_over(wa_streamer *s, const char *reason, bool passes_seal, wa_error *err)
 {
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_copy(s->lineage);
-    const wa_branch head = wa_lineage_head(l)->branch;
     uint32_t old = l->epoch;
-    wa_lsn tip = 0;
     l->epoch = old + 1;
     WA_TRY(wa_role_store(s, l, reason, err));
     wa_streamer_event(s, "took-over", WA_LOG_NOTICE, "",
@@ -94,8 +142,10 @@ take_over(wa_streamer *s, const char *reason, wa_error *err)
                       reason);
     wa_lineage_free(s->lineage);
     s->lineage = WA_TAKE(l);
-    WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
-    return tip == 0 ? WA_OK : wa_tip_seal(s->repo, &head, old, tip, &tip, err);
+    s->taking_over = old;
+    if (passes_seal)
+        s->may_pass = old;
+    return finish_taking_over(s, err);
 }
 
 /* We took over and died before the old epoch was sealed, as far as can be told: nothing in the
@@ -112,10 +162,10 @@ may_be_unsealed(const wa_lineage *l, const wa_chunks *chunks)
 }
 
 static wa_status
-is_sealed(wa_streamer *s, wa_lsn tip, bool *ret, wa_error *err)
+is_sealed(wa_streamer *s, bool *ret, wa_error *err)
 {
     const wa_branch *head = &wa_lineage_head(s->lineage)->branch;
-    return wa_tip_is_sealed(s->repo, head, s->lineage->epoch, tip, ret, err);
+    return wa_tip_is_sealed(s->repo, head, s->lineage->epoch, ret, err);
 }
 
 wa_status
@@ -125,12 +175,14 @@ wa_role_reopen(wa_streamer *s, wa_error *err)
     const wa_branch head = wa_lineage_head(s->lineage)->branch;
     wa_lsn tip = 0;
     bool sealed = false;
+    if (s->taking_over != 0 && s->taking_over + 1 == s->lineage->epoch)
+        return finish_taking_over(s, err);
     WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     if (tip == 0)
         return WA_OK;
-    WA_TRY(is_sealed(s, tip, &sealed, err));
+    WA_TRY(is_sealed(s, &sealed, err));
     if (sealed)
-        return take_over(s, "opened again after a seal", err);
+        return take_over(s, "opened again after a seal", true, err);
     WA_TRY(wa_tail_list(s->repo, &head, wa_segno_of(tip, s->cluster.segment_size), &chunks, err));
     return may_be_unsealed(s->lineage, &chunks)
                ? wa_tip_seal(s->repo, &head, s->lineage->epoch - 1, tip, &tip, err)
@@ -188,7 +240,7 @@ look_at_parent(wa_streamer *s, wa_pg_conn *repl, wa_tli child, watch_other *w,
     wa_tli parent = wa_lineage_head(s->lineage)->branch.tli;
     WA_TRY(wa_role_check_descends(s, repl, err));
     WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
-    WA_TRY(is_sealed(s, tip, &sealed, err));
+    WA_TRY(is_sealed(s, &sealed, err));
     wa_mono now = wa_mono_now();
     bool moved = w->still_since != 0 && tip != w->tip;
     if (w->still_since == 0 || moved)
@@ -245,21 +297,12 @@ must_ask_archive(const wa_streamer *s, const server_view *v, watch_other *w)
     return v->sys.flush > w->tip && wa_mono_left(w->next_look) == 0;
 }
 
-/* *ret_reason is set when this agent may take over. */
+/* Is the tip left standing behind the server? */
 static wa_status
-look_at_archive(wa_streamer *s, wa_pg_conn *repl, const server_view *v, watch_other *w,
-                const char **ret_reason, wa_error *err)
+look_at_tip(wa_streamer *s, const server_view *v, watch_other *w, const char **ret_reason,
+            wa_error *err)
 {
     wa_lsn tip = 0;
-    if (was_promoted(s, v)) {
-        w->free_looks = 0;
-        return look_at_parent(s, repl, v->sys.tli, w, ret_reason, err);
-    }
-    w->still_since = 0;
-    if (w->free_looks >= 2) {
-        *ret_reason = "the slot was free";
-        return WA_OK;
-    }
     w->next_look = wa_mono_now() + stall_limit(s) / TIP_LOOKS;
     WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     if (tip != w->tip || v->sys.flush <= tip)
@@ -270,6 +313,45 @@ look_at_archive(wa_streamer *s, wa_pg_conn *repl, const server_view *v, watch_ot
     if (w->since != 0 && wa_mono_now() - w->since >= stall_limit(s))
         *ret_reason = "the archive's tip stood still behind the server";
     return WA_OK;
+}
+
+/* Whoever sealed the epoch was told where it ends: not ours to go on behind it, on this timeline.
+ */
+static wa_status
+unless_sealed(wa_streamer *s, watch_other *w, const char **reason, wa_error *err)
+{
+    bool sealed = false;
+    uint32_t epoch = s->lineage->epoch;
+    if (epoch == s->may_pass)
+        return WA_OK;
+    WA_TRY(is_sealed(s, &sealed, err));
+    if (!sealed)
+        return WA_OK;
+    *reason = NULL;
+    w->free_looks = 0;
+    w->since = 0;
+    wa_streamer_event(s, "held-by-seal", WA_LOG_WARNING,
+                      "Promote a server, or start an agent again: that opens the next epoch.",
+                      "not taking over: epoch %u of writer %s was sealed", epoch,
+                      s->lineage->writer);
+    return WA_OK;
+}
+
+/* *ret_reason is set when this agent may take over. */
+static wa_status
+look_at_archive(wa_streamer *s, wa_pg_conn *repl, const server_view *v, watch_other *w,
+                const char **ret_reason, wa_error *err)
+{
+    if (was_promoted(s, v)) {
+        w->free_looks = 0;
+        return look_at_parent(s, repl, v->sys.tli, w, ret_reason, err);
+    }
+    w->still_since = 0;
+    if (w->free_looks >= 2)
+        *ret_reason = "the slot was free";
+    else
+        WA_TRY(look_at_tip(s, v, w, ret_reason, err));
+    return *ret_reason == NULL ? WA_OK : unless_sealed(s, w, ret_reason, err);
 }
 
 wa_status
@@ -295,7 +377,7 @@ wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, wa_error *e
         }
         if (reason != NULL) {
             WA_TRY(wa_role_check_descends(s, repl, err));
-            return take_over(s, reason, err);
+            return take_over(s, reason, was_promoted(s, &v), err);
         }
         WA_TRY(wa_cancel_sleep(s->cancel, LOOK_EVERY_MS, err));
     }

@@ -147,7 +147,10 @@ struct wa_streamer {
 
     /* Receiver only. */
     wa_lineage *lineage;
-    wa_segno last_segno; /* the last whole segment received, to prove it at a reconnect */
+    bool began;           /* this run has seen the lineage */
+    uint32_t may_pass;    /* the epoch that was sealed already when this run began; 0: none */
+    uint32_t taking_over; /* the epoch that we follow, until it is known that nobody sealed it */
+    wa_segno last_segno;  /* the last whole segment received, to prove it at a reconnect */
     char last_xxh3[WA_XXH_HEX];
     struct wa_damage *damage;
     wa_buf history;    /* of the timeline that begins, until its branch is known */

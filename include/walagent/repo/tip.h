@@ -29,9 +29,9 @@ wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa
  * nobody was fenced, since no agent writes here or nothing is archived. */
 wa_status wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn,
                        wa_error *err) WA_MUST_CHECK;
-/* Does a seal of this epoch stand at the tip? Nothing lies behind it, so a chunk of the epoch that
- * begins there is empty. */
-wa_status wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn tip,
-                           bool *ret, wa_error *err) WA_MUST_CHECK;
+/* Is the last chunk of the epoch a seal? Also where a whole segment came behind it, that was under
+ * way or that archive_command pushed. */
+wa_status wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *ret,
+                           wa_error *err) WA_MUST_CHECK;
 
 #endif

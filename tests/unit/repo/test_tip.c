@@ -52,7 +52,7 @@ seal_from(fixture *f, wa_lsn from)
     wa_lsn at = 0;
     bool sealed = false;
     OK(wa_tip_seal(f->repo, &f->first, 1, from, &at, &err));
-    OK(wa_tip_is_sealed(f->repo, &f->first, 1, at, &sealed, &err));
+    OK(wa_tip_is_sealed(f->repo, &f->first, 1, &sealed, &err));
     assert_true(sealed);
     return at;
 }
@@ -122,6 +122,32 @@ bytes_outside_of_the_chain_are_told_as_a_conflict(void **state)
     fixture_done(&f);
 }
 
+/* archive_command goes on when the agent is fenced. */
+static void
+a_seal_is_one_still_when_whole_segments_come_behind_it(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    char *whole = pattern(1, SEGMENT);
+    wa_put_outcome outcome;
+    bool sealed = true;
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    OK(wa_tip_is_sealed(f.repo, &f.first, 1, &sealed, &err));
+    assert_false(sealed);
+    assert_true(seal_from(&f, FIRST + 100) == FIRST + 100);
+    OK(wa_wal_put(f.repo, &f.first, 3, whole, NULL, 1, NULL, true, &outcome, &err));
+    assert_true(tip_of(&f) == FIRST + SEGMENT);
+    OK(wa_tip_is_sealed(f.repo, &f.first, 1, &sealed, &err));
+    assert_true(sealed);
+    put_chunk(&f, 2, FIRST + SEGMENT, FIRST + SEGMENT + 10);
+    OK(wa_tip_is_sealed(f.repo, &f.first, 2, &sealed, &err));
+    assert_false(sealed);
+    free(whole);
+    fixture_done(&f);
+}
+
 static void
 store_epoch(fixture *f, uint32_t epoch, const char *writer)
 {
@@ -158,7 +184,7 @@ the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too(void **state)
     OK(wa_tip_fence(f.repo, &l, &at, &err));
     assert_int_equal(l->epoch, 2);
     assert_true(at == FIRST + 300);
-    OK(wa_tip_is_sealed(f.repo, &f.first, 2, at, &sealed, &err));
+    OK(wa_tip_is_sealed(f.repo, &f.first, 2, &sealed, &err));
     assert_true(sealed);
     fixture_done(&f);
 }
@@ -208,6 +234,7 @@ main(void)
         cmocka_unit_test(bytes_under_the_seals_name_are_no_seal),
         cmocka_unit_test(a_chain_without_its_first_chunk_is_not_sealed),
         cmocka_unit_test(bytes_outside_of_the_chain_are_told_as_a_conflict),
+        cmocka_unit_test(a_seal_is_one_still_when_whole_segments_come_behind_it),
         cmocka_unit_test(the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too),
         cmocka_unit_test(where_no_agent_writes_nobody_is_fenced),
         cmocka_unit_test(an_empty_archive_has_nobody_to_fence),
