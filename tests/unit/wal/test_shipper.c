@@ -718,64 +718,6 @@ a_clock_that_is_set_delays_nothing(void **state)
     assert_int_equal(f->s->status.chunks_archived, WA_ARRAY_SIZE(steps));
 }
 
-/* Our epoch is the second; the first has a chunk of 100 bytes, and is sealed there or isn't. */
-static void
-follow_first_epoch(fixture *f, bool sealed)
-{
-    char bytes[100] = "x";
-    wa_lineage *l = wa_lineage_new();
-    wa_lineage_append(l, &f->branch, 0);
-    l->epoch = 2;
-    l->number = 2;
-    wa_lineage_free(f->s->lineage);
-    f->s->lineage = l;
-    f->s->taking_over = 1;
-    OK(f, wa_tail_put(f->repo, &f->branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true,
-                      &f->err));
-    if (sealed)
-        OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, SEGMENT + sizeof bytes, &f->err));
-}
-
-static bool
-is_sealed(fixture *f, uint32_t epoch)
-{
-    bool sealed = false;
-    OK(f, wa_tip_is_sealed(f->repo, &f->branch, epoch, &sealed, &f->err));
-    return sealed;
-}
-
-static void
-a_seal_that_comes_while_another_takes_over_fences_it_too(void **state)
-{
-    fixture *f = *state;
-    follow_first_epoch(f, true);
-    assert_int_equal(wa_role_reopen(f->s, &f->err), WA_CONFLICT);
-    assert_true(wa_streamer_is_fenced(f->s));
-    assert_true(is_sealed(f, 2));
-    wa_error_clear(&f->err);
-}
-
-static void
-who_takes_over_from_an_epoch_that_nobody_sealed_seals_it_and_writes(void **state)
-{
-    fixture *f = *state;
-    follow_first_epoch(f, false);
-    OK(f, wa_role_reopen(f->s, &f->err));
-    assert_false(wa_streamer_is_fenced(f->s));
-    assert_true(is_sealed(f, 1) && !is_sealed(f, 2));
-    assert_int_equal(f->s->taking_over, 0);
-}
-
-static void
-a_run_that_began_behind_the_seal_may_pass_it(void **state)
-{
-    fixture *f = *state;
-    follow_first_epoch(f, true);
-    f->s->may_pass = 1;
-    OK(f, wa_role_reopen(f->s, &f->err));
-    assert_false(wa_streamer_is_fenced(f->s) || is_sealed(f, 2));
-}
-
 int
 main(void)
 {
@@ -804,12 +746,6 @@ main(void)
         TEST(a_seal_between_two_segments_keeps_the_second_from_being_acknowledged),
         TEST(a_seal_that_came_while_the_writer_slept_is_seen_before_a_segment_is_put),
         TEST(a_seal_further_on_fences_as_well),
-        cmocka_unit_test_setup_teardown(a_seal_that_comes_while_another_takes_over_fences_it_too,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            who_takes_over_from_an_epoch_that_nobody_sealed_seals_it_and_writes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_run_that_began_behind_the_seal_may_pass_it, setup,
-                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

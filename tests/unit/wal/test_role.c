@@ -1,0 +1,170 @@
+/*
+ * Tests of who writes: a seal that comes while an agent takes over.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "streamer_internal.h"
+
+#include "walagent/base/file.h"
+#include "walagent/store/drivers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SYSTEM UINT64_C(7412345678901234567)
+#define SEGMENT (1024u * 1024)
+
+typedef struct fixture {
+    char dir[64];
+    wa_repo *repo;
+    wa_streamer *s;
+    wa_branch branch;
+    wa_error err;
+} fixture;
+
+#define OK(f, call)                                                                                \
+    do {                                                                                           \
+        if ((call) != WA_OK)                                                                       \
+            fail_msg("%s: %s", #call, (f)->err.message);                                           \
+    } while (0)
+
+static int
+setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    bool created = false;
+    wa_cluster cluster = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
+    snprintf(f->dir, sizeof f->dir, "/tmp/wa-role-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    OK(f, wa_repo_of_store(wa_store_mem_new(), "main", 1, &f->repo, &f->err));
+    OK(f, wa_repo_init(f->repo, &cluster, false, &created, &f->err));
+    wa_streamer_options options = {.conninfo = "unused",
+                                   .slot = "unused",
+                                   .spool_dir = f->dir,
+                                   .spool_max = 1 << 30,
+                                   .tail_interval_ms = 1000};
+    OK(f, wa_streamer_new(f->repo, &options, &f->s, &f->err));
+    f->s->cluster = *wa_repo_cluster(f->repo);
+    f->branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture *f = *state;
+    wa_streamer_free(f->s);
+    wa_repo_free(f->repo);
+    OK(f, wa_remove_tree(f->dir, &f->err));
+    free(f);
+    return 0;
+}
+
+/* Our epoch is the second; the first has a chunk of 100 bytes, and is sealed there or isn't. */
+static void
+follow_first_epoch(fixture *f, bool sealed)
+{
+    char bytes[100] = "x";
+    wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &f->branch, 0);
+    l->epoch = 2;
+    l->number = 2;
+    wa_lineage_free(f->s->lineage);
+    f->s->lineage = l;
+    f->s->taking_over = 1;
+    OK(f, wa_tail_put(f->repo, &f->branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true,
+                      &f->err));
+    if (sealed)
+        OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, SEGMENT + sizeof bytes, &f->err));
+}
+
+static bool
+is_sealed(fixture *f, uint32_t epoch)
+{
+    bool sealed = false;
+    OK(f, wa_tip_is_sealed(f->repo, &f->branch, epoch, &sealed, &f->err));
+    return sealed;
+}
+
+static void
+a_seal_that_comes_while_another_takes_over_fences_it_too(void **state)
+{
+    fixture *f = *state;
+    follow_first_epoch(f, true);
+    assert_int_equal(wa_role_reopen(f->s, &f->err), WA_CONFLICT);
+    assert_true(wa_streamer_is_fenced(f->s));
+    assert_true(is_sealed(f, 2));
+    wa_error_clear(&f->err);
+}
+
+static void
+who_takes_over_from_an_epoch_that_nobody_sealed_seals_it_and_writes(void **state)
+{
+    fixture *f = *state;
+    follow_first_epoch(f, false);
+    OK(f, wa_role_reopen(f->s, &f->err));
+    assert_false(wa_streamer_is_fenced(f->s));
+    assert_true(is_sealed(f, 1) && !is_sealed(f, 2));
+    assert_int_equal(f->s->taking_over, 0);
+}
+
+static void
+a_run_that_began_behind_the_seal_may_pass_it(void **state)
+{
+    fixture *f = *state;
+    follow_first_epoch(f, true);
+    f->s->may_pass = 1;
+    OK(f, wa_role_reopen(f->s, &f->err));
+    assert_false(wa_streamer_is_fenced(f->s) || is_sealed(f, 2));
+}
+
+/* The writer, "other", is another installation; this one is "me". */
+static void
+store_lineage(fixture *f)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &f->branch, 0);
+    l->epoch = 1;
+    snprintf(l->writer, sizeof l->writer, "other");
+    snprintf(f->s->identity, sizeof f->s->identity, "me");
+    OK(f, wa_lineage_store(f->repo, l, &f->err));
+}
+
+static void
+only_a_seal_from_before_the_run_is_one_that_it_may_pass(void **state)
+{
+    fixture *f = *state;
+    wa_role role;
+    bool fresh;
+    store_lineage(f);
+    OK(f, wa_role_load(f->s, &role, &fresh, &f->err));
+    OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, SEGMENT, &f->err));
+    OK(f, wa_role_load(f->s, &role, &fresh, &f->err));
+    assert_true(role == WA_ROLE_WAITING && f->s->may_pass == 0);
+    f->s->began = false; /* another run */
+    OK(f, wa_role_load(f->s, &role, &fresh, &f->err));
+    assert_int_equal(f->s->may_pass, 1);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_seal_that_comes_while_another_takes_over_fences_it_too,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            who_takes_over_from_an_epoch_that_nobody_sealed_seals_it_and_writes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_began_behind_the_seal_may_pass_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(only_a_seal_from_before_the_run_is_one_that_it_may_pass,
+                                        setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
