@@ -8,10 +8,14 @@
 #define LOOK_BACK_SEGMENTS 16
 #define TIMES_FOR_DAMAGES 100 /* of more the times are not looked up */
 
-/* The last commit or abort in the segments before `lsn`; WA_TIME_NONE: not found out. */
+/* The last commit or abort before `lsn`; WA_TIME_NONE: not found out. Of a hole it is known, with
+ * the chunks before it; of damage the whole segments before it tell. */
 static wa_time
 last_time_before(wa_verify *v, const wa_branch *branch, wa_lsn lsn)
 {
+    for (size_t i = 0; i < v->windows->hole_count; i++)
+        if (v->windows->holes[i].begin == lsn)
+            return v->windows->hole_times[i].last_before;
     wa_repo *repo = v->options->repo;
     wa_segno at = wa_segno_of(lsn, wa_repo_cluster(repo)->segment_size);
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);

@@ -335,52 +335,8 @@ take_record(void *arg, const wa_record *record, wa_error *err)
     return WA_OK;
 }
 
-static void
-a_forged_history_with_fitting_public_facts_is_refused(void **state)
-{
-    fixture *f = *state;
-    struct {
-        wa_lsn from;
-        wa_buf bytes;
-    } first = {.bytes = WA_BUF_INIT(2 * WA_RECORD_KEEP)};
-    wa_put_outcome outcome;
-    wa_segment_check check;
-    wal_builder *b = make_child(f, &first.from);
-    char lsn[WA_LSN_TEXT];
-    WA_CLEANUP(wa_freep)
-    char *history = wa_format("1\t%s\tno reason\n", wa_lsn_format(first.from, lsn));
-    OK(wa_segment_check_all(wal_bytes(b) + SEGMENT, SEGMENT, 2 * (wa_lsn)SEGMENT, take_record,
-                            &first, &check, &f->err));
-    wa_branch child =
-        wa_branch_of(SYSTEM, 2, history, strlen(history), first.bytes.data, first.bytes.len);
-    OK(wa_history_put(f->repo, &child, history, strlen(history), &f->err));
-    for (size_t i = 1; i < 3; i++)
-        OK(wa_wal_put(f->repo, &child, 1 + i, wal_bytes(b) + i * SEGMENT, NULL, 1, NULL, true,
-                      &outcome, &f->err));
-    assert_int_equal(history_findings(f, ""), 0);
-    /* Another reason, another parent's end: valid files both, and wrong. */
-    WA_CLEANUP(wa_freep)
-    char *other_end = wa_format("1\t%s\tno reason\n", wa_lsn_format(first.from - 8, lsn));
-    WA_CLEANUP(wa_freep)
-    char *other_reason = wa_format("1\t%s\tno raisin\n", wa_lsn_format(first.from, lsn));
-    forge_history(f, &child, other_end);
-    assert_int_equal(history_findings(f, "gives the name"), 1);
-    forge_history(f, &child, other_reason);
-    assert_int_equal(history_findings(f, "gives the name"), 1);
-    forge_history(f, &child, history);
-    assert_int_equal(history_findings(f, ""), 0);
-    /* The right history under another branch's name. */
-    wa_branch stray = {.tli = 2, .id = "00c0ffee"};
-    OK(wa_history_put(f->repo, &stray, history, strlen(history), &f->err));
-    assert_int_equal(history_findings(f, "gives the name"), 0); /* no record: can't be told */
-    OK(wa_wal_put(f->repo, &stray, 2, wal_bytes(b) + SEGMENT, NULL, 1, NULL, true, &outcome,
-                  &f->err));
-    assert_int_equal(history_findings(f, "gives the name"), 1);
-    wa_buf_done(&first.bytes);
-    wal_builder_free(b);
-}
-
-/* Its segments, [first, last], archived; the branch that the first record names is given back. */
+/* Its segments, [first, last], archived, and its history: the branch that its first record names.
+ */
 static wa_branch
 put_child(fixture *f, wa_segno first, wa_segno last, wa_lsn *ret_fork)
 {
@@ -406,6 +362,38 @@ put_child(fixture *f, wa_segno first, wa_segno last, wa_lsn *ret_fork)
     wa_buf_done(&record.bytes);
     wal_builder_free(b);
     return child;
+}
+
+static void
+a_forged_history_with_fitting_public_facts_is_refused(void **state)
+{
+    fixture *f = *state;
+    wa_put_outcome outcome;
+    wa_lsn fork = 0;
+    char lsn[WA_LSN_TEXT];
+    wa_branch child = put_child(f, 2, 3, &fork);
+    WA_CLEANUP(wa_freep) char *history = wa_format("1\t%s\tno reason\n", wa_lsn_format(fork, lsn));
+    assert_int_equal(history_findings(f, ""), 0);
+    /* Another reason, another parent's end: valid files both, and wrong. */
+    WA_CLEANUP(wa_freep)
+    char *other_end = wa_format("1\t%s\tno reason\n", wa_lsn_format(fork - 8, lsn));
+    WA_CLEANUP(wa_freep)
+    char *other_reason = wa_format("1\t%s\tno raisin\n", wa_lsn_format(fork, lsn));
+    forge_history(f, &child, other_end);
+    assert_int_equal(history_findings(f, "gives the name"), 1);
+    forge_history(f, &child, other_reason);
+    assert_int_equal(history_findings(f, "gives the name"), 1);
+    forge_history(f, &child, history);
+    assert_int_equal(history_findings(f, ""), 0);
+    /* The right history under another branch's name. */
+    wa_branch stray = {.tli = 2, .id = "00c0ffee"};
+    OK(wa_history_put(f->repo, &stray, history, strlen(history), &f->err));
+    assert_int_equal(history_findings(f, "gives the name"), 0); /* no record: can't be told */
+    wal_builder *b = make_child(f, &fork);
+    OK(wa_wal_put(f->repo, &stray, 2, wal_bytes(b) + SEGMENT, NULL, 1, NULL, true, &outcome,
+                  &f->err));
+    wal_builder_free(b);
+    assert_int_equal(history_findings(f, "gives the name"), 1);
 }
 
 static void
@@ -567,6 +555,49 @@ damage_says_which_times_it_costs(void **state)
     assert_non_null(strstr(closed.damage[0].cost, "can't be reached"));
 }
 
+static wa_status
+add_fact(void *arg, const wa_record *record, wa_error *err)
+{
+    (void)err;
+    wa_wal_facts_add(arg, record);
+    return WA_OK;
+}
+
+static void
+a_hole_behind_chunks_costs_the_times_after_them(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    WA_CLEANUP(wa_walreader_freep) wa_walreader *reader = wa_walreader_new(SEGMENT);
+    wa_lsn start = 4 * (wa_lsn)SEGMENT, end;
+    wa_time later = wa_time_now() + INT64_C(3600000000); /* than the end of the backup */
+    char time[WA_TIME_TEXT];
+    wal_builder *b = wal_builder_new(NULL);
+    while (wal_position(b) < start + SEGMENT / 4) {
+        wal_add_commit(b, 700, 1000000);
+        wal_add_noise(b, 701, 20000);
+    }
+    wal_add_commit(b, 702, later);
+    end = wal_position(b);
+    for (int i = 0; i < 3; i++)
+        wal_fill_segment(b);
+    for (size_t n = 1; n < 6; n++)
+        if (n != 4)
+            put_segment(f, n, wal_bytes(b) + (n - 1) * SEGMENT);
+    wa_wal_facts_init(facts);
+    wa_walreader_start(reader, start, 0);
+    OK(wa_walreader_feed(reader, wal_bytes(b) + 3 * (size_t)SEGMENT, (size_t)(end - start),
+                         add_fact, facts, NULL, &f->err));
+    OK(wa_tail_put(f->repo, &f->branch, 1, start, start, wal_bytes(b) + 3 * (size_t)SEGMENT,
+                   (size_t)(end - start), facts, true, &f->err));
+    wal_builder_free(b);
+    add_backup(f, 2 * (wa_lsn)SEGMENT, 3 * (wa_lsn)SEGMENT);
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = verify(f, false);
+    assert_int_equal(count_kind(&r, "hole"), 1);
+    assert_non_null(strstr(r.damage[0].cost, "times after "));
+    assert_non_null(strstr(r.damage[0].cost, wa_time_format_rfc3339(later, time)));
+}
+
 static void
 a_missing_segment_behind_a_backup_is_a_hole_and_splits_the_window(void **state)
 {
@@ -679,6 +710,7 @@ main(void)
         T(a_further_writers_history_must_be_the_first_ones),
         T(a_damaged_index_object_is_a_warning_and_rebuilt),
         T(damage_says_which_times_it_costs),
+        T(a_hole_behind_chunks_costs_the_times_after_them),
         T(a_missing_segment_behind_a_backup_is_a_hole_and_splits_the_window),
         T(a_backup_whose_wal_is_not_complete_is_not_usable),
         T(a_backup_of_a_branch_without_wal_is_not_usable),
