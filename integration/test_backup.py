@@ -479,19 +479,30 @@ def test_a_promotion_during_a_standbys_backup_never_makes_a_wrong_one(
 
 # ---- incremental, 17 and later ----
 
-def test_an_incremental_backup_is_combined_with_its_parent(make_pg, major, streaming, work_dir):
+@pytest.fixture
+def summarizing(make_pg, major, streaming):
+    """A server of which incremental backups can be taken, and its walagent."""
     if major < 17:
         pytest.skip("incremental backups come with PostgreSQL 17")
     pg = make_pg(major, summarize_wal="on")
-    wa = streaming(pg)
+    return pg, streaming(pg)
+
+
+def full_and_incremental(pg, wa, *argv):
+    """A full backup (argv: how), an incremental one on it, and what table t holds then."""
     pg.sql("CREATE TABLE t AS SELECT generate_series(1, 200000) AS i")
-    full = backup(wa)
+    full = backup(wa, *argv)
     pg.sql("UPDATE t SET i = -i WHERE i < 100")
     incremental = backup(wa, "--type", "incremental")
     assert incremental["parent"] == full["label"]
     assert incremental["raw_bytes"] < full["raw_bytes"] / 2
     durable(wa, pg)
-    expected = content(pg, ["t"])
+    return full, incremental, content(pg, ["t"])
+
+
+def test_an_incremental_backup_is_combined_with_its_parent(make_pg, major, summarizing, work_dir):
+    pg, wa = summarizing
+    full, incremental, expected = full_and_incremental(pg, wa)
     assert wa.run("verify").returncode == 0
     restored = lab.Postgres(work_dir + "/restored", major)
     wa.run("restore", "-D", restored.data)

@@ -10,7 +10,8 @@ import pytest
 
 import lab
 from test_backup import backup, content, durable, follow, is_ready, labels, leftovers, wa_popen
-from test_backup import streaming  # noqa: F401  (a fixture)
+from test_backup import full_and_incremental
+from test_backup import streaming, summarizing  # noqa: F401  (fixtures)
 
 
 def local(wa, *argv, **more):
@@ -159,18 +160,9 @@ def test_a_local_backup_holds_what_a_remote_one_holds(make_pg, major, streaming)
     assert names(wa, here["label"]) == names(wa, there["label"])
 
 
-def test_an_incremental_backup_builds_on_a_local_one(make_pg, major, streaming, work_dir):
-    if major < 17:
-        pytest.skip("incremental backups come with PostgreSQL 17")
-    pg = make_pg(major, summarize_wal="on")
-    wa = streaming(pg)
-    pg.sql("CREATE TABLE t AS SELECT generate_series(1, 200000) AS i")
-    full = local(wa)
-    pg.sql("UPDATE t SET i = -i WHERE i < 100")
-    incremental = backup(wa, "--type", "incremental")
-    assert incremental["parent"] == full["label"]
-    durable(wa, pg)
-    expected = content(pg, ["t"])
+def test_an_incremental_backup_builds_on_a_local_one(make_pg, major, summarizing, work_dir):
+    pg, wa = summarizing
+    _, _, expected = full_and_incremental(pg, wa, "--source", "local")
     copy = open_up(restore(wa, make_pg, work_dir + "/copy", major))
     assert content(copy, ["t"]) == expected
     done = wa.run("backup", "--type", "incremental", "--source", "local", check=2)

@@ -143,3 +143,30 @@ def test_without_the_segment_before_nothing_is_proved_and_other_bytes_are_a_conf
     there = archived(walagent)
     walagent.run("archive-push", os.path.join(second, names[2]), check=5)
     assert archived(walagent) == there and len(keys(walagent, "quarantine")) == 1
+
+
+def test_a_whole_segment_of_another_server_hides_no_chunks(make_pg, make_walagent, file_repository, work_dir):
+    """The name is free and nothing is proved, but the branch has the segment's beginning: other bytes."""
+    lab.own(work_dir)
+    old, twins = promoted_at_one_point(make_pg, work_dir)
+    walagent = make_walagent(file_repository, twins[0])
+    walagent.run("init")
+    names = crossing(twins[0], 3)
+    assert crossing(twins[1], 3) == names
+    first = copy_of_wal(twins[0], work_dir, "all", names)
+    second = copy_of_wal(twins[1], work_dir, "last", names[2:])
+    whole = content_of(first, names[2])
+    with open(os.path.join(first, names[2]), "r+b") as f:
+        f.seek(SEGMENT // 2)
+        f.write(bytes(SEGMENT // 2))
+    walagent.run("archive-push", os.path.join(first, names[0]))
+    walagent.run("archive-push", os.path.join(first, names[2]))
+    assert keys(walagent, "tail") and names[2] not in str(keys(walagent, "wal"))
+    done = walagent.run("archive-push", os.path.join(second, names[2]), check=5)
+    assert "contradicts its archived chunks" in done.stderr
+    assert names[2] not in str(keys(walagent, "wal")) and len(keys(walagent, "quarantine")) == 1
+    with open(os.path.join(first, names[2]), "wb") as f:
+        f.write(whole)
+    walagent.run("archive-push", os.path.join(first, names[2]))
+    (branch, there), = archived(walagent).items()
+    assert there[names[2]] == whole

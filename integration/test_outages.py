@@ -16,7 +16,7 @@ from test_stream import MIB, Load, restart_lsn, write_wal
 def cell():
     made = network.Cell().open()
     if made is None:
-        pytest.skip("can't make a network namespace here")
+        pytest.skip("needs root and a network namespace of its own")
     yield made
     made.close()
 
@@ -112,7 +112,7 @@ def test_a_network_that_swallows_everything_is_noticed_and_costs_nothing(
 def test_a_name_that_stops_resolving_stops_nothing_for_ever(make_pg, make_walagent, ceph, forward,
                                                             work_dir):
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"]).returncode != 0:
-        pytest.skip("can't make a mount namespace here")
+        pytest.skip("needs root and a mount namespace of its own")
     lab.own(work_dir)
     hosts = network.Hosts(work_dir)
     # Ceph takes a host that it doesn't know for a bucket's name.

@@ -88,7 +88,7 @@ start_streamer(wa_agent *agent, wa_error *err)
         .acknowledge_spool = strcmp(wa_config_string(c, "archive", "acknowledge"), "spool") == 0,
         .stop_on_damage = strcmp(wa_config_string(c, "archive", "on_damage"), "stop") == 0,
         .jobs = wa_processors(),
-        .on_event = log_event,
+        .listener = {.fn = log_event},
     };
     wa_streamer *streamer = NULL;
     WA_TRY(wa_streamer_new(agent->repo, &options, &streamer, err));

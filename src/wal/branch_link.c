@@ -73,14 +73,6 @@ by_link(const wa_segment_link *link, const wa_wal_facts *facts)
     return fits ? WA_CONTINUES_YES : WA_CONTINUES_NO;
 }
 
-/* A person has said that archiving goes on although the segment before has other bytes here. */
-static wa_status
-before_was_settled(wa_repo *repo, const wa_branch *branch, const wa_segment_link *link, bool *ret,
-                   wa_error *err)
-{
-    return wa_resolution_exists(repo, branch, link->name, link->before, ret, err);
-}
-
 wa_status
 wa_branch_continues(wa_repo *repo, const wa_branch *branch, wa_segno segno,
                     const wa_segment_link *link, wa_continues *ret, wa_error *err)
@@ -102,8 +94,9 @@ wa_branch_continues(wa_repo *repo, const wa_branch *branch, wa_segno segno,
     if (link->before[0] != '\0' && strcmp(info.xxh3, link->before) == 0) {
         answer = WA_CONTINUES_YES;
     } else if (link->before[0] != '\0') {
+        /* a person may have said that archiving goes on although it has other bytes there */
         bool settled = false;
-        WA_TRY(before_was_settled(repo, branch, link, &settled, err));
+        WA_TRY(wa_resolution_exists(repo, branch, link->name, link->before, &settled, err));
         answer = settled ? answer : WA_CONTINUES_NO;
     }
     *ret = answer;

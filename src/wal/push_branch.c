@@ -52,11 +52,12 @@ typedef struct siblings {
     const wa_push_job *job;
     wa_segment_link link;
     char xxh3[WA_XXH_HEX];
+    bool archived; /* these bytes, on the branch that was looked at last */
 } siblings;
 
 /* Is the segment this branch's? Also when it has no room there: that is the conflict then. */
 static wa_status
-is_its_own(const siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
+is_its_own(siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
 {
     wa_wal_info there = {0};
     wa_continues continues = WA_CONTINUES_UNKNOWN;
@@ -64,8 +65,9 @@ is_its_own(const siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
     if (status != WA_OK && status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err);
-    *ret = status == WA_OK && strcmp(there.xxh3, s->xxh3) == 0;
-    if (*ret)
+    s->archived = status == WA_OK && strcmp(there.xxh3, s->xxh3) == 0;
+    *ret = true;
+    if (s->archived)
         return WA_OK;
     WA_TRY(wa_branch_continues(s->job->repo, branch, s->job->segno, &s->link, &continues, err));
     *ret = continues != WA_CONTINUES_NO;
@@ -98,5 +100,5 @@ wa_push_choose_branch(wa_push_job *job, wa_branch_answer *a, wa_push_result *res
     if (!wa_branch_eq(&branch, &a->branch))
         WA_TRY(begin_branch(job, &branch, a, result, err));
     /* A whole segment would hide chunks of another server that were acknowledged. */
-    return wa_push_compare_chain(job, &a->branch, job->size, err);
+    return s.archived ? WA_OK : wa_push_compare_chain(job, &a->branch, job->size, err);
 }

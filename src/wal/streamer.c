@@ -64,13 +64,10 @@ wa_streamer_note_error(wa_streamer *s, const wa_error *err)
 void
 wa_streamer_say(wa_streamer *s, wa_log_level level, const char *hint, const char *fmt, ...)
 {
-    char message[512];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(message, sizeof message, fmt, args);
+    wa_say_v(&s->options.listener, level, hint, fmt, args);
     va_end(args);
-    if (s->options.on_event != NULL)
-        s->options.on_event(s->options.on_event_arg, level, message, hint);
 }
 
 /* The same news again (a refused server is asked every few seconds) is told every ten minutes. */

@@ -192,7 +192,7 @@ stream(int argc, char **argv)
                                    .spool_dir = argv[2],
                                    .spool_max = 1024ULL * 1024 * 1024,
                                    .tail_interval_ms = 1000,
-                                   .on_event = on_event};
+                                   .listener = {.fn = on_event}};
     for (int i = 3; i < argc; i++)
         if (set_option(&options, argv[i], &err) != WA_OK)
             return fail(&err);

@@ -10,6 +10,8 @@
 
 #include "walagent/base/log.h"
 
+#include <stdarg.h>
+
 /* message and hint live until the function returns; hint is "" when there is none */
 typedef void (*wa_event_fn)(void *arg, wa_log_level level, const char *message, const char *hint);
 
@@ -21,5 +23,7 @@ typedef struct wa_listener {
 /* hint may be NULL. A message longer than 511 bytes is cut. */
 void wa_say(const wa_listener *listener, wa_log_level level, const char *hint, const char *fmt, ...)
     WA_PRINTF(4, 5);
+void wa_say_v(const wa_listener *listener, wa_log_level level, const char *hint, const char *fmt,
+              va_list args);
 
 #endif

@@ -36,7 +36,7 @@
 #define WALAGENT_WAL_STREAMER_H
 
 #include "walagent/base/cancel.h"
-#include "walagent/base/log.h"
+#include "walagent/base/event.h"
 #include "walagent/repo/lineage.h"
 #include "walagent/repo/wal_object.h"
 
@@ -49,9 +49,7 @@ typedef struct wa_streamer_options {
     bool acknowledge_spool; /* flush = spooled */
     bool stop_on_damage;    /* [archive] on_damage */
     size_t jobs;            /* compression workers */
-    /* One line of news for the log; called from any thread, must not block. hint may be "". */
-    void (*on_event)(void *arg, wa_log_level level, const char *message, const char *hint);
-    void *on_event_arg;
+    wa_listener listener;   /* hears what is worth a line in the log; must not block */
 } wa_streamer_options;
 
 typedef enum wa_stream_state {

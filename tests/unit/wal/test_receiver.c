@@ -10,18 +10,14 @@
 #include <cmocka.h>
 
 #include "receiver_internal.h"
+#include "streamer_fixture.h"
 #include "wal_builder.h"
 
-#include "walagent/base/file.h"
 #include "walagent/repo/resolution.h"
-#include "walagent/store/drivers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SEGMENT (1024u * 1024)
-#define SYSTEM 7000000000000000001u
 
 typedef struct fixture {
     char dir[64];
@@ -33,27 +29,11 @@ typedef struct fixture {
     wa_error err;
 } fixture;
 
-#define OK(f, call)                                                                                \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("%s: %s", #call, (f)->err.message);                                           \
-    } while (0)
-
 static int
 setup(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
-    bool created = false;
-    wa_cluster cluster = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
-    snprintf(f->dir, sizeof f->dir, "/tmp/wa-receiver-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    OK(f, wa_repo_of_store(wa_store_mem_new(), "main", 1, &f->repo, &f->err));
-    OK(f, wa_repo_init(f->repo, &cluster, false, &created, &f->err));
-    wa_streamer_options options = {
-        .conninfo = "unused", .slot = "unused", .spool_dir = f->dir, .spool_max = 1 << 30};
-    OK(f, wa_streamer_new(f->repo, &options, &f->s, &f->err));
-    OK(f, wa_spool_open(f->dir, SEGMENT, &f->s->spool, &f->err));
-    f->s->cluster = *wa_repo_cluster(f->repo);
+    begin_streamer(f->dir, wa_store_mem_new(), true, &f->repo, &f->s);
     f->wal = wal_builder_new(NULL);
     *state = f;
     return 0;
@@ -65,10 +45,8 @@ teardown(void **state)
     fixture *f = *state;
     if (f->connected)
         wa_receiver_done(&f->rx);
-    wa_streamer_free(f->s);
-    wa_repo_free(f->repo);
+    end_streamer(f->dir, f->repo, f->s);
     wal_builder_free(f->wal);
-    OK(f, wa_remove_tree(f->dir, &f->err));
     free(f);
     return 0;
 }

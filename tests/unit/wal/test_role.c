@@ -9,16 +9,10 @@
 
 #include <cmocka.h>
 
-#include "streamer_internal.h"
-
-#include "walagent/base/file.h"
-#include "walagent/store/drivers.h"
+#include "streamer_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define SYSTEM UINT64_C(7412345678901234567)
-#define SEGMENT (1024u * 1024)
 
 typedef struct fixture {
     char dir[64];
@@ -28,29 +22,11 @@ typedef struct fixture {
     wa_error err;
 } fixture;
 
-#define OK(f, call)                                                                                \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("%s: %s", #call, (f)->err.message);                                           \
-    } while (0)
-
 static int
 setup(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
-    bool created = false;
-    wa_cluster cluster = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
-    snprintf(f->dir, sizeof f->dir, "/tmp/wa-role-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    OK(f, wa_repo_of_store(wa_store_mem_new(), "main", 1, &f->repo, &f->err));
-    OK(f, wa_repo_init(f->repo, &cluster, false, &created, &f->err));
-    wa_streamer_options options = {.conninfo = "unused",
-                                   .slot = "unused",
-                                   .spool_dir = f->dir,
-                                   .spool_max = 1 << 30,
-                                   .tail_interval_ms = 1000};
-    OK(f, wa_streamer_new(f->repo, &options, &f->s, &f->err));
-    f->s->cluster = *wa_repo_cluster(f->repo);
+    begin_streamer(f->dir, wa_store_mem_new(), false, &f->repo, &f->s);
     f->branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
     *state = f;
     return 0;
@@ -60,9 +36,7 @@ static int
 teardown(void **state)
 {
     fixture *f = *state;
-    wa_streamer_free(f->s);
-    wa_repo_free(f->repo);
-    OK(f, wa_remove_tree(f->dir, &f->err));
+    end_streamer(f->dir, f->repo, f->s);
     free(f);
     return 0;
 }

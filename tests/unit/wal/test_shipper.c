@@ -10,12 +10,10 @@
 
 #include <cmocka.h>
 
-#include "streamer_internal.h"
+#include "streamer_fixture.h"
 #include "wal_builder.h"
 
-#include "walagent/base/file.h"
 #include "walagent/repo/resolution.h"
-#include "walagent/store/drivers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +23,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEGMENT (1024u * 1024)
-#define SYSTEM 7000000000000000001u
 #define DEADLINE_MS 20000
 
 /* The wall clock can be set; libc's function is replaced in this program. */
@@ -54,31 +50,12 @@ typedef struct fixture {
     wa_error err;
 } fixture;
 
-#define OK(f, call)                                                                                \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("%s: %s", #call, (f)->err.message);                                           \
-    } while (0)
-
 static int
 setup(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
-    bool created = false;
-    wa_cluster cluster = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
-    snprintf(f->dir, sizeof f->dir, "/tmp/wa-shipper-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
     f->fault = wa_store_fault_new(wa_store_mem_new());
-    OK(f, wa_repo_of_store(f->fault, "main", 1, &f->repo, &f->err));
-    OK(f, wa_repo_init(f->repo, &cluster, false, &created, &f->err));
-    wa_streamer_options options = {.conninfo = "unused",
-                                   .slot = "unused",
-                                   .spool_dir = f->dir,
-                                   .spool_max = 1 << 30,
-                                   .tail_interval_ms = 1000};
-    OK(f, wa_streamer_new(f->repo, &options, &f->s, &f->err));
-    OK(f, wa_spool_open(f->dir, SEGMENT, &f->s->spool, &f->err));
-    f->s->cluster = *wa_repo_cluster(f->repo);
+    begin_streamer(f->dir, f->fault, true, &f->repo, &f->s);
     f->s->status.synchronous = true;
     f->branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
     f->wal = wal_builder_new(NULL);
@@ -109,10 +86,8 @@ teardown(void **state)
     }
     wa_thread_join(f->tail);
     wa_thread_join(f->segments);
-    wa_streamer_free(f->s);
-    wa_repo_free(f->repo);
+    end_streamer(f->dir, f->repo, f->s);
     wal_builder_free(f->wal);
-    OK(f, wa_remove_tree(f->dir, &f->err));
     free(f);
     return 0;
 }

@@ -9,17 +9,12 @@
 
 #include <cmocka.h>
 
-#include "streamer_internal.h"
-
-#include "walagent/base/file.h"
-#include "walagent/store/drivers.h"
+#include "streamer_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SEGMENT (1024u * 1024)
-#define SYSTEM 7000000000000000001u
 #define SEGNO 3
 #define START ((wa_lsn)SEGNO * SEGMENT)
 
@@ -35,28 +30,12 @@ typedef struct fixture {
     wa_error err;
 } fixture;
 
-#define OK(f, call)                                                                                \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("%s: %s", #call, (f)->err.message);                                           \
-    } while (0)
-
 static int
 setup(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
-    bool created = false;
-    wa_cluster cluster = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
-    snprintf(f->dir, sizeof f->dir, "/tmp/wa-release-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
     f->fault = wa_store_fault_new(wa_store_mem_new());
-    OK(f, wa_repo_of_store(f->fault, "main", 1, &f->repo, &f->err));
-    OK(f, wa_repo_init(f->repo, &cluster, false, &created, &f->err));
-    wa_streamer_options options = {
-        .conninfo = "unused", .slot = "unused", .spool_dir = f->dir, .spool_max = 1 << 30};
-    OK(f, wa_streamer_new(f->repo, &options, &f->s, &f->err));
-    OK(f, wa_spool_open(f->dir, SEGMENT, &f->s->spool, &f->err));
-    f->s->cluster = *wa_repo_cluster(f->repo);
+    begin_streamer(f->dir, f->fault, true, &f->repo, &f->s);
     wa_branch head = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
     f->branch = wa_branch_of(SYSTEM, 2, "1\t0/300000\tx\n", 13, NULL, 0);
     f->lineage = wa_lineage_new();
@@ -76,9 +55,7 @@ teardown(void **state)
 {
     fixture *f = *state;
     wa_lineage_free(f->lineage);
-    wa_streamer_free(f->s);
-    wa_repo_free(f->repo);
-    OK(f, wa_remove_tree(f->dir, &f->err));
+    end_streamer(f->dir, f->repo, f->s);
     free(f->bytes);
     free(f->facts);
     free(f);
