@@ -7,7 +7,10 @@
 #include "walagent/repo/branch.h"
 #include "walagent/repo/tail.h"
 
-#define POLL_MS 250
+/* A streaming agent has archived the last segment within hundredths of a second; without one it
+ * may take long. Looking costs requests, so ever less often. */
+#define POLL_FIRST_MS 10
+#define POLL_LAST_MS 250
 
 wa_status
 wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *err)
@@ -99,7 +102,7 @@ wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
         atomic_store(&options->progress->phase, "waiting for WAL");
     wa_mono deadline = wa_mono_now() + options->wal_timeout_ms;
     wa_lsn at = info->start_lsn;
-    for (;;) {
+    for (uint64_t pause = POLL_FIRST_MS;;) {
         wa_status status = advance(options, info, &at, err);
         if (status != WA_OK && status != WA_UNAVAILABLE)
             return status;
@@ -118,6 +121,7 @@ wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
                                       "not archived; the backup is discarded.");
         }
         wa_error_clear(err);
-        WA_TRY(wa_cancel_sleep(options->cancel, POLL_MS, err));
+        WA_TRY(wa_cancel_sleep(options->cancel, pause, err));
+        pause = pause * 2 < POLL_LAST_MS ? pause * 2 : POLL_LAST_MS;
     }
 }
