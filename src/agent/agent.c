@@ -61,6 +61,23 @@ open_signals(int *ret_fd, wa_error *err)
 
 typedef enum reload_effect { EFFECT_NONE, EFFECT_STREAM, EFFECT_REPOSITORY } reload_effect;
 
+static bool
+same_mirrors(const wa_config *old, const wa_config *new)
+{
+    const char *const *a = wa_config_repositories(old), *const *b = wa_config_repositories(new);
+    for (; *a != NULL && *b != NULL; a++, b++) {
+        WA_CLEANUP(wa_freep) char *section = wa_format("repository %s", *a);
+        if (strcmp(*a, *b) != 0)
+            return false;
+        for (const wa_option *o = wa_options; o->section != NULL; o++)
+            if (strcmp(o->section, "repository") == 0 &&
+                !wa_str_eq(wa_config_string(old, section, o->key),
+                           wa_config_string(new, section, o->key)))
+                return false;
+    }
+    return *a == *b;
+}
+
 /* Keys that differ between two configurations: reloadable ones make the streamer start again, with
  * the repository opened anew where its settings changed; others need a restart of the agent. */
 static reload_effect
@@ -81,7 +98,7 @@ compare_configs(const wa_config *old, const wa_config *new)
         else if (strcmp(o->section, "archive") == 0 && effect == EFFECT_NONE)
             effect = EFFECT_STREAM;
     }
-    return effect;
+    return same_mirrors(old, new) ? effect : EFFECT_REPOSITORY;
 }
 
 static reload_effect
@@ -119,6 +136,7 @@ retire_repo(wa_agent *agent)
     agent->retired_repos =
         wa_reallocarray(agent->retired_repos, agent->retired_repo_count + 1, sizeof(wa_repo *));
     agent->retired_repos[agent->retired_repo_count++] = WA_TAKE(agent->repo);
+    memset(agent->mirrors, 0, sizeof agent->mirrors);
 }
 
 static wa_status
@@ -225,7 +243,7 @@ hook_open_repo(void *arg, wa_cancel *cancel, wa_repo **ret, wa_error *err)
         WA_LOCK(&agent->mutex);
         config = agent->config; /* lives to the end, even when it is replaced */
     }
-    return agent->options->open_repo(config, cancel, ret, err);
+    return agent->options->open_repo(config, false, cancel, ret, err);
 }
 
 static bool
@@ -307,10 +325,20 @@ run_parts(wa_agent *agent, wa_error *err)
     WA_TRY(start_hooks(agent, &hooks, err));
     wa_status status =
         wa_http_server_start(agent, wa_config_string(agent->config, "agent", "listen"), &http, err);
+    pthread_t mirrors;
+    bool compares = false;
+    if (status == WA_OK) {
+        status = wa_thread_start(&mirrors, "mirrors", wa_agent_mirrors_main, agent, err);
+        compares = status == WA_OK;
+    }
     if (status == WA_OK)
         status = supervise(agent, signals, err);
     wa_http_server_stop(http);
     wa_hook_server_stop(hooks, HOOK_GRACE_MS);
+    if (compares) {
+        wa_cancel_trigger(&agent->stop);
+        wa_thread_join(mirrors);
+    }
     return status;
 }
 

@@ -14,6 +14,15 @@
 
 typedef struct wa_http_server wa_http_server;
 
+#define WA_MIRRORS_MAX 16 /* that are looked at; more may be configured */
+
+/* What the last comparison of a mirror with the main repository found. */
+typedef struct wa_agent_mirror {
+    wa_time compared; /* 0: not yet */
+    bool complete;
+    uint64_t missing, different;
+} wa_agent_mirror;
+
 typedef struct wa_agent {
     const wa_agent_options *options;
     wa_mutex mutex;
@@ -22,9 +31,10 @@ typedef struct wa_agent {
     size_t retired_count;
     wa_repo **retired_repos; /* of earlier settings; requests in flight may still use them */
     size_t retired_repo_count;
-    wa_repo *repo;         /* loaded; NULL: not reached yet */
-    wa_streamer *streamer; /* NULL: not running */
-    char waiting_for[512]; /* why nothing streams; "" when it does */
+    wa_repo *repo;                           /* loaded; NULL: not reached yet */
+    wa_streamer *streamer;                   /* NULL: not running */
+    wa_agent_mirror mirrors[WA_MIRRORS_MAX]; /* by member; [0] is unused */
+    char waiting_for[512];                   /* why nothing streams; "" when it does */
     wa_time started;
     wa_cancel stop;        /* the whole agent */
     wa_cancel stop_stream; /* the streamer alone (reload) */
@@ -38,6 +48,12 @@ typedef struct wa_agent {
 json_t *wa_agent_status(wa_agent *agent);
 /* Streaming, and the durable lag within limits. reason: at most `size` bytes, "" when ready. */
 bool wa_agent_is_ready(wa_agent *agent, char *reason, size_t size);
+
+/* ---- mirrors.c ---- */
+/* The thread that compares the mirrors with the main repository. */
+void *wa_agent_mirrors_main(void *agent);
+/* The main repository and its mirrors; the repository was reached, the mutex is held. */
+json_t *wa_agent_repositories_json(wa_agent *agent);
 
 /* ---- metrics.c ---- */
 /* Prometheus text format 0.0.4. */

@@ -9,6 +9,7 @@
 
 #include "walagent/base/buf.h"
 #include "walagent/base/log.h"
+#include "walagent/store/mirror.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -126,6 +127,36 @@ memory_metrics(wa_buf *out)
     gauge(out, "walagent_process_pss_bytes", "Proportional set size of the agent.", kb * 1024);
 }
 
+static void
+mirror_metrics(const wa_agent *agent, wa_buf *out)
+{
+    const wa_store *store = wa_repo_store(agent->repo);
+    size_t count = wa_store_members(store);
+    wa_member_status s;
+    if (count == 1)
+        return;
+    head(out, "walagent_mirror_up", "gauge", "1 when the mirror's last call was answered.");
+    for (size_t i = 1; i < count; i++) {
+        wa_store_member_status(store, i, &s);
+        wa_buf_printf(out, "walagent_mirror_up{repository=\"%s\"} %d\n", s.name, s.up);
+    }
+    head(out, "walagent_mirror_copied_objects_total", "counter",
+         "Objects that were brought to the mirror after the fact.");
+    for (size_t i = 1; i < count; i++) {
+        wa_store_member_status(store, i, &s);
+        wa_buf_printf(out, "walagent_mirror_copied_objects_total{repository=\"%s\"} %" PRIu64 "\n",
+                      s.name, s.copied);
+    }
+    head(out, "walagent_mirror_missing_objects", "gauge",
+         "Objects that the mirror lacked, or had with other bytes, when it was last compared.");
+    for (size_t i = 1; i < count && i < WA_MIRRORS_MAX; i++) {
+        wa_store_member_status(store, i, &s);
+        if (agent->mirrors[i].compared != 0)
+            wa_buf_printf(out, "walagent_mirror_missing_objects{repository=\"%s\"} %" PRIu64 "\n",
+                          s.name, agent->mirrors[i].missing + agent->mirrors[i].different);
+    }
+}
+
 void
 wa_agent_metrics(wa_agent *agent, wa_buf *out)
 {
@@ -141,6 +172,8 @@ wa_agent_metrics(wa_agent *agent, wa_buf *out)
     wa_buf_printf(out, "walagent_log_lines_total{level=\"error\"} %lu\n",
                   wa_log_count(WA_LOG_ERROR));
     memory_metrics(out);
+    if (agent->repo != NULL)
+        mirror_metrics(agent, out);
     if (agent->repo != NULL) {
         static const char *const kinds[] = {"put", "get", "head", "list", "delete"};
         head(out, "walagent_store_requests_total", "counter",

@@ -91,6 +91,7 @@ wa_agent_status(wa_agent *agent)
         char *id = wa_format("%" PRIu64, wa_repo_cluster(agent->repo)->system_identifier);
         wa_json_set_string(json, "system_identifier", id);
         wa_json_set_i64(json, "major", wa_repo_cluster(agent->repo)->major);
+        wa_json_set(json, "repositories", wa_agent_repositories_json(agent));
     }
     if (agent->streamer != NULL) {
         wa_streamer_status s;

@@ -51,7 +51,7 @@ reach_repository(wa_agent *agent, wa_error *err)
     uint64_t backoff = BACKOFF_FIRST_MS;
     for (;;) {
         WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-        wa_status status = agent->options->open_repo(agent->config, &agent->stop, &repo, err);
+        wa_status status = agent->options->open_repo(agent->config, true, &agent->stop, &repo, err);
         if (status == WA_OK)
             status = wa_repo_load(repo, err);
         if (status == WA_OK) {

@@ -128,6 +128,7 @@ wa_check_run(const wa_check_options *options, wa_findings *ret, wa_error *err)
     check_state_dir(&c);
     check_repository(&c);
     check_store(&c);
+    wa_check_mirrors(&c);
     wa_check_server(&c);
     wa_check_slot(&c);
     wa_check_hosts(&c);

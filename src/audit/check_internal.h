@@ -34,6 +34,8 @@ void wa_check_synchronous(check *c);
 void wa_check_hosts(check *c);
 /* check_lineage.c */
 void wa_check_lineage(check *c);
+/* check_mirrors.c: nothing to say without mirrors */
+void wa_check_mirrors(check *c);
 /* check_arrival.c */
 wa_status wa_check_arrival(check *c, wa_error *err) WA_MUST_CHECK;
 

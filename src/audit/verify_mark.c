@@ -129,6 +129,8 @@ wa_verify_mark_store(wa_repo *repo, const wa_branch *branch, const wa_verify_mar
                      wa_error *err)
 {
     newest n = {0};
+    if (wa_store_is_read_only(wa_repo_store(repo)))
+        return WA_OK; /* one repository of several: what is numbered is counted in all of them */
     wa_status status = find_newest(repo, branch, &n, err);
     wa_freep(&n.key);
     WA_TRY(status);

@@ -13,8 +13,8 @@ static const struct {
     const char *doc;
 } sections[] = {
     {"cluster", "The PostgreSQL cluster."},
-    {"repository",
-     "Where the archive is. (A further one, [repository NAME], is refused by this version.)"},
+    {"repository", "Where the archive is. [repository NAME] adds a mirror of it: see \"walagent "
+                   "mirror --help\"."},
     {"archive", "WAL: the stream and the two hooks."},
     {"backup", "Base backups."},
     {"retention", "What \"walagent expire\" keeps."},

@@ -104,7 +104,12 @@ open_and_get(get_run *r, wa_mono deadline, wa_error *err)
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     /* 0: the default; a standby must not wait for a dead store's retries */
     uint64_t budget = r->mode == WA_GET_STANDBY ? (uint64_t)wa_mono_left(deadline) : 0;
-    WA_TRY(wa_open_repo(r->config, budget, r->ctx->cancel, false, &repo, err));
+    /* a main repository that is away leaves time for a mirror */
+    const char *const *mirrors = wa_config_repositories(r->config);
+    if (mirrors != NULL && mirrors[0] != NULL)
+        budget /= 2;
+    WA_TRY(wa_open_repo(r->config, wa_arg_value(r->ctx, "repository"), budget, r->ctx->cancel,
+                        WA_REPO_GET, &repo, err));
     size_t workers = wa_processors() < WORKERS ? wa_processors() : WORKERS;
     WA_TRY(wa_pool_new("decompress", workers, BACKLOG, &pool, err));
     wa_get_options options = {
@@ -140,12 +145,21 @@ static void
 leave_prefetcher(const get_run *r)
 {
     char self[] = "/proc/self/exe", command[] = "archive-get", flag[] = "--prefetcher",
-         config_flag[] = "-c";
+         config_flag[] = "-c", alone_flag[] = "--repository";
     const char *config = wa_config_path(r->config);
     WA_CLEANUP(wa_freep) char *path = wa_strdup(config);
     WA_CLEANUP(wa_freep) char *name = wa_strdup(r->name);
-    char *argv[] = {self, command, flag, name, r->data_dir, path != NULL ? config_flag : NULL,
-                    path, NULL};
+    WA_CLEANUP(wa_freep) char *alone = wa_strdup(wa_arg_value(r->ctx, "repository"));
+    char *argv[11] = {self, command, flag, name, r->data_dir};
+    size_t count = 5;
+    if (path != NULL) {
+        argv[count++] = config_flag;
+        argv[count++] = path;
+    }
+    if (alone != NULL) {
+        argv[count++] = alone_flag;
+        argv[count++] = alone;
+    }
     wa_leave_behind(argv); /* without one the next call is merely slower */
 }
 
@@ -175,7 +189,9 @@ run_prefetcher(wa_context *ctx, wa_error *err)
     }
     if (chdir("/") != 0)
         return wa_error_errno(err, errno, "could not change to the root directory: %m");
-    WA_TRY(wa_open_repo(config, 0, ctx->cancel, true, &repo, err));
+    WA_TRY(wa_open_repo(config, wa_arg_value(ctx, "repository"), 0, ctx->cancel, WA_REPO_GET, &repo,
+                        err));
+    WA_TRY(wa_repo_load(repo, err));
     wa_prefetch_options options = {.repo = repo,
                                    .data_dir = data_dir,
                                    .mode = mode,
@@ -224,6 +240,7 @@ static const wa_command_option options[] = {
     {"prefetcher", 0, WA_ARG_FLAG, NULL,
      "Started by archive-get itself: fetch ahead of NAME for the data directory PATH; ends by "
      "itself."},
+    WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 

@@ -19,7 +19,7 @@ run(wa_context *ctx, wa_error *err)
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
     size_t workers = wa_processors() < WORKERS ? wa_processors() : WORKERS;
     WA_TRY(wa_pool_new("compress", workers, BACKLOG, &pool, err));
     const char *on_damage = wa_config_string(config, "archive", "on_damage");

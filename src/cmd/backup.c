@@ -97,10 +97,10 @@ run(wa_context *ctx, wa_error *err)
                            .listener = {wa_print_event, ctx}};
     WA_TRY(fill_options(ctx, config, &annotations, &o, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
     o.repo = repo;
     WA_CLEANUP(wa_repo_freep) wa_repo *cleanup = NULL;
-    WA_TRY(wa_open_repo(config, CLEANUP_BUDGET_MS, NULL, false, &cleanup, err));
+    WA_TRY(wa_open_repo(config, NULL, CLEANUP_BUDGET_MS, NULL, WA_REPO_WRITE, &cleanup, err));
     o.cleanup = cleanup;
     WA_TRY(wa_backup_preflight(&o, err));
     if (wa_arg_flag(ctx, "dry-run")) {

@@ -58,13 +58,12 @@ run(wa_context *ctx, wa_error *err)
 {
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
-    WA_TRY(wa_refuse_further_repositories(config, err));
     uint64_t timeout = 30000;
     const char *value = wa_arg_value(ctx, "timeout");
     if (value != NULL)
         WA_TRY(wa_parse_duration_ms(value, &timeout, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_open_repo(config, timeout, ctx->cancel, false, &repo, err));
+    WA_TRY(wa_open_repo(config, NULL, timeout, ctx->cancel, WA_REPO_READ, &repo, err));
     wa_check_options options = {
         .repo = repo,
         .conninfo = wa_config_string(config, "cluster", "conninfo"),

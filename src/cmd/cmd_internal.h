@@ -91,14 +91,28 @@ const wa_command *wa_command_find(const char *name);
 
 /* The configuration (-c FILE), loaded once. */
 wa_status wa_context_config(wa_context *ctx, const wa_config **ret, wa_error *err) WA_MUST_CHECK;
-/* A configuration that asks for several repositories is refused (UNSUPPORTED), never ignored, by
- * what makes WAL durable. Hooks and restores go on with the one there is. */
-wa_status wa_refuse_further_repositories(const wa_config *config, wa_error *err) WA_MUST_CHECK;
-/* The repository of the configuration. load: its cluster entry must exist. The caller owns it. */
-wa_status wa_context_repo(wa_context *ctx, bool load, wa_repo **ret, wa_error *err) WA_MUST_CHECK;
-/* The same with a budget for each call to the store (hooks). */
-wa_status wa_open_repo(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel, bool load,
-                       wa_repo **ret, wa_error *err) WA_MUST_CHECK;
+/* What a repository with mirrors is opened for (repo/repo.h, wa_repo_only_read). */
+typedef enum wa_repo_use {
+    WA_REPO_WRITE, /* or acknowledge */
+    WA_REPO_READ,  /* tell a person: what is listed is the main repository's */
+    WA_REPO_GET    /* archive-get, which takes no listing of a mirror for "not there" */
+} wa_repo_use;
+/* The repository of the configuration with its mirrors, or --repository NAME alone, for reading.
+ * load: its cluster entry must exist. The caller owns it. */
+wa_status wa_context_repo(wa_context *ctx, wa_repo_use use, bool load, wa_repo **ret,
+                          wa_error *err) WA_MUST_CHECK;
+/* The same, not loaded, with a budget for each call to a store (hooks). alone: NAME, or NULL. */
+wa_status wa_open_repo(const wa_config *config, const char *alone, uint64_t budget_ms,
+                       wa_cancel *cancel, wa_repo_use use, wa_repo **ret,
+                       wa_error *err) WA_MUST_CHECK;
+/* A warning for each mirror that gave objects in the main repository's place. */
+void wa_tell_of_mirrors(const wa_repo *repo);
+/* For a command's table. */
+#define WA_OPTION_REPOSITORY                                                                       \
+    {                                                                                              \
+        "repository", 0, WA_ARG_VALUE, "NAME",                                                     \
+            "Use [repository NAME] alone: a mirror, when the main repository is lost or doubted."  \
+    }
 /* [backup] jobs or --jobs; 0 means the number of processors. */
 wa_status wa_context_jobs(wa_context *ctx, size_t *ret, wa_error *err) WA_MUST_CHECK;
 

@@ -14,6 +14,7 @@ extern const wa_command wa_command_restore;
 extern const wa_command wa_command_log;
 extern const wa_command wa_command_verify;
 extern const wa_command wa_command_check;
+extern const wa_command wa_command_mirror;
 extern const wa_command wa_command_status;
 extern const wa_command wa_command_lineage;
 extern const wa_command wa_command_archive_push;

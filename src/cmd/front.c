@@ -32,6 +32,7 @@ typedef struct front {
     const char *config_path; /* -c; NULL: default */
     const char *operands[2];
     size_t operand_count;
+    bool alone; /* --repository: not the agent's */
     bool plain; /* nothing on the command line that only the full program understands */
     char data_dir[PATH_MAX];
     wa_get_mode mode;
@@ -74,6 +75,9 @@ parse(char **argv)
                 f.config_path = argv[++i];
         } else if (strncmp(arg, "--config=", 9) == 0) {
             f.config_path = arg + 9;
+        } else if (strcmp(arg, "--repository") == 0 && argv[i + 1] != NULL) {
+            f.alone = true;
+            i++;
         } else if (arg[0] == '-' || f.operand_count == WA_ARRAY_SIZE(f.operands)) {
             f.plain = false;
         } else {
@@ -265,6 +269,8 @@ archive_get(front *f)
         return 0;
     if (failed_lately(f, true))
         return 4;
+    if (f->alone)
+        return get_by_main(f);
     wa_error err = WA_ERROR_INIT;
     WA_CLEANUP(wa_config_freep) wa_config *config = NULL;
     WA_CLEANUP(wa_freep) char *socket_path = agent_socket(f, &config);
@@ -312,7 +318,7 @@ archive_push(const front *f)
     WA_CLEANUP(wa_freep) char *helper = NULL;
     char path[PATH_MAX], here[PATH_MAX];
     int code = 0;
-    if (f->plain && f->operand_count == 1 && realpath(f->operands[0], path) != NULL)
+    if (f->plain && !f->alone && f->operand_count == 1 && realpath(f->operands[0], path) != NULL)
         agent = agent_socket(f, &config);
     if (agent != NULL) {
         if (push_by(agent, path, &code))

@@ -99,12 +99,11 @@ run(wa_context *ctx, wa_error *err)
 {
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
-    WA_TRY(wa_refuse_further_repositories(config, err));
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *conn = NULL;
     wa_pg_system system;
     WA_TRY(identify_server(ctx, config, &conn, &system, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, false, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, false, &repo, err));
     wa_cluster identity = {.system_identifier = system.system_identifier,
                            .major = system.major,
                            .segment_size = system.segment_size,

@@ -346,7 +346,7 @@ run(wa_context *ctx, wa_error *err)
     if (!resolves && wa_arg_value(ctx, "keep") != NULL)
         return wa_error_set(err, WA_INVALID, "--keep is for \"walagent lineage resolve\"");
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
     if (resolves)
         return wa_lineage_resolve(ctx, repo, err);
     if (seals)

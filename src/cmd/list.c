@@ -160,9 +160,10 @@ static wa_status
 run(wa_context *ctx, wa_error *err)
 {
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
     WA_CLEANUP(wa_windows_done) wa_windows w = {0};
     WA_TRY(wa_windows_load(repo, &w, err));
+    wa_tell_of_mirrors(repo);
     if (ctx->json) {
         WA_CLEANUP(wa_json_freep) json_t *json = wa_windows_to_json(repo, &w);
         wa_print_json(json);
@@ -178,6 +179,7 @@ static const wa_command_option options[] = {
     {"require", 0, WA_ARG_VALUE, "no-hole|TIME",
      "Exit with 3 unless the archive has no hole and no damage, or unless TIME can be reached."},
     {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 

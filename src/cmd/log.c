@@ -253,7 +253,7 @@ run(wa_context *ctx, wa_error *err)
     if (options.from != WA_TIME_NONE && options.to != WA_TIME_NONE && options.from > options.to)
         return wa_error_set(err, WA_INVALID, "--from is later than --to");
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
     options.repo = repo;
     if (text != NULL)
         return wa_log_command_around(ctx, &options, text, err);
@@ -276,6 +276,7 @@ static const wa_command_option options[] = {
     {"checkpoints", 0, WA_ARG_FLAG, NULL, "Show online checkpoints, however many there are."},
     {"switches", 0, WA_ARG_FLAG, NULL, "Show WAL switches, however many there are."},
     {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 

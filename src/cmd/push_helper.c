@@ -39,7 +39,7 @@ helper_repo(void *arg, char *reason, size_t reason_size)
 static wa_status
 helper_open_repo(void *arg, wa_cancel *cancel, wa_repo **ret, wa_error *err)
 {
-    return wa_open_repo(((helper *)arg)->config, 0, cancel, false, ret, err);
+    return wa_open_repo(((helper *)arg)->config, NULL, 0, cancel, WA_REPO_WRITE, ret, err);
 }
 
 /* There is no streamer here. */
@@ -143,7 +143,8 @@ wa_push_helper_run(wa_context *ctx, wa_error *err)
                             ctx->operands[0]);
     if (chdir("/") != 0)
         return wa_error_errno(err, errno, "could not change to the root directory: %m");
-    WA_TRY(wa_open_repo(h.config, 0, ctx->cancel, true, &repo, err));
+    WA_TRY(wa_open_repo(h.config, NULL, 0, ctx->cancel, WA_REPO_WRITE, &repo, err));
+    WA_TRY(wa_repo_load(repo, err));
     h.repo = repo;
     WA_CLEANUP(wa_freep) char *dir = wa_path_dir(socket_path);
     WA_TRY(wa_mkdir_p(dir, 0700, err));

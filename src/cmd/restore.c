@@ -135,15 +135,17 @@ make_restore_command(wa_context *ctx, const wa_config *config, char **ret, wa_er
     WA_CLEANUP(wa_freep) char *program = wa_str_empty(front) ? wa_strdup(self) : wa_strdup(front);
     WA_CLEANUP(wa_freep) char *quoted = wa_shell_quote(program);
     const char *path = wa_config_path(config);
+    const char *alone = wa_arg_value(ctx, "repository"); /* a checked name: no quotes needed */
+    WA_CLEANUP(wa_freep)
+    char *from = wa_format("%s%s", alone ? " --repository " : "", alone ? alone : "");
     if (path == NULL) {
-        *ret = wa_format("%s archive-get %%f %%p", quoted);
+        *ret = wa_format("%s archive-get%s %%f %%p", quoted, from);
         return WA_OK;
     }
     char *absolute = realpath(path, NULL);
     WA_CLEANUP(wa_freep) char *quoted_config = wa_shell_quote(absolute != NULL ? absolute : path);
     free(absolute);
-    (void)ctx;
-    *ret = wa_format("%s archive-get -c %s %%f %%p", quoted, quoted_config);
+    *ret = wa_format("%s archive-get -c %s%s %%f %%p", quoted, quoted_config, from);
     return WA_OK;
 }
 
@@ -168,6 +170,7 @@ plan_and_run(wa_context *ctx, wa_restore_options *o, wa_error *err)
     wa_progress_view *view = wa_progress_show(ctx, &progress, "restore");
     wa_status status = wa_restore_run(o, plan, err);
     wa_progress_hide(view);
+    wa_tell_of_mirrors(o->repo);
     WA_TRY(status);
     if (!ctx->quiet && !ctx->json)
         printf("restored into %s; start it with: pg_ctl -D %s start\n", o->directory, o->directory);
@@ -208,7 +211,7 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(make_restore_command(ctx, config, &command, err));
     o.restore_command = command;
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
     o.repo = repo;
     return plan_and_run(ctx, &o, err);
 }
@@ -250,6 +253,7 @@ static const wa_command_option options[] = {
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
     {"dry-run", 'n', WA_ARG_FLAG, NULL, "Print the plan and write nothing."},
     {"json", 0, WA_ARG_FLAG, NULL, "The plan in JSON."},
+    WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 

@@ -6,9 +6,16 @@
 #include "walagent/agent/agent.h"
 
 static wa_status
-open_repo(const wa_config *config, wa_cancel *cancel, wa_repo **ret, wa_error *err)
+open_repo(const wa_config *config, bool for_writing, wa_cancel *cancel, wa_repo **ret,
+          wa_error *err)
 {
-    return wa_open_repo(config, 0, cancel, false, ret, err);
+    const char *const *mirrors = wa_config_repositories(config);
+    /* A main repository that is away leaves a look-up the time to ask a mirror. */
+    uint64_t budget = for_writing || mirrors[0] == NULL
+                          ? 0
+                          : wa_config_duration_ms(config, "archive", "get_timeout") / 2;
+    return wa_open_repo(config, NULL, budget, cancel, for_writing ? WA_REPO_WRITE : WA_REPO_GET,
+                        ret, err);
 }
 
 static wa_status
@@ -16,7 +23,6 @@ run(wa_context *ctx, wa_error *err)
 {
     const wa_config *config = NULL;
     WA_TRY(wa_context_config(ctx, &config, err));
-    WA_TRY(wa_refuse_further_repositories(config, err));
     if (wa_str_empty(wa_config_string(config, "cluster", "conninfo"))) {
         wa_error_set(err, WA_INVALID, "no server is configured");
         return wa_error_hint(err, "Set conninfo in [cluster].");

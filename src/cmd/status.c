@@ -81,6 +81,23 @@ print_stream(const json_t *stream)
 }
 
 static void
+print_repositories(const json_t *list)
+{
+    for (size_t i = 1; i < json_array_size(list); i++) {
+        const json_t *one = json_array_get(list, i);
+        bool compared = wa_json_string_or(one, "compared_time", NULL) != NULL;
+        bool complete = wa_json_bool_or(one, "complete", false);
+        line("mirror", "%s (%s) %s%s", wa_json_string_or(one, "name", "-"),
+             wa_json_string_or(one, "url", "-"), wa_json_bool_or(one, "up", true) ? "up" : "DOWN",
+             !compared  ? ", not compared yet"
+             : complete ? ""
+                        : ", INCOMPLETE: run \"walagent mirror\"");
+        if (!wa_json_bool_or(one, "up", true))
+            line("", "%s", wa_json_string_or(one, "last_error", ""));
+    }
+}
+
+static void
 print_status(const json_t *json)
 {
     char used[WA_SIZE_TEXT], max[WA_SIZE_TEXT];
@@ -93,6 +110,7 @@ print_status(const json_t *json)
     const json_t *stream = json_object_get(json, "stream");
     if (stream != NULL)
         print_stream(stream);
+    print_repositories(json_object_get(json, "repositories"));
     const json_t *slot = json_object_get(json, "slot");
     if (slot != NULL)
         line("slot", "restart_lsn %s%s%s", wa_json_string_or(slot, "restart_lsn", "-"),

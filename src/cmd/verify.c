@@ -57,12 +57,13 @@ run(wa_context *ctx, wa_error *err)
     options.since_verified = since != NULL && strcmp(since, "verified") == 0;
     WA_TRY(wa_context_jobs(ctx, &options.jobs, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
     options.repo = repo;
     WA_CLEANUP(wa_verify_result_done) wa_verify_result result = {0};
     wa_progress_view *view = wa_progress_show(ctx, &progress, "verify");
     wa_status status = wa_verify_run(&options, &result, err);
     wa_progress_hide(view);
+    wa_tell_of_mirrors(repo);
     WA_TRY(status);
     if (ctx->json) {
         WA_CLEANUP(wa_json_freep) json_t *json = wa_verify_to_json(&result);
@@ -82,6 +83,7 @@ static const wa_command_option options[] = {
      "Leave out WAL that an earlier run verified (default: all)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
     {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 

@@ -118,17 +118,17 @@ wa_repo_load(wa_repo *repo, wa_error *err)
     return WA_OK;
 }
 
-static char *
-incarnation_key(const wa_repo *repo, const wa_cluster *c)
+char *
+wa_incarnation_key(const wa_repo *repo, uint64_t incarnation)
 {
     return wa_format("%s/incarnation/%08llX.json", wa_repo_cluster_name(repo),
-                     (unsigned long long)c->incarnation);
+                     (unsigned long long)incarnation);
 }
 
 wa_status
 wa_repo_still_there(wa_repo *repo, wa_error *err)
 {
-    WA_CLEANUP(wa_freep) char *key = incarnation_key(repo, wa_repo_cluster(repo));
+    WA_CLEANUP(wa_freep) char *key = wa_incarnation_key(repo, wa_repo_cluster(repo)->incarnation);
     bool there = false;
     WA_TRY(wa_object_exists(repo, key, &there, err));
     if (there)
@@ -169,7 +169,7 @@ refuse(const wa_repo *repo, const wa_cluster *there, const wa_cluster *here, boo
 static wa_status
 create_incarnation(wa_repo *repo, const wa_cluster *c, wa_error *err)
 {
-    WA_CLEANUP(wa_freep) char *key = incarnation_key(repo, c);
+    WA_CLEANUP(wa_freep) char *key = wa_incarnation_key(repo, c->incarnation);
     WA_CLEANUP(wa_json_freep) json_t *json = cluster_to_json(repo, c);
     return wa_object_put_json(repo, key, "incarnation", json, err);
 }
@@ -186,6 +186,8 @@ wa_repo_init(wa_repo *repo, const wa_cluster *identity, bool accept_new, bool *r
     for (int attempt = 0; attempt < 16; attempt++) {
         wa_cluster there = {0};
         WA_TRY(newest_incarnation(repo, &there, err));
+        if (there.incarnation != 0)
+            WA_TRY(wa_mirrors_init(repo, &there, err));
         if (there.incarnation != 0 && same_identity(&there, identity)) {
             wa_repo_adopt(repo, &there);
             *ret_created = false;

@@ -6,6 +6,8 @@
 #include "incarnation_internal.h"
 #include "repo_internal.h"
 
+#include "walagent/store/mirror.h"
+
 #include <ctype.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,6 +24,7 @@ struct wa_repo {
     int level;
     char writer[96];
     bool loaded;
+    bool only_reads, lists_anywhere, borrows_store;
     wa_cluster cluster;
     atomic_uint_fast64_t lineage_seen;
     wa_index_cache *index_cache;
@@ -76,6 +79,29 @@ repo_new(const char *name, const char *cluster, int level, const char *scratch_d
     return WA_OK;
 }
 
+/* Takes main_store, whatever comes of it. */
+static wa_status
+open_mirrors(const wa_repo_options *options, wa_store *main_store, wa_store **ret, wa_error *err)
+{
+    wa_status status = WA_OK;
+    size_t count = 0;
+    WA_CLEANUP(wa_freep) wa_mirror *mirrors = wa_calloc(options->mirror_count, sizeof *mirrors);
+    for (; status == WA_OK && count < options->mirror_count; count++) {
+        mirrors[count].name = options->mirrors[count].name;
+        status = wa_store_open(&options->mirrors[count].store, &mirrors[count].store, err);
+        if (status != WA_OK)
+            (void)wa_error_wrap(err, "could not open repository %s", mirrors[count].name);
+    }
+    if (status == WA_OK) {
+        *ret = wa_store_mirror_new(main_store, mirrors, count);
+        return WA_OK;
+    }
+    for (size_t i = 0; i < count; i++)
+        wa_store_free(mirrors[i].store);
+    wa_store_free(main_store);
+    return status;
+}
+
 wa_status
 wa_repo_open(const wa_repo_options *options, wa_repo **ret, wa_error *err)
 {
@@ -84,6 +110,8 @@ wa_repo_open(const wa_repo_options *options, wa_repo **ret, wa_error *err)
                     err));
     if (wa_store_open(&options->store, &repo->store, err) != WA_OK)
         return wa_error_wrap(err, "could not open %s", repo->name);
+    if (options->mirror_count > 0)
+        WA_TRY(open_mirrors(options, WA_TAKE(repo->store), &repo->store, err));
     *ret = WA_TAKE(repo);
     return WA_OK;
 }
@@ -106,7 +134,8 @@ wa_repo_free(wa_repo *repo)
 {
     if (repo == NULL)
         return;
-    wa_store_free(repo->store);
+    if (!repo->borrows_store)
+        wa_store_free(repo->store);
     wa_index_cache_free(repo->index_cache);
     free(repo->name);
     free(repo->cluster_name);
@@ -139,6 +168,37 @@ wa_repo_adopt(wa_repo *repo, const wa_cluster *cluster)
     repo->cluster = *cluster;
     repo->loaded = true;
     wa_store_set_conditional(repo->store, !cluster->single_writer);
+    if (wa_store_members(repo->store) == 1)
+        return;
+    WA_CLEANUP(wa_freep) char *entry = wa_incarnation_key(repo, cluster->incarnation);
+    wa_store_mirror_require(repo->store, entry);
+    if (!repo->only_reads)
+        wa_store_mirror_be_strict(repo->store);
+}
+
+void
+wa_repo_only_read(wa_repo *repo, bool lists)
+{
+    WA_ASSERT(!repo->loaded);
+    repo->only_reads = true;
+    if (lists)
+        wa_store_mirror_list_anywhere(repo->store);
+}
+
+wa_repo *
+wa_repo_member(wa_repo *repo, size_t i)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_repo *member = NULL;
+    WA_ASSERT(repo->loaded);
+    wa_status status =
+        repo_new(repo->name, repo->cluster_name, repo->level, repo->scratch_dir, &member, &err);
+    WA_ASSERT(status == WA_OK);
+    member->store = wa_store_member(repo->store, i);
+    member->borrows_store = true;
+    member->cluster = repo->cluster;
+    member->loaded = true;
+    return member;
 }
 
 wa_store *

@@ -3,7 +3,7 @@
  * this.
  *
  * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of
- * its namesake in store.h. All slots are required but set_conditional.
+ * its namesake in store.h. All slots are required but set_conditional and probe.
  *
  * list: store.c puts its own callback between: the driver passes every object and prefix that lies
  * under the prefix (it may leave out what is not behind `after`, store.c does so in any case) and
@@ -38,12 +38,15 @@ typedef struct wa_store_ops {
                                size_t *ret_count, wa_error *err);
     /* For a wrapper: hand the trait on to the store inside. NULL: there is none. */
     void (*set_conditional)(wa_store *store, bool conditional);
+    /* For a wrapper of several stores, which are probed one by one. NULL: as a single one. */
+    wa_status (*probe)(wa_store *store, const char *prefix, bool *ret_conditional, wa_error *err);
 } wa_store_ops;
 
 /* Drivers embed this first. */
 struct wa_store {
     const wa_store_ops *ops;
     wa_store_traits traits;
+    bool read_only;
     atomic_uint_fast64_t puts, gets, heads, lists, deletes;
 };
 struct wa_upload {

@@ -114,12 +114,35 @@ wa_store_get_traits(const wa_store *store)
     return &store->traits;
 }
 
+void
+wa_store_make_read_only(wa_store *store)
+{
+    store->read_only = true;
+}
+
+bool
+wa_store_is_read_only(const wa_store *store)
+{
+    return store->read_only;
+}
+
+static wa_status
+check_writable(const wa_store *store, const char *key, wa_error *err)
+{
+    if (!store->read_only)
+        return WA_OK;
+    return wa_error_set(err, WA_DENIED,
+                        "could not write object \"%s\": \"%s\" was opened for reading alone", key,
+                        store->traits.url);
+}
+
 wa_status
 wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
              wa_put_mode mode, wa_error *err)
 {
     WA_TRY(check_key(key, err));
     WA_TRY(check_meta(key, meta, err));
+    WA_TRY(check_writable(store, key, err));
     atomic_fetch_add(&store->puts, 1);
     return store->ops->put(store, key, body, meta, mode, err);
 }
@@ -196,6 +219,7 @@ wa_store_delete(wa_store *store, const wa_strv *keys, wa_error *err)
         WA_TRY(check_key(keys->items[i], err));
     if (keys->count == 0)
         return WA_OK;
+    WA_TRY(check_writable(store, keys->items[0], err));
     atomic_fetch_add(&store->deletes, 1);
     return store->ops->remove(store, keys, err);
 }
@@ -250,6 +274,7 @@ wa_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t par
 {
     WA_TRY(check_key(key, err));
     WA_TRY(check_meta(key, meta, err));
+    WA_TRY(check_writable(store, key, err));
     WA_ASSERT(part_size > 0);
     atomic_fetch_add(&store->puts, 1);
     return store->ops->upload_begin(store, key, meta, part_size, ret, err);
@@ -320,6 +345,8 @@ probe_twice(wa_store *store, const char *key, bool *ret_conditional, wa_error *e
 wa_status
 wa_store_probe(wa_store *store, const char *prefix, bool *ret_conditional, wa_error *err)
 {
+    if (store->ops->probe != NULL)
+        return store->ops->probe(store, prefix, ret_conditional, err);
     uint64_t random = 0;
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return wa_error_set(err, WA_IO, "could not get random bytes");

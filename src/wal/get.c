@@ -4,6 +4,7 @@
 #include "get_internal.h"
 
 #include "walagent/base/file.h"
+#include "walagent/store/mirror.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,12 +83,32 @@ confirm_absent(const wa_get_options *options, wa_error *err)
     return err->status;
 }
 
+/* A mirror has answered something on the way. What it gave is the main repository's; that it hasn't
+ * something says nothing of the main one. */
+static wa_status
+by_a_mirror(const wa_get_options *options, const char *name, wa_status status, wa_get_result *ret,
+            wa_error *err)
+{
+    wa_member_status from;
+    wa_store_member_status(wa_repo_store(options->repo), 0, &from);
+    if (status == WA_OK && ret->note[0] == '\0')
+        snprintf(ret->note, sizeof ret->note, "read from a mirror, since %.200s", from.last_error);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_set(err, WA_UNAVAILABLE, "no mirror has \"%s\", and of the main repository: %s", name,
+                 from.last_error);
+    return wa_error_hint(err,
+                         "If the main repository is lost, let archive-get read a mirror alone, "
+                         "with --repository NAME.");
+}
+
 wa_status
 wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
             wa_get_result *ret, wa_error *err)
 {
     wa_get_result result = {0};
     wa_status status;
+    uint64_t served = wa_store_mirror_served(wa_repo_store(options->repo));
     WA_TRY(wa_cancel_check(options->cancel, err));
     switch (wa_wal_file_kind_of(name)) {
     case WA_WAL_SEGMENT:
@@ -105,8 +126,12 @@ wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, c
     default:
         return wa_error_set(err, WA_INVALID, "\"%s\" is no name of a WAL file", name);
     }
+    if (status == WA_NOT_FOUND)
+        status = confirm_absent(options, err);
+    if (served != wa_store_mirror_served(wa_repo_store(options->repo)))
+        status = by_a_mirror(options, name, status, &result, err);
     *ret = result;
-    return status == WA_NOT_FOUND ? confirm_absent(options, err) : status;
+    return status;
 }
 
 static bool

@@ -6,6 +6,8 @@
  */
 #include "get_internal.h"
 
+#include "walagent/store/mirror.h"
+
 #include "walagent/base/bytes.h"
 #include "walagent/base/file.h"
 #include "walagent/pg/walreader.h"
@@ -117,17 +119,46 @@ replace_damaged(get_job *job, const wa_branch *branch, wa_error *err)
 }
 
 static wa_status
-load_whole(get_job *job, const wa_branch *branch, wa_error *err)
+load_whole_from(get_job *job, wa_repo *repo, const wa_branch *branch, wa_error *err)
 {
     wa_wal_info info = {0};
-    wa_status status =
-        wa_wal_get(job->repo, branch, job->segno, job->options->pool, job->bytes, NULL, &info, err);
-    if (status == WA_OK)
-        status = check_first_page(job, err);
-    if (status == WA_OK)
-        status = check_records(job, &info, err);
-    if (status == WA_CORRUPT)
-        return replace_damaged(job, branch, err);
+    WA_TRY(wa_wal_get(repo, branch, job->segno, job->options->pool, job->bytes, NULL, &info, err));
+    WA_TRY(check_first_page(job, err));
+    return check_records(job, &info, err);
+}
+
+/* The first mirror whose object is whole. */
+static bool
+load_from_mirror(get_job *job, const wa_branch *branch)
+{
+    wa_store *store = wa_repo_store(job->repo);
+    for (size_t i = 1; i < wa_store_members(store); i++) {
+        wa_error other = WA_ERROR_INIT;
+        wa_member_status mirror;
+        WA_CLEANUP(wa_repo_freep) wa_repo *repo = wa_repo_member(job->repo, i);
+        if (load_whole_from(job, repo, branch, &other) != WA_OK)
+            continue;
+        wa_store_mirror_count_served(store, i);
+        wa_store_member_status(store, i, &mirror);
+        snprintf(job->result.note, sizeof job->result.note,
+                 "the segment is damaged in the main repository; it was read from \"%s\"",
+                 mirror.name);
+        return true;
+    }
+    return false;
+}
+
+static wa_status
+load_whole(get_job *job, const wa_branch *branch, wa_error *err)
+{
+    wa_status status = load_whole_from(job, job->repo, branch, err);
+    if (status == WA_CORRUPT) {
+        status = replace_damaged(job, branch, err);
+        if (status != WA_OK && load_from_mirror(job, branch)) {
+            wa_error_clear(err);
+            status = WA_OK;
+        }
+    }
     WA_TRY(status);
     job->end = job->start + job->size;
     job->whole = true;

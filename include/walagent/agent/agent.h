@@ -22,9 +22,9 @@ typedef struct wa_agent_options {
     const char *config_path; /* as given with -c; NULL: default */
     const char *version;
     /* Opens the repository of a configuration without touching the network (cmd's own way, so that
-     * hooks, agent and commands agree). */
-    wa_status (*open_repo)(const wa_config *config, wa_cancel *cancel, wa_repo **ret,
-                           wa_error *err);
+     * hooks, agent and commands agree). Not for writing: for archive-get. */
+    wa_status (*open_repo)(const wa_config *config, bool for_writing, wa_cancel *cancel,
+                           wa_repo **ret, wa_error *err);
 } wa_agent_options;
 /* Blocks until SIGTERM or SIGINT. Takes config (it may be replaced on reload). */
 wa_status wa_agent_run(const wa_agent_options *options, wa_config *config,

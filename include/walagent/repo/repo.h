@@ -35,8 +35,16 @@ typedef struct wa_cluster {
     bool single_writer; /* the store has no conditional PUT (FORMATS: a second agent is refused) */
 } wa_cluster;
 
+/* A further repository: the same bytes under the same keys (store/mirror.h). */
+typedef struct wa_repo_mirror {
+    const char *name;
+    wa_store_options store;
+} wa_repo_mirror;
+
 typedef struct wa_repo_options {
     wa_store_options store;
+    const wa_repo_mirror *mirrors; /* may be NULL */
+    size_t mirror_count;
     const char *name;        /* section, for messages: "repository", "repository offsite" */
     const char *cluster;     /* [cluster] name: [a-z0-9_-]{1,63} */
     int level;               /* zstd level of WAL objects */
@@ -52,6 +60,12 @@ void wa_repo_free(wa_repo *repo);
 WA_DEFINE_CLEANUP(wa_repo, wa_repo_free)
 wa_status wa_repo_load(wa_repo *repo, wa_error *err) WA_MUST_CHECK;
 bool wa_repo_loaded(const wa_repo *repo);
+/* With mirrors, and before load: who does not say so may acknowledge on what it reads, and finds
+ * only what every repository has (a strict store). Who only reads is served by a mirror where the
+ * main repository fails; listings come from it only if lists is true. */
+void wa_repo_only_read(wa_repo *repo, bool lists);
+/* A loaded handle of member i alone (store/mirror.h), which lives no longer than repo. */
+wa_repo *wa_repo_member(wa_repo *repo, size_t i);
 /* Before "not there" is said of an object: is the repository itself there still? A directory whose
  * file system was unmounted and an emptied bucket hold nothing either: UNAVAILABLE. One request. */
 wa_status wa_repo_still_there(wa_repo *repo, wa_error *err) WA_MUST_CHECK;

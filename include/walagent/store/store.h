@@ -86,6 +86,9 @@ wa_status wa_store_open(const wa_store_options *options, wa_store **ret,
 void wa_store_free(wa_store *store);
 WA_DEFINE_CLEANUP(wa_store, wa_store_free)
 const wa_store_traits *wa_store_get_traits(const wa_store *store);
+/* From now on every write is DENIED. */
+void wa_store_make_read_only(wa_store *store);
+bool wa_store_is_read_only(const wa_store *store);
 
 /* meta may be NULL. */
 wa_status wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *meta,

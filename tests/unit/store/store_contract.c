@@ -1,7 +1,8 @@
 /*
  * tests/unit/store/store_contract.c - every promise of walagent/store/store.h against a real store.
  *
- *     store-contract URL          mem://, file:///DIR, s3://BUCKET/PREFIX; fault+URL wraps it
+ *     store-contract URL          mem://, file:///DIR, s3://BUCKET/PREFIX; fault+URL wraps it,
+ * mirror+URL puts a mirror in memory beside it
  *
  * s3 options come from the environment: WALAGENT_REPOSITORY_S3_ENDPOINT, _REGION, _ADDRESSING,
  * _ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _CA_FILE, _VERIFY_TLS (off). Every case works
@@ -11,6 +12,7 @@
 #include "walagent/base/thread.h"
 #include "walagent/base/time.h"
 #include "walagent/store/drivers.h"
+#include "walagent/store/mirror.h"
 #include "walagent/store/store.h"
 
 #include <inttypes.h>
@@ -675,8 +677,10 @@ option(const char *name)
 static wa_status
 open_store(const char *url, wa_error *err)
 {
-    bool fault = wa_str_starts(url, "fault+");
-    wa_store_options options = {.url = fault ? url + strlen("fault+") : url,
+    bool fault = wa_str_starts(url, "fault+"), mirror = wa_str_starts(url, "mirror+");
+    wa_store_options options = {.url = fault    ? url + strlen("fault+")
+                                       : mirror ? url + strlen("mirror+")
+                                                : url,
                                 .s3_endpoint = option("ENDPOINT"),
                                 .s3_region = option("REGION"),
                                 .s3_addressing = option("ADDRESSING"),
@@ -688,6 +692,11 @@ open_store(const char *url, wa_error *err)
     WA_TRY(wa_store_open(&options, &store, err));
     if (fault)
         store = wa_store_fault_new(store);
+    if (mirror) {
+        wa_mirror beside = {wa_store_mem_new(), "beside"};
+        store = wa_store_mirror_new(store, &beside, 1);
+        wa_store_mirror_be_strict(store);
+    }
     return WA_OK;
 }
 

@@ -1,0 +1,229 @@
+"""A second repository: what was confirmed is in both, whenever the agent is killed and whichever of them
+is away; and a copy alone is enough to restore from."""
+import filecmp
+import os
+import shutil
+import signal
+
+import pytest
+
+import lab
+from test_backup import backup, durable, follow, is_ready, number
+from test_stream import Load, keeping, restart_lsn, write_wal  # noqa: F401
+
+
+@pytest.fixture(params=["file", "swift"])
+def offsite(request, work_dir):
+    """The [repository offsite] section."""
+    if request.param == "file":
+        return {"url": "file://" + lab.make_dir(os.path.join(work_dir, "offsite"), 0o750)}
+    server = request.getfixturevalue("swift")
+    return server.settings(server.make_bucket(), "copy")
+
+
+@pytest.fixture
+def beside(work_dir):
+    return {"url": "file://" + lab.make_dir(os.path.join(work_dir, "offsite"), 0o750)}
+
+
+def mirrored(make_walagent, repository, mirror, pg, **settings):
+    more = {"repository offsite." + key: value for key, value in mirror.items()}
+    more["archive.tail_interval"] = "100ms"
+    more.update(settings)
+    return make_walagent(repository, pg, settings=more)
+
+
+def root(section):
+    return section["url"][len("file://"):]
+
+
+def tree(section):
+    """path: size, of a directory repository."""
+    top, found = root(section), {}
+    for directory, _, names in os.walk(top):
+        for name in names:
+            path = os.path.join(directory, name)
+            if "/probe/" not in path and not name.startswith("."):  # left by a kill
+                found[os.path.relpath(path, top)] = os.path.getsize(path)
+    return found
+
+
+def assert_same(main, mirror):
+    """Byte for byte."""
+    names = sorted(tree(main))
+    assert names == sorted(tree(mirror))
+    same, different, unread = filecmp.cmpfiles(root(main), root(mirror), names, shallow=False)
+    assert not different and not unread and len(same) == len(names)
+
+
+def end_of(wa, *argv):
+    """Where the newest window ends."""
+    return max(number(w["end_lsn"]) for w in wa.json("list", *argv)["windows"])
+
+
+# ---- killed between the one and the other ----
+
+@pytest.mark.parametrize("point", ["mirror-before-put:1", "mirror-before-put:4", "mirror-before-put:23",
+                                   "chunk-after-put:3", "segment-after-put:2"])
+def test_what_was_acknowledged_is_in_the_mirror_after_a_kill(keeping, make_walagent, file_repository,
+                                                             offsite, point):
+    pg = keeping
+    wa = follow(mirrored(make_walagent, file_repository, offsite, pg))
+    backup(wa)
+    durable(wa, pg)
+    wa.stop()
+    load = Load(pg)
+    for _ in range(2):
+        wa.start(env={"WALAGENT_CRASH_POINT": point}, ready=False)
+        assert wa.process.wait(30) == -signal.SIGKILL, wa.log[-3000:]
+        wa.process = None
+        acknowledged = restart_lsn(pg)
+        assert end_of(wa, "--repository", "offsite") >= acknowledged
+        assert end_of(wa) >= acknowledged
+    wa.start(ready=False)
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
+    load.stop()
+    durable(wa, pg)
+    wa.stop()
+    compared, = wa.json("mirror", "--dry-run")["mirrors"]
+    assert compared["complete"] and compared["missing"] == compared["different"] == 0, compared
+    result = wa.json("verify", "--repository", "offsite")
+    assert result["damage"] == [] and result["segments"] > 0
+    if offsite["url"].startswith("file:"):
+        assert_same(file_repository, offsite)
+
+
+# ---- one of them is lost or away ----
+
+def test_the_copy_alone_restores_when_the_main_repository_is_lost(pg, make_pg, make_walagent,
+                                                                  file_repository, offsite, work_dir):
+    wa = follow(mirrored(make_walagent, file_repository, offsite, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE ledger AS SELECT generate_series(1, 1000) AS i")
+    pg.switch_wal()
+    pg.sql("INSERT INTO ledger VALUES (1001)")
+    durable(wa, pg)
+    wa.stop()
+    shutil.move(root(file_repository), root(file_repository) + ".lost")
+    done = wa.run("list", check=4)
+    assert "--repository offsite" in done.stderr
+    assert wa.json("list", "--repository", "offsite")["hole_count"] == 0
+    assert wa.json("verify", "--repository", "offsite")["damage"] == []
+    assert wa.run("log", "--repository", "offsite").stdout
+    copy = lab.Postgres(os.path.join(work_dir, "copy"), 15)
+    wa.run("restore", "-D", copy.data, "--repository", "offsite", "--set", "archive_mode=off")
+    make_pg.adopt(copy)
+    copy.start()
+    lab.wait_until(lambda: copy.value("SELECT pg_is_in_recovery()") is False, 60, "promoted")
+    assert copy.value("SELECT sum(i) FROM ledger") == 500500 + 1001
+    # the copy becomes the main repository
+    del wa.sections["repository offsite"]
+    wa.sections["repository"] = dict(offsite)
+    wa.write_config()
+    wa.start(ready=False)
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent goes on with the copy")
+    pg.sql("INSERT INTO ledger VALUES (1002)")
+    durable(wa, pg)
+    assert wa.json("list", "--require", "no-hole")["hole_count"] == 0
+
+
+def test_nothing_is_acknowledged_while_the_mirror_is_away(pg, make_walagent, file_repository, beside):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE t (x int)")
+    durable(wa, pg)
+    shutil.move(root(beside), root(beside) + ".away")
+    pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    target = number(pg.lsn())
+
+    def repositories():
+        return lab.json.loads(wa.http("/status")[1])["repositories"]
+    lab.wait_until(lambda: not repositories()[1]["up"], 30, "the mirror is seen to be down")
+    assert "offsite" in repositories()[1]["last_error"]
+    assert 'walagent_mirror_up{repository="offsite"} 0' in wa.http("/metrics")[1]
+    assert "DOWN" in wa.run("status").stdout
+    assert restart_lsn(pg) < target
+    durable_lsn = lab.json.loads(wa.http("/status")[1])["stream"]["durable_lsn"]
+    assert number(durable_lsn) < target
+    assert not os.path.exists(root(beside)), "a directory that is away was made anew"
+    shutil.move(root(beside) + ".away", root(beside))
+    durable(wa, pg)
+    wa.stop()
+    assert_same(file_repository, beside)
+
+
+def test_archive_get_reads_a_damaged_segment_from_the_mirror(pg, make_walagent, file_repository, beside,
+                                                             work_dir):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    segment = pg.switch_wal()
+    durable(wa, pg)
+
+    def found():
+        return [p for p in tree(file_repository) if p.endswith(segment + ".zst") and "/wal/" in p]
+    lab.wait_until(found, 30, "the segment is whole")
+    wa.stop()
+    shutil.rmtree(os.path.join(root(file_repository), "main", str(pg.system_identifier), "tail"))
+    path = os.path.join(root(file_repository), found()[0])
+    with open(path, "r+b") as f:
+        f.seek(os.path.getsize(path) // 2)
+        f.write(b"\xff\x00\xff\x00\xff\x00")
+    target = os.path.join(work_dir, "got")
+    lab.make_dir(target, 0o777)
+    done = wa.run("archive-get", segment, os.path.join(target, segment))
+    assert "offsite" in done.stderr
+    assert filecmp.cmp(os.path.join(target, segment), os.path.join(pg.data, "pg_wal", segment), False)
+    # Without the main repository "not there" is said of nothing.
+    shutil.move(root(file_repository), root(file_repository) + ".lost")
+    wa.run("archive-get", segment, os.path.join(target, "again"))
+    wa.run("archive-get", segment[:-2] + "F0", os.path.join(target, "absent"), check=4)
+    wa.run("archive-get", "--repository", "offsite", segment[:-2] + "F0",
+           os.path.join(target, "absent"), check=1)
+
+
+# ---- joining and leaving ----
+
+def test_a_mirror_is_added_to_an_archive_left_out_and_added_again(keeping, make_walagent,
+                                                                  file_repository, offsite):
+    pg = keeping
+    wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "100ms"}))
+    backup(wa)
+    write_wal(pg, 4)
+    durable(wa, pg)
+    both = mirrored(make_walagent, file_repository, offsite, pg)
+    for verb in ("init", "backup"):
+        done = both.run(verb, check=2)
+        assert "walagent mirror" in done.stderr, done.stderr
+    findings = {f["what"]: f for f in both.json("check", "--timeout", "2s", check=3)["findings"]}
+    assert findings["mirror"]["verdict"] == "failed" and "no mirror yet" in findings["mirror"]["detail"]
+    assert not both.json("mirror", "-n", check=3)["mirrors"][0]["complete"]
+    first, = both.json("mirror")["mirrors"]
+    assert first["complete"] and first["copied"] == first["missing"] > 5
+    write_wal(pg, 3)  # by the old configuration, in the main repository only
+    durable(wa, pg)
+    wa.stop()
+    both.start(ready=False)
+    lab.wait_until(lambda: is_ready(both), 30, "the agent streams")
+    write_wal(pg, 1)
+    durable(both, pg)
+    both.json("mirror")
+    assert both.json("mirror", "-n")["mirrors"][0]["missing"] == 0
+    both.stop()
+    assert end_of(both, "--repository", "offsite") >= restart_lsn(pg)
+    assert both.json("verify", "--repository", "offsite")["damage"] == []
+    if offsite["url"].startswith("file:"):
+        assert_same(file_repository, offsite)
+
+
+def test_a_place_that_is_taken_is_refused(pg, make_pg, make_walagent, file_repository, beside):
+    other = make_pg(fresh=True)
+    wa = make_walagent(beside, other)
+    wa.run("init")
+    both = mirrored(make_walagent, file_repository, beside, pg)
+    before = tree(beside)
+    assert both.run("init", check=None).returncode != 0
+    assert both.run("mirror", check=None).returncode != 0
+    assert both.run("archive-push", os.path.join(pg.data, "pg_wal", pg.switch_wal()),
+                    check=None).returncode != 0
+    assert tree(beside) == before
+    both.set("repository offsite.url", file_repository["url"] + "/")
+    assert "place of its own" in both.run("init", check=2).stderr

@@ -1,0 +1,126 @@
+/*
+ * mirrors.c - the agent's own look at its mirrors: once it has reached the repository, and every
+ * few hours, it compares them with the main one. It copies nothing: that is `walagent mirror`.
+ */
+#include "agent_internal.h"
+
+#include "walagent/base/log.h"
+#include "walagent/repo/mirrors.h"
+#include "walagent/store/mirror.h"
+
+#include <inttypes.h>
+
+#define LOOK_MS 1000
+#define RETRY_MS 60000
+#define AGAIN_MS (6u * 3600 * 1000)
+
+static wa_repo *
+repo_of(wa_agent *agent)
+{
+    WA_LOCK(&agent->mutex);
+    return agent->repo; /* lives to the agent's end, even when it is replaced */
+}
+
+static void
+tell(const wa_member_status *member, const wa_mirror_sync *r)
+{
+    wa_error e = WA_ERROR_INIT;
+    if (wa_mirror_sync_is_complete(r)) {
+        wa_log(WA_LOG_INFO, "mirror \"%s\" has all %" PRIu64 " objects of the main repository",
+               member->name, r->objects);
+        return;
+    }
+    if (r->different > 0)
+        wa_error_set(&e, WA_FAILED,
+                     "mirror \"%s\" has other bytes than the main repository in %" PRIu64
+                     " objects, the first one \"%s\"",
+                     member->name, r->different, r->first_different);
+    else
+        wa_error_set(&e, WA_FAILED,
+                     "mirror \"%s\" lacks %" PRIu64
+                     " objects of the main repository, the first one "
+                     "\"%s\"",
+                     member->name, r->missing, r->first_missing);
+    wa_error_hint(&e, "Run \"walagent mirror\".");
+    wa_log_error(WA_LOG_WARNING, &e, NULL);
+}
+
+static bool
+compare(wa_agent *agent, wa_repo *repo, size_t i)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_member_status member;
+    wa_mirror_sync result = {0};
+    wa_mirror_sync_options options = {.only_compare = true, .cancel = &agent->stop};
+    wa_store_member_status(wa_repo_store(repo), i, &member);
+    if (wa_mirror_sync_run(repo, i, &options, &result, &err) != WA_OK) {
+        if (!wa_cancelled(&agent->stop))
+            wa_log_error(WA_LOG_WARNING, &err, "mirror \"%s\" was not compared", member.name);
+        return false;
+    }
+    tell(&member, &result);
+    WA_LOCK(&agent->mutex);
+    if (i < WA_MIRRORS_MAX)
+        agent->mirrors[i] = (wa_agent_mirror){.compared = wa_time_now(),
+                                              .complete = wa_mirror_sync_is_complete(&result),
+                                              .missing = result.missing,
+                                              .different = result.different};
+    return true;
+}
+
+void *
+wa_agent_mirrors_main(void *arg)
+{
+    wa_agent *agent = arg;
+    const wa_repo *seen = NULL;
+    wa_mono next = 0;
+    wa_error err = WA_ERROR_INIT;
+    while (wa_cancel_sleep(&agent->stop, LOOK_MS, &err) == WA_OK) {
+        wa_repo *repo = repo_of(agent);
+        if (repo == NULL || (repo == seen && wa_mono_now() < next))
+            continue;
+        seen = repo;
+        next = wa_mono_now() + AGAIN_MS;
+        for (size_t i = 1; i < wa_store_members(wa_repo_store(repo)); i++)
+            if (!compare(agent, repo, i))
+                next = wa_mono_now() + RETRY_MS;
+    }
+    return NULL;
+}
+
+static void
+set_time(json_t *json, const char *key, wa_time t)
+{
+    char text[WA_TIME_TEXT];
+    wa_json_set_string(json, key,
+                       t == 0 || t == WA_TIME_NONE ? NULL : wa_time_format_rfc3339(t, text));
+}
+
+json_t *
+wa_agent_repositories_json(wa_agent *agent)
+{
+    json_t *list = json_array();
+    const wa_store *store = wa_repo_store(agent->repo);
+    for (size_t i = 0; i < wa_store_members(store); i++) {
+        wa_member_status s;
+        json_t *one = json_object();
+        wa_store_member_status(store, i, &s);
+        wa_json_set_string(one, "name", i == 0 ? NULL : s.name);
+        wa_json_set_string(one, "url", s.url);
+        wa_json_set_bool(one, "up", s.up);
+        wa_json_set_string(one, "last_error", s.last_error[0] ? s.last_error : NULL);
+        set_time(one, "last_error_time", s.last_error_time);
+        if (i > 0 && i < WA_MIRRORS_MAX) {
+            const wa_agent_mirror *m = &agent->mirrors[i];
+            wa_json_set_u64(one, "copied", s.copied);
+            set_time(one, "compared_time", m->compared);
+            if (m->compared != 0) {
+                wa_json_set_bool(one, "complete", m->complete);
+                wa_json_set_u64(one, "missing", m->missing);
+                wa_json_set_u64(one, "different", m->different);
+            }
+        }
+        json_array_append_new(list, one);
+    }
+    return list;
+}

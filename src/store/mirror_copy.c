@@ -1,0 +1,234 @@
+/*
+ * src/store/mirror_copy.c - is an object in a mirror, with the main store's bytes; and bringing it
+ * there.
+ */
+#include "mirror_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define PIECE (1u << 20)
+
+/* ---- keys that are known to be everywhere ---- */
+
+static size_t
+slot_of(const char *key)
+{
+    uint64_t hash = 14695981039346656037ull; /* FNV-1a */
+    for (; *key != '\0'; key++)
+        hash = (hash ^ (unsigned char)*key) * 1099511628211ull;
+    return (size_t)(hash % WA_MIRROR_KNOWN);
+}
+
+bool
+wa_mirror_knows(wa_mirror_store *m, const char *key)
+{
+    WA_LOCK(&m->mutex);
+    return wa_str_eq(m->known[slot_of(key)], key);
+}
+
+void
+wa_mirror_remember(wa_mirror_store *m, const char *key)
+{
+    char **slot = &m->known[slot_of(key)];
+    WA_LOCK(&m->mutex);
+    if (wa_str_eq(*slot, key))
+        return;
+    wa_freep(slot);
+    *slot = wa_strdup(key);
+}
+
+void
+wa_mirror_forget(wa_mirror_store *m, const char *key)
+{
+    char **slot = &m->known[slot_of(key)];
+    WA_LOCK(&m->mutex);
+    if (wa_str_eq(*slot, key))
+        wa_freep(slot);
+}
+
+/* ---- comparing ---- */
+
+static wa_status
+read_piece(wa_store *store, const char *key, uint64_t offset, uint64_t len, wa_buf *ret,
+           wa_error *err)
+{
+    wa_buf_reset(ret);
+    WA_TRY(wa_store_get(store, key, offset, len, ret, NULL, err));
+    if (ret->len == len)
+        return WA_OK;
+    return wa_error_set(err, WA_CORRUPT, "object \"%s\" gave %zu bytes instead of %" PRIu64, key,
+                        ret->len, len);
+}
+
+static wa_status
+same_bytes(wa_mirror_store *m, size_t i, const char *key, uint64_t size, bool *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf ours = WA_BUF_INIT(PIECE);
+    WA_CLEANUP(wa_buf_done) wa_buf theirs = WA_BUF_INIT(PIECE);
+    for (uint64_t offset = 0; offset < size; offset += PIECE) {
+        uint64_t len = size - offset < PIECE ? size - offset : PIECE;
+        WA_TRY(read_piece(m->members[0].store, key, offset, len, &ours, err));
+        WA_TRY(wa_mirror_note(m, i, read_piece(m->members[i].store, key, offset, len, &theirs, err),
+                              err));
+        if (memcmp(ours.data, theirs.data, len) != 0) {
+            *ret = false;
+            return WA_OK;
+        }
+    }
+    *ret = true;
+    return WA_OK;
+}
+
+static wa_status
+differs(const wa_mirror_store *m, size_t i, const char *key, wa_error *err)
+{
+    const wa_mirror_member *member = &m->members[i];
+    (void)wa_error_set(err, WA_FAILED,
+                       "mirror \"%s\": object \"%s\" in \"%s\" is another one than the main "
+                       "repository's",
+                       member->name, key, member->store->traits.url);
+    return wa_error_hint(
+        err,
+        "Nothing was overwritten. If the place belongs to another archive, correct url in "
+        "[repository %s]; if it was a main repository before, move the object away and run "
+        "\"walagent mirror\".",
+        member->name);
+}
+
+/* Public facts that carry the content's hash, and are the same, speak for the content. */
+static bool
+facts_identify(const char *ours, const char *theirs)
+{
+    return wa_str_eq(ours, theirs) && strstr(ours, "\"xxh3\"") != NULL;
+}
+
+static wa_status compare_or_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err);
+
+wa_status
+wa_mirror_compare(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
+{
+    wa_status status = compare_or_mend(m, i, key, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err); /* deleted meanwhile: nothing is left to compare */
+    return WA_OK;
+}
+
+/* ---- copying ---- */
+
+static wa_status
+put_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const char *meta,
+         wa_put_mode mode, wa_error *err)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf content = WA_BUF_INIT(size + 1);
+    WA_TRY(wa_store_get(m->members[0].store, key, 0, UINT64_MAX, &content, NULL, err));
+    if (content.len != size)
+        return wa_error_set(err, WA_CORRUPT, "object \"%s\" gave %zu bytes instead of %" PRIu64,
+                            key, content.len, size);
+    wa_body body = {wa_buf_str(&content), content.len, -1, 0};
+    wa_status status =
+        wa_mirror_note(m, i, wa_store_put(m->members[i].store, key, &body, meta, mode, err), err);
+    if (status != WA_EXISTS)
+        return status;
+    wa_error_clear(err); /* another process was faster */
+    return wa_mirror_compare(m, i, key, err);
+}
+
+static wa_status
+stream_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const char *meta,
+            wa_error *err)
+{
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = NULL;
+    wa_tally tally;
+    WA_TRY(wa_store_sink_new(m->members[i].store, key, meta, 0, &sink, err));
+    wa_tally_init(&tally, sink);
+    wa_status status = wa_store_get_to(m->members[0].store, key, &tally.base, err);
+    if (tally.broken)
+        return wa_mirror_note(m, i, status, err);
+    WA_TRY(status);
+    if (tally.passed != size)
+        return wa_error_set(err, WA_CORRUPT,
+                            "object \"%s\" gave %" PRIu64 " bytes instead of "
+                            "%" PRIu64,
+                            key, tally.passed, size);
+    return wa_mirror_note(m, i, wa_sink_finish(sink, err), err);
+}
+
+static wa_status
+copy(wa_mirror_store *m, size_t i, const char *key, wa_put_mode mode, wa_error *err)
+{
+    uint64_t size = 0;
+    WA_CLEANUP(wa_freep) char *meta = NULL;
+    WA_TRY(wa_store_head(m->members[0].store, key, &size, NULL, &meta, err));
+    const char *facts = wa_str_empty(meta) ? NULL : meta;
+    if (size <= m->members[i].store->traits.part_size)
+        WA_TRY(put_copy(m, i, key, size, facts, mode, err));
+    else
+        WA_TRY(stream_copy(m, i, key, size, facts, err));
+    WA_LOCK(&m->mutex);
+    m->members[i].copied++;
+    return WA_OK;
+}
+
+wa_status
+wa_mirror_bring(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
+{
+    return copy(m, i, key, WA_PUT_CREATE, err);
+}
+
+/* The same content without its public facts (a copy by other tools) is written again with them. */
+static wa_status
+compare_or_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
+{
+    uint64_t ours = 0, theirs = 0;
+    WA_CLEANUP(wa_freep) char *our_meta = NULL;
+    WA_CLEANUP(wa_freep) char *their_meta = NULL;
+    WA_TRY(wa_store_head(m->members[0].store, key, &ours, NULL, &our_meta, err));
+    wa_status status = wa_mirror_note(
+        m, i, wa_store_head(m->members[i].store, key, &theirs, NULL, &their_meta, err), err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        return copy(m, i, key, WA_PUT_CREATE, err);
+    }
+    WA_TRY(status);
+    if (ours != theirs)
+        return differs(m, i, key, err);
+    if (facts_identify(our_meta, their_meta))
+        return WA_OK;
+    bool same = false;
+    WA_TRY(same_bytes(m, i, key, ours, &same, err));
+    if (!same)
+        return differs(m, i, key, err);
+    return wa_str_eq(our_meta, their_meta) ? WA_OK : copy(m, i, key, WA_PUT_REPLACE, err);
+}
+
+static wa_status
+in_mirror(wa_mirror_store *m, size_t i, const char *key, uint64_t size, wa_error *err)
+{
+    uint64_t there = 0;
+    WA_TRY(wa_mirror_ready(m, i, err));
+    wa_status status =
+        wa_mirror_note(m, i, wa_store_head(m->members[i].store, key, &there, NULL, NULL, err), err);
+    if (status == WA_OK)
+        return size == there ? WA_OK : wa_mirror_compare(m, i, key, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    status = wa_mirror_bring(m, i, key, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err); /* deleted meanwhile */
+    return WA_OK;
+}
+
+wa_status
+wa_mirror_everywhere(wa_mirror_store *m, const char *key, uint64_t size, wa_error *err)
+{
+    if (wa_mirror_knows(m, key))
+        return WA_OK;
+    for (size_t i = 1; i < m->count; i++)
+        WA_TRY(in_mirror(m, i, key, size, err));
+    wa_mirror_remember(m, key);
+    return WA_OK;
+}
