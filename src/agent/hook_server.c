@@ -295,6 +295,21 @@ await_streamer(push_call *c, const char *name)
     return false;
 }
 
+static wa_status
+push(wa_hook_server *s, wa_repo *repo, const char *path, bool stop_on_damage, wa_push_result *ret,
+     wa_error *err)
+{
+    push_call call = {.server = s, .repo = repo};
+    wa_push_options options = {.repo = repo,
+                               .knows = push_knows,
+                               .knows_arg = &call,
+                               .pool = s->pool,
+                               .look_first = await_streamer(&call, wa_path_base(path)),
+                               .stop_on_damage = stop_on_damage,
+                               .cancel = &s->cancel};
+    return wa_push_file(&options, path, ret, err);
+}
+
 /* PATH */
 static wa_status
 serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
@@ -307,19 +322,11 @@ serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     WA_TRY(reach_repo(s, &repo, err));
     s->options.limits(s->options.arg, &limits);
     const char *path = request->items[1];
-    push_call call = {.server = s, .repo = repo};
     wa_push_ahead_join(s->ahead, path, &s->cancel);
-    wa_push_options options = {.repo = repo,
-                               .knows = push_knows,
-                               .knows_arg = &call,
-                               .pool = s->pool,
-                               .look_first = await_streamer(&call, wa_path_base(path)),
-                               .stop_on_damage = limits.stop_on_damage,
-                               .cancel = &s->cancel};
-    wa_status status = wa_push_file(&options, path, &result, err);
-    if (status != WA_OK) {
+    if (!wa_push_ahead_answers(s->ahead, repo, path, &result) &&
+        push(s, repo, path, limits.stop_on_damage, &result, err) != WA_OK) {
         wa_log_error(WA_LOG_WARNING, err, "archive-push");
-        return status;
+        return err->status;
     }
     if (result.warning[0] != '\0')
         wa_log(WA_LOG_WARNING, "archive-push: %s", result.warning);

@@ -25,6 +25,7 @@ typedef struct known {
     char name[WA_SEGMENT_NAME];
     char xxh3[WA_XXH_HEX];
     wa_branch branch;
+    wa_push_source source;
 } known;
 
 struct wa_push_ahead {
@@ -87,7 +88,7 @@ static void
 remember_locked(wa_push_ahead *a, const char *name, const wa_push_result *result)
 {
     known *k = &a->known[a->known_next++ % KNOWN];
-    *k = (known){.repo = a->repo, .branch = result->branch};
+    *k = (known){.repo = a->repo, .branch = result->branch, .source = result->source};
     snprintf(k->name, sizeof k->name, "%s", name);
     memcpy(k->xxh3, result->xxh3, sizeof k->xxh3);
 }
@@ -135,8 +136,26 @@ work_done(work *w, wa_status status, const wa_push_result *result, const wa_erro
         fail_locked(a, at);
 }
 
+/* For one segment, kept with its pages as long as there is work. */
+typedef struct segment_room {
+    void *memory;
+    uint64_t size;
+} segment_room;
+
+static void *
+room_for(segment_room *r, const wa_repo *repo)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    if (r->memory != NULL && r->size == size)
+        return r->memory;
+    wa_freep(&r->memory);
+    *r = (segment_room){.memory = wa_malloc_large(size), .size = size};
+    return r->memory;
+}
+
 static bool
-take_work(wa_push_ahead *a, work *ret, wa_push_options *options, char **ret_path)
+take_work(wa_push_ahead *a, work *ret, segment_room *room, wa_push_options *options,
+          char **ret_path)
 {
     WA_LOCK(&a->mutex);
     while (!a->stopping) {
@@ -150,11 +169,13 @@ take_work(wa_push_ahead *a, work *ret, wa_push_options *options, char **ret_path
                                          .pool = a->options.pool,
                                          .turn = await_turn,
                                          .turn_arg = ret,
+                                         .room = room_for(room, a->repo),
                                          .stop_on_damage = a->stop_on_damage,
                                          .cancel = a->options.cancel};
             *ret_path = wa_path_join(a->wal_dir, ret->name);
             return true;
         }
+        wa_freep(&room->memory);
         wa_cond_wait(&a->cond, &a->mutex);
     }
     return false;
@@ -167,13 +188,15 @@ worker_main(void *arg)
     work w;
     wa_push_options options;
     char *path = NULL;
-    while (take_work(a, &w, &options, &path)) {
+    segment_room room = {0};
+    while (take_work(a, &w, &room, &options, &path)) {
         wa_error err = WA_ERROR_INIT;
         wa_push_result result = {0};
         wa_status status = wa_push_file(&options, path, &result, &err);
         work_done(&w, status, &result, &err);
         wa_freep(&path);
     }
+    wa_freep(&room.memory);
     return NULL;
 }
 
@@ -283,20 +306,46 @@ wa_push_ahead_join(wa_push_ahead *a, const char *path, wa_cancel *cancel)
         wa_cond_wait_until(&a->cond, &a->mutex, wa_mono_now() + GLANCE_MS);
 }
 
+/* Mutex held. */
+static const known *
+known_of(const wa_push_ahead *a, const wa_repo *repo, const char *name)
+{
+    for (size_t i = 0; i < KNOWN; i++)
+        if (a->known[i].repo == repo && strcmp(a->known[i].name, name) == 0)
+            return &a->known[i];
+    return NULL;
+}
+
+bool
+wa_push_ahead_answers(wa_push_ahead *a, const wa_repo *repo, const char *path, wa_push_result *ret)
+{
+    wa_push_result result = {.outcome = WA_PUT_SAME, .checked = true};
+    {
+        WA_LOCK(&a->mutex);
+        const known *k = known_of(a, repo, wa_path_base(path));
+        if (k == NULL)
+            return false;
+        result.branch = k->branch;
+        result.source = k->source;
+        memcpy(result.xxh3, k->xxh3, sizeof result.xxh3);
+    }
+    if (!wa_push_source_is(&result.source, path))
+        return false;
+    *ret = result;
+    return true;
+}
+
 bool
 wa_push_ahead_knows(wa_push_ahead *a, const wa_repo *repo, const char *name,
                     char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
 {
     WA_LOCK(&a->mutex);
-    for (size_t i = 0; i < KNOWN; i++) {
-        const known *k = &a->known[i];
-        if (k->repo != repo || strcmp(k->name, name) != 0)
-            continue;
-        memcpy(ret_xxh3, k->xxh3, sizeof k->xxh3);
-        *ret_branch = k->branch;
-        return true;
-    }
-    return false;
+    const known *k = known_of(a, repo, name);
+    if (k == NULL)
+        return false;
+    memcpy(ret_xxh3, k->xxh3, sizeof k->xxh3);
+    *ret_branch = k->branch;
+    return true;
 }
 
 wa_push_ahead *

@@ -39,5 +39,9 @@ void wa_push_ahead_join(wa_push_ahead *a, const char *path, wa_cancel *cancel);
 /* Durable in this repository by what ran ahead? Then with its content's XXH3-128. */
 bool wa_push_ahead_knows(wa_push_ahead *a, const wa_repo *repo, const char *name,
                          char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch);
+/* And is the file still the one that was read, untouched? Then it need not be read again: what its
+ * push came to. */
+bool wa_push_ahead_answers(wa_push_ahead *a, const wa_repo *repo, const char *path,
+                           wa_push_result *ret);
 
 #endif

@@ -22,6 +22,8 @@ struct wa_wal_writer {
     wa_segno segno;
     wa_spill *spill;
     wa_container_writer *container;
+    wa_put_ready_fn ready; /* NULL: at once, or it was asked */
+    void *ready_arg;
 };
 
 wa_status
@@ -43,6 +45,29 @@ wa_container_writer *
 wa_wal_writer_container(wa_wal_writer *w)
 {
     return w->container;
+}
+
+void
+wa_wal_writer_set_branch(wa_wal_writer *w, const wa_branch *branch)
+{
+    w->branch = *branch;
+}
+
+void
+wa_wal_writer_when(wa_wal_writer *w, wa_put_ready_fn ready, void *arg)
+{
+    w->ready = ready;
+    w->ready_arg = arg;
+}
+
+/* Asked once. */
+static wa_status
+await_ready(void *arg, wa_error *err)
+{
+    wa_wal_writer *w = arg;
+    wa_put_ready_fn ready = w->ready;
+    w->ready = NULL;
+    return ready == NULL ? WA_OK : ready(w->ready_arg, err);
 }
 
 void
@@ -166,9 +191,12 @@ wa_wal_writer_commit(wa_wal_writer *w, uint32_t epoch, const wa_wal_facts *facts
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(w->repo, &w->branch, w->segno);
     WA_CLEANUP(wa_freep) char *meta = wa_wal_info_meta("wal", &info);
     wa_body body = wa_spill_body(w->spill);
-    wa_status status = wa_store_put(wa_repo_store(w->repo), key, &body, meta, WA_PUT_CREATE, err);
-    if (status == WA_EXISTS)
+    wa_status status = wa_store_put_when(wa_repo_store(w->repo), key, &body, meta, WA_PUT_CREATE,
+                                         await_ready, w, err);
+    if (status == WA_EXISTS) {
+        WA_TRY(await_ready(w, err));
         return name_is_taken(w, key, &info, ret, err);
+    }
     WA_TRY(status);
     *ret = WA_PUT_CREATED;
     return WA_OK;

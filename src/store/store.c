@@ -147,6 +147,19 @@ wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *
     return store->ops->put(store, key, body, meta, mode, err);
 }
 
+wa_status
+wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const char *meta,
+                  wa_put_mode mode, wa_put_ready_fn ready, void *arg, wa_error *err)
+{
+    WA_TRY(check_key(key, err));
+    WA_TRY(check_meta(key, meta, err));
+    atomic_fetch_add(&store->puts, 1);
+    if (store->ops->put_when != NULL)
+        return store->ops->put_when(store, key, body, meta, mode, ready, arg, err);
+    WA_TRY(ready(arg, err));
+    return store->ops->put(store, key, body, meta, mode, err);
+}
+
 /* get and get_tail into a buffer that is as it was when the call fails. */
 static wa_status
 get_into(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t len, wa_buf *ret,

@@ -13,15 +13,21 @@
 
 #define BACKUP_FILE_MAX (1u << 20)
 
-/* The streamer archived a segment of this name: with these bytes? Then nothing is left to do. */
+/* Did the streamer archive a segment of this name? */
+static bool
+is_known(const wa_push_job *job, char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
+{
+    const wa_push_options *o = job->options;
+    return o->knows != NULL && o->knows(o->knows_arg, job->name, ret_xxh3, ret_branch);
+}
+
+/* With these bytes? Then nothing is left to do. */
 static bool
 streamed_already(const wa_push_job *job, wa_push_result *ret)
 {
     char known[WA_XXH_HEX], mine[WA_XXH_HEX];
     wa_branch branch;
-    const wa_push_options *o = job->options;
-    if (o->knows == NULL || !o->knows(o->knows_arg, job->name, known, &branch) ||
-        strcmp(wa_xxh_of(job->data, job->size, mine), known) != 0)
+    if (!is_known(job, known, &branch) || strcmp(wa_xxh_of(job->data, job->size, mine), known) != 0)
         return false;
     *ret = (wa_push_result){.outcome = WA_PUT_SAME, .branch = branch, .checked = true};
     memcpy(ret->xxh3, mine, sizeof ret->xxh3);
@@ -108,14 +114,17 @@ find_branch(const wa_push_job *job, wa_branch_answer *ret, wa_error *err)
 }
 
 static wa_status
-put_segment(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+put_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
 {
-    WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = NULL;
-    WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, &w, err));
+    WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = WA_TAKE(job->writer);
+    if (w == NULL)
+        WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, &w, err));
+    wa_wal_writer_set_branch(w, branch);
     wa_container_writer *container = wa_wal_writer_container(w);
-    WA_TRY(wa_container_write_lent(container, job->data, job->size, err));
+    size_t done = wa_container_raw_size(container);
+    WA_TRY(wa_container_write_lent(container, job->data + done, job->size - done, err));
     wa_container_hash(container, ret->xxh3);
-    WA_TRY(await_turn(job, err));
+    wa_wal_writer_when(w, job->options->turn, job->options->turn_arg);
     return wa_wal_writer_commit(w, 0, job->check.parsed ? job->facts : NULL, ret->checked,
                                 &ret->outcome, err);
 }
@@ -190,7 +199,10 @@ static wa_status
 push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
 {
     size_t len = 0;
-    WA_TRY(wa_push_read(job, partial, err));
+    char known[WA_XXH_HEX];
+    wa_branch streamed;
+    bool early = !partial && !job->options->look_first && !is_known(job, known, &streamed);
+    WA_TRY(wa_push_read(job, partial, early, err));
     if (!partial && streamed_already(job, ret))
         return WA_OK;
     WA_TRY(wa_push_check(job, err));
@@ -198,7 +210,7 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
     WA_TRY(find_branch(job, &answer, err));
     WA_TRY(wa_branch_settle(job->repo, &answer, err));
-    wa_push_result result = {.checked = true};
+    wa_push_result result = {.checked = true, .source = job->source};
     wa_status status = WA_OK;
     if (!partial && job->check.complete) {
         len = job->size;

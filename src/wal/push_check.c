@@ -1,102 +1,18 @@
 /*
- * push_check.c - is a segment file what its name says, and do its records agree with each other?
- *
- * Read of the first page (PostgreSQL's XLogLongPageHeaderData, little-endian):
- *   0   u16   magic            8   u64   page address
- *   2   u16   info             24  u64   system identifier
- *   4   u32   timeline         32  u32   segment size
+ * push_check.c - do the records of a segment file agree with each other, and with the one before?
  */
 #include "push_internal.h"
 
 #include "walagent/base/bytes.h"
 #include "walagent/base/file.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE_CONTINUES 1u
-#define PAGE_LONG 2u
 #define READINGS 3                   /* of a file that contradicts itself */
 #define CROSSING_BYTES (64u * 1024u) /* read of the segment before, for the record that crosses */
-
-void
-wa_push_job_done(wa_push_job *job)
-{
-    wa_freep(&job->wal_dir);
-    wa_freep(&job->data);
-    wa_freep(&job->facts);
-}
-
-static wa_status
-read_into(const wa_push_job *job, bool may_be_short, uint8_t *out, wa_error *err)
-{
-    WA_CLEANUP(wa_closep) int fd = open(job->path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        wa_error_errno(err, errno, "could not read WAL file \"%s\": %m", job->path);
-        if (err->status == WA_NOT_FOUND)
-            err->status = WA_FAILED; /* "not found" is said of the archive only */
-        return err->status;
-    }
-    if ((uint64_t)st.st_size > job->size || (!may_be_short && (uint64_t)st.st_size != job->size)) {
-        wa_error_set(err, WA_CONFLICT, "WAL file \"%s\" has %lld bytes instead of %llu", job->path,
-                     (long long)st.st_size, (unsigned long long)job->size);
-        return wa_error_hint(err, "It was truncated or comes from a cluster with another "
-                                  "wal_segment_size; it is not archived.");
-    }
-    WA_TRY(wa_pread_all(fd, out, (size_t)st.st_size, 0, job->path, err));
-    memset(out + st.st_size, 0, job->size - (size_t)st.st_size);
-    return WA_OK;
-}
-
-static wa_status
-not_this_segment(const wa_push_job *job, const char *what, wa_error *err)
-{
-    wa_error_set(err, WA_CONFLICT, "WAL file \"%s\" is not segment \"%s\" of this cluster: %s",
-                 job->path, job->name, what);
-    return wa_error_hint(err, "It is not archived. If the server was created anew or upgraded, run "
-                              "\"walagent init\" to accept its new identity.");
-}
-
-/* Identity errors always stop; everything else about a page is the walk's business. */
-static wa_status
-check_first_page(const wa_push_job *job, wa_error *err)
-{
-    const uint8_t *page = job->data;
-    uint16_t magic = wa_get_u16le(page), info = wa_get_u16le(page + 2);
-    uint64_t address = wa_get_u64le(page + 8), system = wa_get_u64le(page + 24);
-    uint64_t mine = wa_repo_cluster(job->repo)->system_identifier;
-    uint32_t segment_size = wa_get_u32le(page + 32);
-    char lsn[WA_LSN_TEXT];
-    WA_CLEANUP(wa_freep) char *what = NULL;
-    if (magic == 0)
-        what = wa_strdup("it holds no WAL");
-    else if (wa_wal_magic_major(magic) == 0)
-        return WA_OK; /* a newer major: its page layout is not known */
-    else if ((info & PAGE_LONG) != 0 && system != mine)
-        what = wa_format("its system identifier is %llu, the archive's is %llu",
-                         (unsigned long long)system, (unsigned long long)mine);
-    else if ((info & PAGE_LONG) != 0 && segment_size != job->size)
-        what = wa_format("its segment size is %u, the archive's is %llu", segment_size,
-                         (unsigned long long)job->size);
-    else if (address != job->start)
-        what = wa_format("its first page is the one of %s", wa_lsn_format(address, lsn));
-    else if (wa_get_u32le(page + 4) > job->tli)
-        what = wa_format("its first page is of timeline %u", wa_get_u32le(page + 4));
-    return what == NULL ? WA_OK : not_this_segment(job, what, err);
-}
-
-wa_status
-wa_push_read(wa_push_job *job, bool may_be_short, wa_error *err)
-{
-    job->data = wa_malloc_large(job->size);
-    WA_TRY(read_into(job, may_be_short, job->data, err));
-    return check_first_page(job, err);
-}
 
 typedef struct crossing {
     wa_lsn start;
@@ -224,20 +140,15 @@ wa_push_check(wa_push_job *job, wa_error *err)
     for (int reading = 1; status == WA_CORRUPT; reading++) {
         if (reading == READINGS)
             return wa_error_wrap(err, "WAL file \"%s\" reads differently each time", job->path);
-        uint8_t *again = wa_malloc_large(job->size);
         wa_error reread = WA_ERROR_INIT;
-        if (read_into(job, false, again, &reread) != WA_OK) {
-            free(again);
+        bool same = false;
+        if (wa_push_read_again(job, &same, &reread) != WA_OK) {
             *err = reread;
             return err->status;
         }
-        bool same = memcmp(again, job->data, job->size) == 0;
-        free(job->data);
-        job->data = again;
         if (same)
             break;
         wa_error_clear(err);
-        WA_TRY(check_first_page(job, err));
         status = walk(job, err);
     }
     if (status != WA_CORRUPT)

@@ -8,6 +8,8 @@
 
 #include "walagent/wal/push.h"
 
+#include <sys/stat.h>
+
 typedef struct wa_push_job {
     const wa_push_options *options;
     wa_repo *repo;
@@ -18,7 +20,11 @@ typedef struct wa_push_job {
     wa_tli tli;
     wa_segno segno;
     wa_lsn start;
-    uint8_t *data; /* one segment */
+    uint8_t *data; /* one segment; the caller's room, or ours */
+    /* Compresses the beginning while the records are checked; NULL: nothing was begun. Its jobs
+     * read `data`. */
+    wa_wal_writer *writer;
+    wa_push_source source;
     wa_wal_facts *facts;
     wa_segment_check check;
     bool damaged;
@@ -26,10 +32,18 @@ typedef struct wa_push_job {
 } wa_push_job;
 void wa_push_job_done(wa_push_job *job);
 
-/* push_check.c: read the file (exactly one segment; a .partial may be shorter and is padded), tell
- * whether it is what its name says (CONFLICT), walk its records, read it again when they
- * contradict. */
-wa_status wa_push_read(wa_push_job *job, bool may_be_short, wa_error *err) WA_MUST_CHECK;
+/* push_read.c: the state of a file that is looked at now. */
+wa_push_source wa_push_source_of(const struct stat *st, struct timespec now);
+/* Read the file (exactly one segment; a .partial may be shorter and is padded), tell
+ * whether it is what its name says (CONFLICT). `early`: what the pool takes at once is compressed
+ * from then on. */
+wa_status wa_push_read(wa_push_job *job, bool may_be_short, bool early,
+                       wa_error *err) WA_MUST_CHECK;
+/* Once more, over what was read before; *ret_same: it reads as before. What was compressed of it is
+ * dropped. */
+wa_status wa_push_read_again(wa_push_job *job, bool *ret_same, wa_error *err) WA_MUST_CHECK;
+
+/* push_check.c: walk the records, read the file again when they contradict. */
 wa_status wa_push_check(wa_push_job *job, wa_error *err) WA_MUST_CHECK;
 
 /* push_tail.c: the valid prefix of an unfinished segment as a cumulative chunk. */

@@ -44,6 +44,11 @@ typedef struct wa_wal_writer wa_wal_writer;
 wa_status wa_wal_writer_begin(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
                               wa_wal_writer **ret, wa_error *err) WA_MUST_CHECK;
 wa_container_writer *wa_wal_writer_container(wa_wal_writer *w);
+/* Before commit: the branch turned out to be another one than begin was told. */
+void wa_wal_writer_set_branch(wa_wal_writer *w, const wa_branch *branch);
+/* commit calls it when nothing is left but to make the segment visible (wa_store_put_when). Not OK:
+ * it doesn't, and that is the answer. */
+void wa_wal_writer_when(wa_wal_writer *w, wa_put_ready_fn ready, void *arg);
 /* facts may be NULL (not parsed). checked: every record was verified. CONFLICT as above; the writer
  * is to be freed in every case. */
 wa_status wa_wal_writer_commit(wa_wal_writer *w, uint32_t epoch, const wa_wal_facts *facts,

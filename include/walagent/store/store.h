@@ -93,6 +93,13 @@ bool wa_store_is_read_only(const wa_store *store);
 /* meta may be NULL. */
 wa_status wa_store_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
                        wa_put_mode mode, wa_error *err) WA_MUST_CHECK;
+/* The same; `ready` is called, at most once, when nothing is left but to make the object visible:
+ * file:// has written and synced its bytes by then, other drivers begin afterwards. Not OK: nothing
+ * becomes visible, and that is the answer. Not called when the call fails before (EXISTS too). */
+typedef wa_status (*wa_put_ready_fn)(void *arg, wa_error *err);
+wa_status wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const char *meta,
+                            wa_put_mode mode, wa_put_ready_fn ready, void *arg,
+                            wa_error *err) WA_MUST_CHECK;
 /* [offset, offset+len), or to the end when len is UINT64_MAX; shorter when the object ends before;
  * INVALID when a non-zero offset lies at or behind the end. ret_meta ("" when none): owned by the
  * caller; may be NULL (not wanted). Appends to ret, whose cap bounds it (NO_SPACE). */

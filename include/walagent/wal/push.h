@@ -15,6 +15,9 @@
 #include "walagent/base/cancel.h"
 #include "walagent/repo/wal_object.h"
 
+#include <sys/types.h>
+#include <time.h>
+
 typedef struct wa_push_options {
     wa_repo *repo; /* loaded */
     /* What the agent's streamer knows (as wa_streamer_knows): a streamed segment then costs one
@@ -31,9 +34,22 @@ typedef struct wa_push_options {
      */
     wa_status (*turn)(void *arg, wa_error *err);
     void *turn_arg;
+    void *room; /* memory for one segment, reused by the caller; NULL: allocated */
     bool stop_on_damage;
     wa_cancel *cancel;
 } wa_push_options;
+
+/* Which file was read, and in which state. */
+typedef struct wa_push_source {
+    bool settled; /* it was at rest for long enough: the clock of file systems is coarse */
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified, changed;
+} wa_push_source;
+/* Is it still this file, untouched since? Then it has the bytes that were read. False is no proof
+ * of the contrary. */
+bool wa_push_source_is(const wa_push_source *source, const char *path);
 
 typedef struct wa_push_result {
     wa_put_outcome outcome;
@@ -41,6 +57,7 @@ typedef struct wa_push_result {
     bool checked;
     char xxh3[WA_XXH_HEX]; /* of a whole segment that is archived under its name; else "" */
     char warning[512];     /* "" when there is none */
+    wa_push_source source; /* of a segment */
 } wa_push_result;
 
 /* path: the file (absolute or relative to the working directory); its base name is the WAL file

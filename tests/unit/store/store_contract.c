@@ -618,6 +618,40 @@ one_of_many_writers_wins(void)
     }
 }
 
+typedef struct ready_call {
+    const char *name;
+    wa_status answer;
+    unsigned calls;
+} ready_call;
+
+static wa_status
+when_ready(void *arg, wa_error *err)
+{
+    ready_call *c = arg;
+    c->calls++;
+    expect_missing(c->name);
+    return c->answer == WA_OK ? WA_OK : wa_error_set(err, c->answer, "not now");
+}
+
+static void
+nothing_is_visible_before_the_caller_is_ready(void)
+{
+    wa_body body = text("content");
+    ready_call never = {"w/a", WA_CANCELLED, 0}, now = {"w/a", WA_OK, 0}, late = {"w/b", WA_OK, 0};
+    EXPECT(WA_CANCELLED, wa_store_put_when(store, key("w/a"), &body, "{\"f\":1}", WA_PUT_CREATE,
+                                           when_ready, &never, &err));
+    expect_missing("w/a");
+    CHECK(never.calls == 1);
+    EXPECT(WA_OK, wa_store_put_when(store, key("w/a"), &body, "{\"f\":1}", WA_PUT_CREATE,
+                                    when_ready, &now, &err));
+    expect_content("w/a", "content", "{\"f\":1}");
+    CHECK(now.calls == 1);
+    EXPECT(WA_EXISTS, wa_store_put_when(store, key("w/a"), &body, NULL, WA_PUT_CREATE, when_ready,
+                                        &late, &err)); /* it looks for "w/b" */
+    CHECK(late.calls <= 1);
+    expect_content("w/a", "content", "{\"f\":1}");
+}
+
 static void
 requests_are_counted(void)
 {
@@ -662,6 +696,7 @@ static const test_case cases[] = {
     CASE(abandoned_uploads_are_found_and_ended),
     CASE(sinks_write_objects_of_any_size),
     CASE(one_of_many_writers_wins),
+    CASE(nothing_is_visible_before_the_caller_is_ready),
     CASE(requests_are_counted),
 };
 

@@ -571,6 +571,39 @@ a_failed_put_leaves_no_temporary_file(void **state)
     assert_int_equal(count, 0);
 }
 
+typedef struct other_writer {
+    wa_store *store;
+    bool fail;
+} other_writer;
+
+/* Somebody else is faster. */
+static wa_status
+write_the_same_key(void *arg, wa_error *err)
+{
+    const other_writer *w = arg;
+    assert_int_equal(put(w->store, "wal/a", "other", "{\"other\":1}", WA_PUT_CREATE), WA_OK);
+    return w->fail ? wa_error_set(err, WA_CANCELLED, "not now") : WA_OK;
+}
+
+static void
+what_another_writes_before_it_is_ready_is_not_replaced(void **state)
+{
+    fixture *f = *state;
+    wa_body body = {"mine", 4, -1, 0};
+    for (int i = 0; i < 2; i++) {
+        other_writer w = {f->store, i == 1};
+        wa_error err = WA_ERROR_INIT;
+        assert_int_equal(wa_store_put_when(f->store, "wal/a", &body, "{\"mine\":1}", WA_PUT_CREATE,
+                                           write_the_same_key, &w, &err),
+                         w.fail ? WA_CANCELLED : WA_EXISTS);
+        assert_object(f->store, "wal/a", "other", "{\"other\":1}");
+        assert_int_equal(delete_one(f->store, "wal/a"), WA_OK);
+        /* No temporary file is left, or the directory would be. */
+        WA_CLEANUP(wa_freep) char *dir = wa_path_join(f->dir, "wal");
+        assert_false(wa_path_exists(dir));
+    }
+}
+
 static void
 an_upload_with_a_hole_is_not_committed(void **state)
 {
@@ -688,6 +721,7 @@ main(void)
         TEST(deleting_the_last_object_removes_its_directories),
         TEST(only_old_left_overs_under_the_prefix_are_removed),
         TEST(a_failed_put_leaves_no_temporary_file),
+        TEST(what_another_writes_before_it_is_ready_is_not_replaced),
         TEST(an_upload_with_a_hole_is_not_committed),
         TEST(a_full_file_system_is_no_space_and_leaves_nothing),
         TEST(a_directory_without_permission_is_denied_and_the_hint_names_the_user),

@@ -9,6 +9,9 @@
 #include <cmocka.h>
 
 #include "hook_fixture.h"
+#include "push_internal.h"
+
+#include <fcntl.h>
 
 #include "walagent/repo/resolution.h"
 
@@ -179,6 +182,120 @@ damage_is_archived_unchecked_or_refused_as_configured(void **state)
     OK(wa_wal_head(f->repo, &f->first, 3, &info, &err));
     assert_false(info.checked);
     wal_builder_free(b);
+}
+
+#define LARGE (16u * 1024 * 1024)
+
+typedef struct large {
+    wa_store *store;
+    wa_repo *repo;
+    wa_pool *pool;
+    wal_builder *wal; /* segment 3 */
+    void *room;
+} large;
+
+/* Segments of several frames, and a pool: compression begins before the records are checked. */
+static void
+begin_large(large *l, fixture *f)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_cluster identity = {.system_identifier = SYSTEM, .major = 15, .segment_size = LARGE};
+    bool created = false;
+    l->store = wa_store_fault_new(wa_store_mem_new());
+    OK(wa_repo_of_store(l->store, "main", 1, &l->repo, &err));
+    OK(wa_repo_init(l->repo, &identity, false, &created, &err));
+    OK(wa_repo_load(l->repo, &err));
+    OK(wa_pool_new("work", 2, 8, &l->pool, &err));
+    l->wal = wal_builder_new(
+        &(wal_builder_options){.start = UINT64_C(3) * LARGE, .segment_size = LARGE});
+    wal_add_commit(l->wal, 700, 1000);
+    wal_fill_segment(l->wal);
+    l->room = wa_malloc(LARGE);
+    f->push.repo = l->repo;
+    f->push.pool = l->pool;
+    f->push.room = l->room;
+}
+
+static void
+end_large(large *l)
+{
+    wa_repo_free(l->repo);
+    wa_pool_free(l->pool);
+    wal_builder_free(l->wal);
+    free(l->room);
+}
+
+static void
+what_is_compressed_before_it_is_checked_is_what_was_pushed(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    large l;
+    begin_large(&l, f);
+    WA_CLEANUP(wa_freep) uint8_t *got = wa_malloc(LARGE);
+    char xxh3[WA_XXH_HEX];
+    OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    assert_string_equal(result.xxh3, wa_xxh_of(wal_bytes(l.wal), LARGE, xxh3));
+    OK(wa_wal_get(l.repo, &f->first, 3, NULL, got, NULL, NULL, &err));
+    assert_memory_equal(got, wal_bytes(l.wal), LARGE);
+    end_large(&l);
+}
+
+static void
+what_was_compressed_of_a_segment_that_is_not_stored_goes_away(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wa_wal_info info = {0};
+    large l;
+    begin_large(&l, f);
+    f->push.stop_on_damage = true;
+    wal_bytes_mutable(l.wal)[LARGE - 100000] ^= 4;
+    FAILS(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err), WA_CORRUPT);
+    FAILS(push(f, "000000010000000000000004", wal_bytes(l.wal), LARGE, &result, &err), WA_CONFLICT);
+    wal_bytes_mutable(l.wal)[LARGE - 100000] ^= 4;
+    memset(wal_bytes_mutable(l.wal) + LARGE / 2, 0, LARGE / 2);
+    OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
+    assert_string_equal(result.xxh3, "");
+    FAILS(wa_wal_head(l.repo, &f->first, 3, &info, &err), WA_NOT_FOUND);
+    end_large(&l);
+}
+
+/* Timestamps are coarse: only of a file that was at rest they tell that it is unchanged. */
+static void
+a_source_is_the_same_only_where_its_times_can_tell(void **state)
+{
+    fixture *f = *state;
+    struct stat st;
+    WA_CLEANUP(wa_freep) char *path = put_file(f, SEG3, "12345678", 8);
+    WA_CLEANUP(wa_freep) char *beside = put_file(f, "beside", "12345678", 8);
+    assert_int_equal(stat(path, &st), 0);
+    st.st_ctim.tv_nsec = 500000000;
+    struct timespec soon = {st.st_ctim.tv_sec, 699999999}, then = {st.st_ctim.tv_sec, 700000000};
+    struct timespec before = {st.st_ctim.tv_sec - 10, 0};
+    assert_false(wa_push_source_of(&st, soon).settled);
+    assert_false(wa_push_source_of(&st, before).settled); /* a clock that was set back */
+    assert_true(wa_push_source_of(&st, then).settled);
+    st.st_ctim.tv_nsec = 0; /* a file system that counts seconds */
+    then.tv_sec += 100;
+    assert_false(wa_push_source_of(&st, then).settled);
+
+    assert_int_equal(stat(path, &st), 0);
+    wa_push_source source = wa_push_source_of(&st, then);
+    source.settled = true;
+    assert_true(wa_push_source_is(&source, path));
+    assert_false(wa_push_source_is(&source, beside)); /* the same bytes, but who knows */
+    source.settled = false;
+    assert_false(wa_push_source_is(&source, path));
+    source.settled = true;
+    struct timespec times[2] = {{0, UTIME_OMIT}, {1, 1}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    assert_false(wa_push_source_is(&source, path));
+    assert_int_equal(unlink(path), 0);
+    assert_false(wa_push_source_is(&source, path));
 }
 
 static void
@@ -385,6 +502,9 @@ main(void)
         TEST(nothing_is_written_before_its_turn),
         TEST(what_is_not_the_segment_of_its_name_is_refused),
         TEST(damage_is_archived_unchecked_or_refused_as_configured),
+        TEST(what_is_compressed_before_it_is_checked_is_what_was_pushed),
+        TEST(what_was_compressed_of_a_segment_that_is_not_stored_goes_away),
+        TEST(a_source_is_the_same_only_where_its_times_can_tell),
         TEST(junk_behind_a_switch_is_damage),
         TEST(an_unfinished_segment_becomes_a_chunk_that_grows),
         TEST(the_commit_that_crosses_a_boundary_counts_where_it_ends),
