@@ -84,7 +84,7 @@ wa_restore_run(const wa_restore_options *o, const wa_restore_plan *plan, wa_erro
     if (lay_down(o, plan, &l, err) == WA_OK)
         return WA_OK;
     wa_error_wrap(err, "could not restore into \"%s\"", l.root);
-    if (err->hint[0] == '\0')
+    if (err->hint[0] == '\0' && access(l.root, F_OK) == 0)
         wa_error_hint(err, "The directory is incomplete and does not start; repeat the command "
                            "with --delta to complete it.");
     return err->status;
