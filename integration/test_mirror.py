@@ -93,6 +93,38 @@ def test_what_was_acknowledged_is_in_the_mirror_after_a_kill(keeping, make_walag
         assert_same(file_repository, offsite)
 
 
+def test_a_push_that_was_killed_in_between_is_in_the_mirror_when_it_succeeds(keeping, make_walagent,
+                                                                             file_repository, beside):
+    pg = keeping
+    wa = mirrored(make_walagent, file_repository, beside, pg)
+    wa.run("init", "--no-slot")
+    killed = 0
+    for n in range(1, 30):
+        pg.sql("SELECT txid_current()")
+        path = os.path.join(pg.data, "pg_wal", pg.switch_wal())
+        done = wa.run("archive-push", path, check=None,
+                      env={"WALAGENT_CRASH_POINT": "mirror-before-put:%d" % n})
+        if done.returncode == 0:
+            break
+        killed += 1
+        wa.run("archive-push", path)
+        assert_same(file_repository, beside)
+    assert killed >= 1 and done.returncode == 0
+
+
+@pytest.mark.parametrize("point", ["mirror-before-put:1", "mirror-before-put:2", "mirror-before-commit:1",
+                                   "mirror-before-put:3"])
+def test_a_backup_that_was_killed_in_between_is_none_and_the_next_one_is_whole(pg, make_walagent,
+                                                                               file_repository, beside, point):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    wa.run("backup", check=None, env={"WALAGENT_CRASH_POINT": point})
+    for alone in ([], ["--repository", "offsite"]):
+        assert all(b["usable"] for b in wa.json("list", *alone)["backups"])
+    backup(wa)
+    assert wa.json("verify", "--repository", "offsite")["damage"] == []
+    assert wa.json("mirror", "-n")["mirrors"][0]["different"] == 0
+
+
 # ---- one of them is lost or away ----
 
 def test_the_copy_alone_restores_when_the_main_repository_is_lost(pg, make_pg, make_walagent,
@@ -178,6 +210,81 @@ def test_archive_get_reads_a_damaged_segment_from_the_mirror(pg, make_walagent, 
     wa.run("archive-get", segment[:-2] + "F0", os.path.join(target, "absent"), check=4)
     wa.run("archive-get", "--repository", "offsite", segment[:-2] + "F0",
            os.path.join(target, "absent"), check=1)
+
+
+def test_an_agent_serves_from_the_mirror_while_the_main_repository_is_away(pg, make_walagent, beside,
+                                                                           file_repository, work_dir):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    segment = pg.switch_wal()
+    durable(wa, pg)
+    lab.wait_until(lambda: [p for p in tree(beside) if p.endswith(segment + ".zst") and "/wal/" in p], 30,
+                   "the segment is whole")
+    target = lab.make_dir(os.path.join(work_dir, "got"), 0o777)
+    shutil.move(root(file_repository), root(file_repository) + ".away")
+    wa.run("archive-get", segment, os.path.join(target, segment))
+    assert filecmp.cmp(os.path.join(target, segment), os.path.join(pg.data, "pg_wal", segment), False)
+    wa.run("archive-get", segment[:-2] + "F0", os.path.join(target, "absent"), check=4)
+    shutil.move(root(file_repository) + ".away", root(file_repository))
+    wa.run("archive-get", segment[:-2] + "F0", os.path.join(target, "absent"), check=1)
+    durable(wa, pg)
+
+
+def test_a_mirror_that_is_away_is_taken_out_and_put_back_while_the_agent_runs(pg, make_walagent, beside,
+                                                                              file_repository):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE t (x int)")
+    durable(wa, pg)
+    shutil.move(root(beside), root(beside) + ".away")
+    pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    section = wa.sections.pop("repository offsite")
+    wa.write_config()
+    wa.signal(signal.SIGHUP)
+    durable(wa, pg)
+    assert len(lab.json.loads(wa.http("/status")[1])["repositories"]) == 1
+    for _ in range(3):
+        pg.switch_wal()
+        pg.sql("INSERT INTO t VALUES (1)")
+    durable(wa, pg)
+    shutil.move(root(beside) + ".away", root(beside))
+    wa.sections["repository offsite"] = section
+    wa.write_config()
+    wa.signal(signal.SIGHUP)
+    lab.wait_until(lambda: len(lab.json.loads(wa.http("/status")[1])["repositories"]) == 2, 30,
+                   "the mirror is used again")
+    pg.sql("INSERT INTO t VALUES (2)")
+    durable(wa, pg)
+    assert wa.json("mirror")["mirrors"][0]["complete"]
+    wa.stop()
+    compared, = wa.json("mirror", "-n")["mirrors"]
+    assert compared["complete"] and compared["missing"] == 0
+    assert end_of(wa, "--repository", "offsite") >= restart_lsn(pg)
+
+
+def test_a_recovery_does_not_end_where_a_mirror_ends(pg, make_walagent, beside, file_repository, work_dir):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg, **{"archive.pitr_timeout": "1s"}))
+    first = pg.switch_wal()
+    pg.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS x")
+    durable(wa, pg)
+    last = pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    lab.wait_until(lambda: [p for p in tree(beside) if p.endswith(first + ".zst") and "/wal/" in p], 30,
+                   "the segment is whole")
+    wa.stop()
+    data = lab.make_dir(os.path.join(work_dir, "recovering"), 0o777)
+    lab.make_dir(os.path.join(data, "pg_wal"), 0o777)
+    lab.write_file(os.path.join(data, "recovery.signal"), "")
+
+    def get(name, *more):
+        return wa.run("archive-get", *more, name, "pg_wal/RECOVERYXLOG", cwd=data, check=None).returncode
+    shutil.move(root(file_repository), root(file_repository) + ".away")
+    assert get(first) == 0
+    assert get(last) == 254
+    assert get("00000002.history") == 254
+    assert get(last, "--repository", "offsite") == 0
+    assert get("00000002.history", "--repository", "offsite") == 1
+    shutil.move(root(file_repository) + ".away", root(file_repository))
+    assert get(last) == 0
+    assert get("00000002.history") == 1
 
 
 # ---- joining and leaving ----

@@ -52,10 +52,11 @@ wa_mirror_note(wa_mirror_store *m, size_t i, wa_status status, wa_error *err)
 }
 
 void
-wa_mirror_count_served(wa_mirror_store *m, size_t i)
+wa_mirror_count_served(wa_mirror_store *m, size_t i, bool listing)
 {
     WA_LOCK(&m->mutex);
     m->members[i].served++;
+    m->members[i].listed += listing;
 }
 
 static wa_status
@@ -382,7 +383,7 @@ wa_store_mirror_count_served(wa_store *store, size_t i)
 {
     wa_mirror_store *m = mirrored(store);
     WA_ASSERT(m != NULL && i >= 1 && i < m->count);
-    wa_mirror_count_served(m, i);
+    wa_mirror_count_served(m, i, false);
 }
 
 uint64_t
@@ -396,6 +397,27 @@ wa_store_mirror_served(const wa_store *store)
     for (size_t i = 1; i < m->count; i++)
         all += m->members[i].served;
     return all;
+}
+
+uint64_t
+wa_store_mirror_listed(const wa_store *store)
+{
+    wa_mirror_store *m = mirrored(store);
+    if (m == NULL)
+        return 0;
+    WA_LOCK(&m->mutex);
+    uint64_t all = 0;
+    for (size_t i = 1; i < m->count; i++)
+        all += m->members[i].listed;
+    return all;
+}
+
+void
+wa_store_mirror_ask_main(wa_store *store)
+{
+    wa_mirror_store *m = mirrored(store);
+    if (m != NULL)
+        wa_mirror_set_away(m, WA_OK);
 }
 
 wa_status

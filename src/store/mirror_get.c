@@ -102,7 +102,7 @@ read_elsewhere(wa_mirror_store *m, reading *r, wa_error *err)
         wa_error failed = WA_ERROR_INIT;
         wa_status status = read_rest_from(m, i, r, &failed);
         if (status == WA_OK) {
-            wa_mirror_count_served(m, i);
+            wa_mirror_count_served(m, i, false);
             return true;
         }
         if (r->tally.broken)
@@ -183,7 +183,7 @@ head_elsewhere(wa_mirror_store *m, const char *key, uint64_t *ret_size, wa_time 
         wa_error ignored = WA_ERROR_INIT;
         if (head_from(m, i, key, ret_size, ret_modified, ret_meta, &ignored) != WA_OK)
             continue;
-        wa_mirror_count_served(m, i);
+        wa_mirror_count_served(m, i, false);
         return true;
     }
     return false;

@@ -16,7 +16,7 @@ typedef struct wa_mirror_member {
     char *name;        /* "" for the main store */
     atomic_bool ready; /* it has the required object */
     bool up;           /* this and what follows: guarded by the mutex */
-    uint64_t served, copied;
+    uint64_t served, listed, copied;
     wa_error last_error;
     wa_time last_error_time;
 } wa_mirror_member;
@@ -47,7 +47,7 @@ wa_status wa_mirror_note(wa_mirror_store *m, size_t i, wa_status status, wa_erro
 /* The mirror may be written to, and be relied on. */
 wa_status wa_mirror_ready(wa_mirror_store *m, size_t i, wa_error *err);
 bool wa_mirror_may_fall_back(wa_status status);
-void wa_mirror_count_served(wa_mirror_store *m, size_t i);
+void wa_mirror_count_served(wa_mirror_store *m, size_t i, bool listing);
 
 /* ---- mirror_copy.c ---- */
 bool wa_mirror_knows(wa_mirror_store *m, const char *key);

@@ -201,7 +201,7 @@ list_elsewhere(wa_mirror_store *m, const wa_list_options *options, shown *s, wa_
     for (size_t i = 1; i < m->count && !s->any; i++) {
         wa_error failed = WA_ERROR_INIT;
         if (list_from(m, i, options, s, &failed) == WA_OK) {
-            wa_mirror_count_served(m, i);
+            wa_mirror_count_served(m, i, true);
             return true;
         }
         if (s->any)

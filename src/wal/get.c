@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HISTORY_MAX (1u << 20)
 #define PAUSE_FIRST_MS 200
@@ -84,38 +85,39 @@ confirm_absent(const wa_get_options *options, wa_error *err)
 }
 
 /* A mirror has answered something on the way. What it gave is the main repository's; that it hasn't
- * something says nothing of the main one. */
+ * something says nothing of the main one, and neither does the end of what it has of an unfinished
+ * segment, at which a recovery would end. */
 static wa_status
-by_a_mirror(const wa_get_options *options, const char *name, wa_status status, wa_get_result *ret,
-            wa_error *err)
+by_a_mirror(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
+            bool listed, wa_status status, wa_get_result *ret, wa_error *err)
 {
     wa_member_status from;
     wa_store_member_status(wa_repo_store(options->repo), 0, &from);
     if (status == WA_OK && ret->note[0] == '\0')
         snprintf(ret->note, sizeof ret->note, "read from a mirror, since %.200s", from.last_error);
-    if (status != WA_NOT_FOUND)
+    bool ends = status == WA_OK && listed && ret->from_tail && mode == WA_GET_RECOVERY;
+    if (status != WA_NOT_FOUND && !ends)
         return status;
-    wa_error_set(err, WA_UNAVAILABLE, "no mirror has \"%s\", and of the main repository: %s", name,
-                 from.last_error);
+    if (ends)
+        (void)unlink(target);
+    wa_error_set(err, WA_UNAVAILABLE, "no mirror has %s\"%s\", and of the main repository: %s",
+                 ends ? "the whole of " : "", name, from.last_error);
     return wa_error_hint(err,
                          "If the main repository is lost, let archive-get read a mirror alone, "
                          "with --repository NAME.");
 }
 
-wa_status
-wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
-            wa_get_result *ret, wa_error *err)
+static wa_status
+look(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
+     wa_get_result *ret, wa_error *err)
 {
-    wa_get_result result = {0};
     wa_status status;
-    uint64_t served = wa_store_mirror_served(wa_repo_store(options->repo));
-    WA_TRY(wa_cancel_check(options->cancel, err));
     switch (wa_wal_file_kind_of(name)) {
     case WA_WAL_SEGMENT:
-        status = wa_get_segment(options, mode, name, target, false, &result, err);
+        status = wa_get_segment(options, mode, name, target, false, ret, err);
         break;
     case WA_WAL_HISTORY:
-        status = get_history(options, mode, name, target, &result, err);
+        status = get_history(options, mode, name, target, ret, err);
         break;
     case WA_WAL_PARTIAL:
     case WA_WAL_BACKUP:
@@ -126,10 +128,28 @@ wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, c
     default:
         return wa_error_set(err, WA_INVALID, "\"%s\" is no name of a WAL file", name);
     }
-    if (status == WA_NOT_FOUND)
-        status = confirm_absent(options, err);
-    if (served != wa_store_mirror_served(wa_repo_store(options->repo)))
-        status = by_a_mirror(options, name, status, &result, err);
+    return status == WA_NOT_FOUND ? confirm_absent(options, err) : status;
+}
+
+wa_status
+wa_get_file(const wa_get_options *options, wa_get_mode mode, const char *name, const char *target,
+            wa_get_result *ret, wa_error *err)
+{
+    wa_get_result result = {0};
+    wa_store *store = wa_repo_store(options->repo);
+    WA_TRY(wa_cancel_check(options->cancel, err));
+    uint64_t served = wa_store_mirror_served(store), listed = wa_store_mirror_listed(store);
+    wa_status status = look(options, mode, name, target, &result, err);
+    if (status == WA_NOT_FOUND && served != wa_store_mirror_served(store)) {
+        wa_store_mirror_ask_main(store); /* it may be back */
+        served = wa_store_mirror_served(store);
+        listed = wa_store_mirror_listed(store);
+        result = (wa_get_result){0};
+        status = look(options, mode, name, target, &result, err);
+    }
+    if (served != wa_store_mirror_served(store))
+        status = by_a_mirror(options, mode, name, target, listed != wa_store_mirror_listed(store),
+                             status, &result, err);
     *ret = result;
     return status;
 }

@@ -52,8 +52,11 @@ void wa_store_member_status(const wa_store *store, size_t i, wa_member_status *r
 /* A caller that knows better than the store (damage that only shows inside an object) read mirror i
  * in the main store's place. */
 void wa_store_mirror_count_served(wa_store *store, size_t i);
-/* Reads and listings so far that mirrors answered. */
+/* Reads and listings so far that mirrors answered; the listings alone. */
 uint64_t wa_store_mirror_served(const wa_store *store);
+uint64_t wa_store_mirror_listed(const wa_store *store);
+/* The main store, although it did not answer a moment ago. */
+void wa_store_mirror_ask_main(wa_store *store);
 
 /* Bring every mirror what the main store has under this key. NOT_FOUND: nothing. */
 wa_status wa_store_mirror_complete(wa_store *store, const char *key, wa_error *err) WA_MUST_CHECK;
