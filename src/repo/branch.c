@@ -44,19 +44,15 @@ wa_branch_of(uint64_t system_identifier, wa_tli tli, const void *history, size_t
 {
     char number[24];
     int digits = snprintf(number, sizeof number, "%llu", (unsigned long long)system_identifier);
-    size_t used = (size_t)digits + 1; /* with its NUL */
-    WA_CLEANUP(wa_freep) uint8_t *text = wa_malloc(used + history_len + 1 + record_len);
-    memcpy(text, number, used);
+    WA_CLEANUP(wa_digest_freep) wa_digest *sha = wa_digest_new(WA_SHA256);
+    wa_digest_update(sha, number, (size_t)digits + 1); /* with its NUL */
     if (history_len > 0)
-        memcpy(text + used, history, history_len);
-    used += history_len;
-    text[used++] = 0;
-    if (record != NULL && record_len > 0) {
-        memcpy(text + used, record, record_len);
-        used += record_len;
-    }
-    uint8_t digest[32];
-    wa_sha256_small(text, used, digest);
+        wa_digest_update(sha, history, history_len);
+    wa_digest_update(sha, "", 1);
+    if (record != NULL && record_len > 0)
+        wa_digest_update(sha, record, record_len);
+    uint8_t digest[WA_DIGEST_MAX];
+    wa_digest_final(sha, digest);
     wa_branch branch = {.tli = tli};
     wa_hex(digest, 4, branch.id);
     return branch;

@@ -44,8 +44,6 @@ void wa_digest_free(wa_digest *d);
 WA_DEFINE_CLEANUP(wa_digest, wa_digest_free)
 void wa_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
                     uint8_t out[static 32]);
-/* SHA-256 of a few kilobytes without loading libcrypto: for hooks, which must start fast. */
-void wa_sha256_small(const void *data, size_t len, uint8_t out[static 32]);
 char *wa_sha256_hex(const void *data, size_t len, char out[static WA_SHA256_HEX]);
 /* Base 64 with padding; a new string. */
 char *wa_base64(const void *data, size_t len);

@@ -44,21 +44,6 @@ streamed_xxh3_equals_one_shot_at_every_step(void **state)
 }
 
 static void
-the_small_sha256_agrees_with_libcrypto_at_every_length(void **state)
-{
-    (void)state;
-    uint8_t data[400], small[32], large[WA_DIGEST_MAX];
-
-    for (size_t i = 0; i < sizeof data; i++)
-        data[i] = (uint8_t)(i * 37 + i / 5);
-    for (size_t len = 0; len <= sizeof data; len++) {
-        wa_sha256_small(data, len, small);
-        wa_digest_of(WA_SHA256, data, len, large);
-        assert_memory_equal(small, large, sizeof small);
-    }
-}
-
-static void
 digests_agree_with_their_published_values(void **state)
 {
     (void)state;
@@ -132,7 +117,6 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(xxh3_agrees_with_its_published_values),
         cmocka_unit_test(streamed_xxh3_equals_one_shot_at_every_step),
-        cmocka_unit_test(the_small_sha256_agrees_with_libcrypto_at_every_length),
         cmocka_unit_test(digests_agree_with_their_published_values),
         cmocka_unit_test(hmac_agrees_with_rfc_4231),
         cmocka_unit_test(base64_agrees_with_rfc_4648),
