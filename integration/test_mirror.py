@@ -2,8 +2,10 @@
 is away; and a copy alone is enough to restore from."""
 import filecmp
 import os
+import random
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -91,6 +93,33 @@ def test_what_was_acknowledged_is_in_the_mirror_after_a_kill(keeping, make_walag
     assert result["damage"] == [] and result["segments"] > 0
     if offsite["url"].startswith("file:"):
         assert_same(file_repository, offsite)
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(60, marks=pytest.mark.long)])
+def test_random_kills_leave_what_was_acknowledged_in_the_mirror(keeping, make_walagent, file_repository,
+                                                                offsite, kills):
+    seed = int(os.environ.get("WALAGENT_SEED") or random.randrange(1 << 32))
+    print("WALAGENT_SEED=%d" % seed)
+    rng, pg, told, moved = random.Random(seed), keeping, 0, 0
+    wa = follow(mirrored(make_walagent, file_repository, offsite, pg))
+    backup(wa)
+    load = Load(pg, seconds=kills * 20)
+    for _ in range(kills):
+        time.sleep(rng.uniform(0, 2))
+        wa.kill9()
+        now = restart_lsn(pg)
+        assert end_of(wa, "--repository", "offsite") >= now
+        moved += now > told
+        told = now
+        wa.start(ready=False)
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
+    load.stop()
+    durable(wa, pg)
+    wa.stop()
+    assert moved > kills / 4, "the slot hardly moved: %d" % moved
+    compared, = wa.json("mirror", "-n")["mirrors"]
+    assert compared["complete"] and compared["missing"] == 0, compared
+    assert wa.json("verify", "--repository", "offsite")["damage"] == []
 
 
 def test_a_push_that_was_killed_in_between_is_in_the_mirror_when_it_succeeds(keeping, make_walagent,
@@ -314,6 +343,8 @@ def test_a_mirror_is_added_to_an_archive_left_out_and_added_again(keeping, make_
     durable(both, pg)
     both.json("mirror")
     assert both.json("mirror", "-n")["mirrors"][0]["missing"] == 0
+    listed, = both.json("list")["mirrors"]
+    assert listed["name"] == "offsite" and "mirror \"offsite\"" in both.run("list").stdout
     both.stop()
     assert end_of(both, "--repository", "offsite") >= restart_lsn(pg)
     assert both.json("verify", "--repository", "offsite")["damage"] == []

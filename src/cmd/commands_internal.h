@@ -21,6 +21,13 @@ extern const wa_command wa_command_archive_push;
 extern const wa_command wa_command_archive_get;
 extern const wa_command wa_command_config;
 
+/* status.c: the status of the agent that answers on this socket. */
+wa_status wa_ask_agent(wa_context *ctx, const char *socket, json_t **ret,
+                       wa_error *err) WA_MUST_CHECK;
+/* list_mirrors.c: what the agent found when it last compared the mirrors; NULL: there are none. */
+json_t *wa_list_mirrors(wa_context *ctx, const wa_repo *repo);
+void wa_list_mirrors_print(const json_t *mirrors);
+
 /* lineage_resolve.c: the verb "resolve NAME --keep archived|both" of lineage. */
 wa_status wa_lineage_resolve(wa_context *ctx, wa_repo *repo, wa_error *err) WA_MUST_CHECK;
 

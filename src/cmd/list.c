@@ -164,13 +164,17 @@ run(wa_context *ctx, wa_error *err)
     WA_CLEANUP(wa_windows_done) wa_windows w = {0};
     WA_TRY(wa_windows_load(repo, &w, err));
     wa_tell_of_mirrors(repo);
+    WA_CLEANUP(wa_json_freep) json_t *mirrors = wa_list_mirrors(ctx, repo);
     if (ctx->json) {
         WA_CLEANUP(wa_json_freep) json_t *json = wa_windows_to_json(repo, &w);
+        if (mirrors != NULL)
+            wa_json_set(json, "mirrors", WA_TAKE(mirrors));
         wa_print_json(json);
     } else {
         print_backups(&w);
         print_windows(&w);
         print_troubles(&w);
+        wa_list_mirrors_print(mirrors);
     }
     return check_required(ctx, &w, err);
 }

@@ -11,8 +11,8 @@
 
 #define ANSWER_TIMEOUT_MS 5000
 
-static wa_status
-ask(wa_context *ctx, const char *socket, json_t **ret, wa_error *err)
+wa_status
+wa_ask_agent(wa_context *ctx, const char *socket, json_t **ret, wa_error *err)
 {
     WA_CLEANUP(wa_closep) int fd = -1;
     wa_status status = wa_socket_connect(socket, ANSWER_TIMEOUT_MS, &fd, err);
@@ -129,7 +129,7 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(wa_context_config(ctx, &config, err));
     WA_CLEANUP(wa_freep) char *socket = wa_hook_socket_path(config);
     WA_CLEANUP(wa_json_freep) json_t *json = NULL;
-    WA_TRY(ask(ctx, socket, &json, err));
+    WA_TRY(wa_ask_agent(ctx, socket, &json, err));
     if (ctx->json)
         wa_print_json(json);
     else
