@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define US INT64_C(1000000)
+#define FINE_PARTS 200u /* pieces that are no larger than such a part of it are fine enough */
 
 typedef struct overview {
     const wa_log_view *view;
@@ -339,11 +340,11 @@ count_pieces(overview *v, wa_error *err)
 /* ---- from sums ---- */
 
 /* The piece that is to be looked at more closely next: any that reaches over the window's border,
- * then the largest one that reaches over an interval's. */
+ * then the largest one that reaches over an interval's and has more than `most` segments. */
 static bool
-coarsest(const overview *v, bool with_intervals, size_t *ret)
+coarsest(const overview *v, bool with_intervals, uint64_t most, size_t *ret)
 {
-    uint64_t most = 1;
+    bool found = false;
     for (size_t i = 0; i < v->pieces.count; i++) {
         const wa_log_piece *p = &v->pieces.items[i];
         bool wanted = with_intervals ? is_spread(v, p) : must_be_read(v, p);
@@ -351,17 +352,22 @@ coarsest(const overview *v, bool with_intervals, size_t *ret)
             continue;
         most = p->segments;
         *ret = i;
+        found = true;
     }
-    return most > 1;
+    return found;
 }
 
 static wa_status
 refine_pieces(overview *v, const wa_log_watch *watch, wa_error *err)
 {
     size_t at = 0;
-    while (coarsest(v, false, &at))
+    uint64_t all = 0, fine = 0;
+    while (coarsest(v, false, 1, &at))
         WA_TRY(wa_log_refine(v->view, watch, at, &v->pieces, err));
-    for (unsigned i = 0; i < v->limits->refined && coarsest(v, true, &at); i++)
+    for (size_t i = 0; i < v->pieces.count; i++)
+        all += v->pieces.items[i].segments;
+    fine = all / FINE_PARTS > 1 ? all / FINE_PARTS : 1;
+    for (unsigned i = 0; i < v->limits->refined && coarsest(v, true, fine, &at); i++)
         WA_TRY(wa_log_refine(v->view, watch, at, &v->pieces, err));
     return WA_OK;
 }

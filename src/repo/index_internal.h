@@ -46,6 +46,17 @@ wa_status wa_index_read_again(wa_repo *repo, const wa_branch *branch, int level,
 /* index_cache.c; the objects are copied. */
 bool wa_index_cache_get(wa_index_cache *c, const char *key, wa_index_object *ret);
 void wa_index_cache_put(wa_index_cache *c, const wa_index_object *o);
+/* The facts of a whole segment, which is created once, too. */
+void wa_index_cache_put_facts(wa_index_cache *c, const wa_branch *branch, wa_segno segno,
+                              const wa_wal_facts *facts, bool checked);
+bool wa_index_cache_facts(wa_index_cache *c, const wa_branch *branch, wa_segno segno,
+                          wa_wal_facts *ret, bool *ret_checked);
+/* What a listing of a level (by its prefix) showed of the blocks that begin in [begin, end). */
+void wa_index_cache_put_names(wa_index_cache *c, const char *prefix, wa_segno begin, wa_segno end,
+                              const wa_index_name *names, size_t count);
+/* The names of the block at `first` then, a copy; there may be newer ones. False: not listed. */
+bool wa_index_cache_names(wa_index_cache *c, const char *prefix, wa_segno first,
+                          wa_index_name **ret, size_t *ret_count);
 /* Its lines, raw, into a sink. */
 wa_status wa_index_read_lines(wa_repo *repo, const wa_index_object *o, wa_sink *to,
                               wa_error *err) WA_MUST_CHECK;
@@ -63,6 +74,12 @@ json_t *wa_index_facts(const wa_branch *branch, const wa_index_object *o);
 /* The valid object of highest n about the block that begins at first. NOT_FOUND: none. */
 wa_status wa_index_find(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
                         wa_index_object *ret, wa_error *err) WA_MUST_CHECK;
+/* The same by names that were listed before, as long as the object is about the whole block. One
+ * listing brings many names: who enters a block often enters its neighbours next. There may be a
+ * newer object that knows of holes which were filled since: for those who look at the holes of
+ * each object. */
+wa_status wa_index_find_again(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
+                              wa_index_object *ret, wa_error *err) WA_MUST_CHECK;
 
 /* Which objects answer for a range, highest levels first, and what no object speaks about. */
 typedef struct wa_index_plan {

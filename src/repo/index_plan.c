@@ -15,11 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PAGE_KEYS 1000u /* a listing's first request brings so many */
+
 typedef struct name_state {
     uint64_t segment_size, span;
     size_t prefix_len;
     wa_tli tli;
-    wa_segno to;
+    wa_segno to; /* names from here on are not needed */
+    size_t most; /* but taken, until so many keys came */
+    size_t seen;
+    wa_segno end; /* all names before it are here */
     wa_index_name *names;
     size_t count, capacity;
 } name_state;
@@ -47,10 +52,13 @@ take_name(void *arg, const wa_object *object, wa_error *err)
     (void)err;
     name_state *s = arg;
     wa_index_name name;
+    s->seen++;
     if (!parse_name(s, object->key + s->prefix_len, &name))
         return WA_OK;
-    if (name.first >= s->to)
+    if (name.first >= s->to && s->seen >= s->most) {
+        s->end = name.first;
         return WA_CANCELLED; /* enough */
+    }
     if (s->count == s->capacity) {
         s->capacity = s->capacity == 0 ? 32 : 2 * s->capacity;
         s->names = wa_reallocarray(s->names, s->capacity, sizeof *s->names);
@@ -59,26 +67,32 @@ take_name(void *arg, const wa_object *object, wa_error *err)
     return WA_OK;
 }
 
+static wa_status
+list_names(wa_repo *repo, const wa_branch *branch, int level, wa_segno from, name_state *s,
+           wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *prefix = wa_index_prefix(repo, branch, level);
+    WA_CLEANUP(wa_freep) char *after = wa_index_key(repo, branch, level, from, 0);
+    s->segment_size = wa_repo_cluster(repo)->segment_size;
+    s->span = wa_index_span(level);
+    s->prefix_len = strlen(prefix);
+    s->tli = branch->tli;
+    s->end = UINT64_MAX;
+    wa_list_options options = {.prefix = prefix, .after = after};
+    wa_status status = wa_store_list(wa_repo_store(repo), &options, take_name, s, err);
+    if (status != WA_OK)
+        wa_freep(&s->names);
+    return status;
+}
+
 wa_status
 wa_index_list(wa_repo *repo, const wa_branch *branch, int level, wa_segno from, wa_segno to,
               wa_index_name **ret, size_t *ret_count, wa_error *err)
 {
-    uint64_t span = wa_index_span(level);
-    WA_CLEANUP(wa_freep) char *prefix = wa_index_prefix(repo, branch, level);
-    WA_CLEANUP(wa_freep) char *after = wa_index_key(repo, branch, level, from - from % span, 0);
-    name_state state = {.segment_size = wa_repo_cluster(repo)->segment_size,
-                        .span = span,
-                        .prefix_len = strlen(prefix),
-                        .tli = branch->tli,
-                        .to = to};
-    wa_list_options options = {.prefix = prefix, .after = after};
-    wa_status status = wa_store_list(wa_repo_store(repo), &options, take_name, &state, err);
-    if (status != WA_OK) {
-        free(state.names);
-        return status;
-    }
-    *ret = state.names;
-    *ret_count = state.count;
+    name_state s = {.to = to};
+    WA_TRY(list_names(repo, branch, level, from - from % wa_index_span(level), &s, err));
+    *ret = s.names;
+    *ret_count = s.count;
     return WA_OK;
 }
 
@@ -109,6 +123,39 @@ read_best(wa_repo *repo, const wa_branch *branch, int level, const wa_index_name
     return wa_error_set(err, WA_NOT_FOUND, "no usable index object");
 }
 
+static size_t
+names_of_block(const wa_index_name *names, size_t count, wa_segno first, size_t *ret_begin)
+{
+    size_t begin = 0;
+    while (begin < count && names[begin].first < first)
+        begin++;
+    size_t end = begin;
+    while (end < count && names[end].first == first)
+        end++;
+    *ret_begin = begin;
+    return end - begin;
+}
+
+/* From a listing that was made before, an object that has nothing to grow by. NOT_FOUND: list. */
+static wa_status
+find_listed(wa_repo *repo, const wa_branch *branch, int level, wa_segno first, wa_index_object *ret,
+            wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *prefix = wa_index_prefix(repo, branch, level);
+    WA_CLEANUP(wa_freep) wa_index_name *names = NULL;
+    size_t count = 0;
+    if (!wa_index_cache_names(wa_repo_index_cache(repo), prefix, first, &names, &count))
+        return wa_error_set(err, WA_NOT_FOUND, "not listed yet");
+    wa_index_object o = {0};
+    WA_TRY(read_best(repo, branch, level, names, count, &o, err));
+    if (o.end < first + wa_index_span(level)) {
+        wa_index_object_done(&o);
+        return wa_error_set(err, WA_NOT_FOUND, "there may be a newer one");
+    }
+    *ret = o;
+    return WA_OK;
+}
+
 wa_status
 wa_index_find(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
               wa_index_object *ret, wa_error *err)
@@ -117,6 +164,24 @@ wa_index_find(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
     size_t count = 0;
     WA_TRY(wa_index_list(repo, branch, level, first, first + 1, &names, &count, err));
     return read_best(repo, branch, level, names, count, ret, err);
+}
+
+wa_status
+wa_index_find_again(wa_repo *repo, const wa_branch *branch, int level, wa_segno first,
+                    wa_index_object *ret, wa_error *err)
+{
+    wa_status status = find_listed(repo, branch, level, first, ret, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    WA_CLEANUP(wa_freep) char *prefix = wa_index_prefix(repo, branch, level);
+    name_state s = {.to = first + 1, .most = PAGE_KEYS};
+    size_t begin = 0;
+    WA_TRY(list_names(repo, branch, level, first, &s, err));
+    WA_CLEANUP(wa_freep) wa_index_name *names = s.names;
+    size_t count = names_of_block(names, s.count, first, &begin);
+    wa_index_cache_put_names(wa_repo_index_cache(repo), prefix, first, s.end, names, s.count);
+    return read_best(repo, branch, level, count > 0 ? names + begin : NULL, count, ret, err);
 }
 
 void

@@ -24,27 +24,40 @@ static wa_status visit_object(const visit *v, const wa_index_object *o, wa_segra
                               wa_error *err);
 static wa_status visit_plan(const visit *v, const wa_index_plan *plan, wa_error *err);
 
+static wa_status
+facts_of(const visit *v, wa_segno segno, wa_wal_facts *ret, bool *ret_checked, wa_error *err)
+{
+    wa_index_cache *cache = wa_repo_index_cache(v->repo);
+    wa_wal_info info = {0};
+    if (wa_index_cache_facts(cache, &v->branch, segno, ret, ret_checked))
+        return WA_OK;
+    wa_status status = wa_wal_get_facts(v->repo, &v->branch, segno, ret, &info, err);
+    if (status == WA_CORRUPT || status == WA_UNSUPPORTED || status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        wa_wal_facts_init(ret);
+        ret->overflow = true;
+        *ret_checked = false;
+        return WA_OK;
+    }
+    WA_TRY(status);
+    *ret_checked = info.checked;
+    wa_index_cache_put_facts(cache, &v->branch, segno, ret, info.checked);
+    return WA_OK;
+}
+
 /* A damaged segment is a sum of which nothing is known, and so is one that has only chunks. */
 static wa_status
 visit_segment(const visit *v, wa_segno segno, wa_error *err)
 {
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
-    wa_wal_info info = {0};
+    bool checked = false;
     wa_wal_summary sum;
-    wa_status status = wa_wal_get_facts(v->repo, &v->branch, segno, facts, &info, err);
-    if (status == WA_CORRUPT || status == WA_UNSUPPORTED || status == WA_NOT_FOUND) {
-        wa_error_clear(err);
-        wa_wal_facts_init(facts);
-        facts->overflow = true;
-        info.checked = false;
-    } else {
-        WA_TRY(status);
-    }
+    WA_TRY(facts_of(v, segno, facts, &checked, err));
     wa_wal_summary_init(&sum);
-    wa_wal_summary_add_facts(&sum, facts, info.checked);
+    wa_wal_summary_add_facts(&sum, facts, checked);
     wa_visit choice = v->to->choose(v->to->arg, segno, 1, &sum, true);
     if (choice == WA_VISIT_READ)
-        return v->to->facts(v->to->arg, segno, facts, info.checked, err);
+        return v->to->facts(v->to->arg, segno, facts, checked, err);
     return choice == WA_VISIT_ENTER ? v->to->segment(v->to->arg, segno, &sum, err) : WA_OK;
 }
 
@@ -61,7 +74,7 @@ static wa_status
 find_part(const visit *v, int level, wa_segno first, wa_segno end, wa_index_object *ret,
           bool *ret_found, wa_error *err)
 {
-    wa_status status = wa_index_find(v->repo, &v->branch, level, first, ret, err);
+    wa_status status = wa_index_find_again(v->repo, &v->branch, level, first, ret, err);
     *ret_found = status == WA_OK && ret->end >= end;
     if (status != WA_NOT_FOUND)
         return status;
