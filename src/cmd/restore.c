@@ -197,6 +197,7 @@ run(wa_context *ctx, wa_error *err)
         .primary_slot = wa_arg_value(ctx, "primary-slot"),
         .delta = wa_arg_flag(ctx, "delta"),
         .no_recovery = wa_arg_flag(ctx, "no-recovery"),
+        .read_wal_max = wa_arg_flag(ctx, "check-wal") ? UINT64_MAX : 0,
         .keep_archiving = wa_arg_flag(ctx, "keep-archiving"),
         .tablespace_map = &map,
         .settings = &settings,
@@ -248,6 +249,9 @@ static const wa_command_option options[] = {
     {"set", 0, WA_ARG_LIST, "NAME=VALUE",
      "A further setting in postgresql.auto.conf; may be given several times."},
     {"no-recovery", 0, WA_ARG_FLAG, NULL, "Lay the files down and write no recovery settings."},
+    {"check-wal", 0, WA_ARG_FLAG, NULL,
+     "Read all WAL that the recovery needs before anything is written, even if it is much (up to "
+     "512 MiB is read anyway): a target behind damage is refused."},
     {"keep-archiving", 0, WA_ARG_FLAG, NULL,
      "Leave archive_mode as it was (default: off in a point-in-time copy)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
@@ -264,7 +268,9 @@ const wa_command wa_command_restore = {
     .description = "Prints the plan first: which backup, which WAL from where to where, what has "
                    "to be fetched, between which two commits the target lies. A target that can't "
                    "be reached is refused "
-                   "before a byte is written, with the nearest reachable points.\n\n"
+                   "before a byte is written, with the nearest reachable points. So is one behind "
+                   "WAL that can't be read: of up to 512 MiB every record is read beforehand, of "
+                   "more only with --check-wal.\n\n"
                    "Files are written by several workers, checked against the backup's manifest, "
                    "and made durable; pg_control is written last, so a directory of an interrupted "
                    "run does not start. Repeat "

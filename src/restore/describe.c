@@ -59,6 +59,18 @@ wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
 
 /* ---- text ---- */
 
+void
+wa_plan_note(wa_planning *p, const char *fmt, ...)
+{
+    size_t len = strlen(p->note);
+    va_list args;
+    if (len > 0 && len + 3 < sizeof p->note)
+        len += (size_t)snprintf(p->note + len, sizeof p->note - len, "\n  ");
+    va_start(args, fmt);
+    (void)vsnprintf(p->note + len, sizeof p->note - len, fmt, args);
+    va_end(args);
+}
+
 static void
 describe_point(wa_buf *out, const char *what, const wa_commit_point *point)
 {
@@ -173,6 +185,7 @@ wa_restore_plan_to_json(const wa_restore_plan *plan)
     wa_json_set_u64(json, "backup_bytes", plan->backup_bytes);
     wa_json_set_u64(json, "wal_bytes", plan->wal_bytes);
     wa_json_set_bool(json, "wal_bytes_estimated", plan->wal_bytes_estimated);
+    wa_json_set_bool(json, "wal_read", plan->wal_read);
     wa_json_set_bool(json, "has_target", plan->has_target);
     set_lsn(json, "target_lsn", plan->target_lsn);
     wa_json_set_bool(json, "target_inclusive", plan->target_inclusive);

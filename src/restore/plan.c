@@ -152,15 +152,20 @@ chain_is_complete(const wa_planning *p, const wa_backup_info *b)
     return false;
 }
 
-static bool
-is_usable(const wa_planning *p, const wa_backup_info *b)
+bool
+wa_plan_can_use(const wa_planning *p, const wa_backup_info *b)
 {
     const wa_cluster *c = wa_repo_cluster(p->o->repo);
     return b->system_identifier == c->system_identifier &&
-           (p->o->backup_label == NULL || strcmp(b->label, p->o->backup_label) == 0) &&
            lies_on(p->lineage, &b->branch, b->start_lsn) &&
            lies_on(p->lineage, &b->end_branch, b->end_lsn) && chain_is_complete(p, b) &&
            wa_view_end_from(&p->view, b->start_lsn) >= b->end_lsn;
+}
+
+static bool
+is_asked_for(const wa_planning *p, const wa_backup_info *b)
+{
+    return p->o->backup_label == NULL || strcmp(b->label, p->o->backup_label) == 0;
 }
 
 static wa_status
@@ -192,7 +197,8 @@ wa_plan_usable(wa_planning *p, wa_error *err)
     p->usable = wa_calloc(p->backups.count, sizeof *p->usable);
     size_t count = 0;
     for (size_t i = 0; i < p->backups.count; i++)
-        count += p->usable[i] = is_usable(p, p->backups.items[i]);
+        count += p->usable[i] =
+            is_asked_for(p, p->backups.items[i]) && wa_plan_can_use(p, p->backups.items[i]);
     if (count > 0)
         return WA_OK;
     if (p->o->backup_label != NULL)
@@ -208,10 +214,22 @@ wa_plan_usable(wa_planning *p, wa_error *err)
 
 /* ---- what has to be fetched ---- */
 
+#define MISSING_MAX 64u
+
 typedef struct wal_sum {
     uint64_t bytes, count;
-    wa_segno to;
+    wa_segno next, to;
+    wa_segno missing[MISSING_MAX]; /* that the index has and the listing hasn't */
+    size_t missing_count;
 } wal_sum;
+
+static void
+note_missing(wal_sum *s, wa_segno until)
+{
+    for (; s->next < until && s->missing_count < MISSING_MAX; s->next++)
+        s->missing[s->missing_count++] = s->next;
+    s->next = until;
+}
 
 static wa_status
 add_segment(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, wa_error *err)
@@ -221,36 +239,49 @@ add_segment(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, w
     (void)err;
     if (segno > s->to)
         return WA_CANCELLED;
+    note_missing(s, segno);
+    s->next = segno + 1;
     s->bytes += stored_size;
     s->count++;
     return WA_OK;
 }
 
-/* Segments [from, to] of a branch. So many that listing them takes long are estimated from samples:
- * a plan is for people, and answered at once. */
+/* So many that listing them takes long are estimated from samples: a plan is for people, and
+ * answered at once. */
 static wa_status
-sum_segments(const wa_planning *p, const wa_branch *branch, wa_segno from, wa_segno to,
-             uint64_t *bytes, wa_error *err)
+sample_segments(const wa_planning *p, const wa_branch *branch, wa_segno from, uint64_t segments,
+                uint64_t *bytes, wa_error *err)
 {
-    uint64_t segments = to - from + 1, step = segments / SUM_SAMPLES;
-    bool exact = segments <= SUM_EXACTLY;
+    uint64_t step = segments / SUM_SAMPLES;
     wal_sum sum = {0};
-    for (uint64_t i = 0; i < (exact ? 1u : SUM_SAMPLES); i++) {
-        wa_segno begin = exact ? from : from + i * step + step / 2;
-        sum.to = exact ? to : begin + SUM_SAMPLE - 1;
-        WA_TRY(wa_wal_list(p->o->repo, branch, begin, add_segment, &sum, err));
+    for (uint64_t i = 0; i < SUM_SAMPLES; i++) {
+        sum.next = from + i * step + step / 2;
+        sum.to = sum.next + SUM_SAMPLE - 1;
+        WA_TRY(wa_wal_list(p->o->repo, branch, sum.next, add_segment, &sum, err));
     }
-    p->plan->wal_bytes_estimated = p->plan->wal_bytes_estimated || !exact;
-    if (exact)
-        *bytes += sum.bytes;
-    else if (sum.count > 0)
+    p->plan->wal_bytes_estimated = true;
+    if (sum.count > 0)
         *bytes += (uint64_t)((double)sum.bytes / (double)sum.count * (double)segments);
     return WA_OK;
 }
 
+/* Segments [from, to] of a run. */
+static wa_status
+sum_segments(wa_planning *p, const wa_run *run, wa_segno from, wa_segno to, uint64_t *bytes,
+             wa_error *err)
+{
+    if (to - from + 1 > SUM_EXACTLY)
+        return sample_segments(p, &run->branch, from, to - from + 1, bytes, err);
+    wal_sum sum = {.next = from, .to = to};
+    WA_TRY(wa_wal_list(p->o->repo, &run->branch, from, add_segment, &sum, err));
+    note_missing(&sum, to); /* the last one may consist of chunks */
+    *bytes += sum.bytes;
+    return wa_plan_prove_missing(p, run, sum.missing, sum.missing_count, err);
+}
+
 /* Objects of the segments; tail chunks are at most one segment and not counted. */
 static wa_status
-sum_wal(const wa_planning *p, uint64_t *ret, wa_error *err)
+sum_wal(wa_planning *p, uint64_t *ret, wa_error *err)
 {
     const wa_restore_plan *plan = p->plan;
     uint64_t size = wa_repo_cluster(p->o->repo)->segment_size;
@@ -260,8 +291,8 @@ sum_wal(const wa_planning *p, uint64_t *ret, wa_error *err)
         wa_lsn begin = run->begin < plan->wal_from ? plan->wal_from : run->begin;
         wa_lsn end = run->end > plan->wal_to ? plan->wal_to : run->end;
         if (begin < end)
-            WA_TRY(sum_segments(p, &run->branch, wa_segno_of(begin, size),
-                                wa_segno_of(end - 1, size), ret, err));
+            WA_TRY(sum_segments(p, run, wa_segno_of(begin, size), wa_segno_of(end - 1, size), ret,
+                                err));
     }
     return WA_OK;
 }
@@ -327,8 +358,10 @@ wa_restore_plan_make(const wa_restore_options *options, wa_restore_plan **ret, w
     WA_TRY(wa_backups_load(options->repo, &p.backups, err));
     WA_TRY(wa_plan_lineage(&p, err));
     WA_TRY(wa_plan_usable(&p, err));
-    WA_TRY(wa_plan_target(&p, err));
+    if (wa_plan_target(&p, err) != WA_OK)
+        return wa_plan_explain_damage(&p, err);
     p.plan->wal_from = p.plan->backup->start_lsn;
+    WA_TRY(wa_plan_prove(&p, err));
     choose_branch(&p);
     WA_TRY(load_chain(&p, err));
     WA_TRY(wa_plan_sizes(&p, err));

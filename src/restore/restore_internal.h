@@ -175,6 +175,9 @@ wa_status wa_view_pieces(const wa_view *v, wa_lsn from, wa_lsn to, bool backward
                          void *arg, wa_error *err) WA_MUST_CHECK;
 wa_status wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret,
                         wa_error *err) WA_MUST_CHECK;
+/* The piece's segment, filled up to the piece's end. CORRUPT, NOT_FOUND: it can't be had. */
+wa_status wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes,
+                        wa_error *err) WA_MUST_CHECK;
 /* Every record that ends in the piece, also one that began before it. CORRUPT: some could not be
  * read; the others were given to fn. */
 wa_status wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
@@ -231,15 +234,27 @@ typedef struct wa_planning {
     wa_view view;
     bool *usable; /* per backup: on the lineage, its own WAL covered, its chain complete */
     wa_restore_plan *plan;
-    char note[1024]; /* lines: what a person should know about the choice */
+    const wa_backup_info *tried; /* whose WAL is being searched; NULL: none */
+    char note[1024];             /* lines: what a person should know about the choice */
 } wa_planning;
 wa_status wa_plan_lineage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_usable(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_target(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_sizes(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+/* On the lineage, its own WAL covered, its chain complete; whether it was asked for or not. */
+bool wa_plan_can_use(const wa_planning *p, const wa_backup_info *b);
 /* Sets the hint of an unreachable target: what can be reached. */
 wa_status wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
     WA_PRINTF(3, 4) WA_MUST_CHECK;
+/* A line for people. */
+void wa_plan_note(wa_planning *p, const char *fmt, ...) WA_PRINTF(2, 3);
 void wa_plan_describe(wa_planning *p);
+/* proof.c: UNREACHABLE when the WAL of the plan is known not to lead to the target. */
+wa_status wa_plan_prove(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+/* Segments that a listing hasn't, though the index has them: chunks may stand in. */
+wa_status wa_plan_prove_missing(wa_planning *p, const wa_run *run, const wa_segno *segno,
+                                size_t count, wa_error *err) WA_MUST_CHECK;
+/* An error of the search for the target, with what can be reached when it came from damage. */
+wa_status wa_plan_explain_damage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 
 #endif

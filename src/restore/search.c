@@ -38,7 +38,7 @@ facts_of(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret, wa_error *e
 {
     wa_wal_facts_init(ret);
     wa_status status = wa_view_facts(v, piece, ret, err);
-    if (status != WA_CORRUPT)
+    if (status != WA_CORRUPT && status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err);
     wa_wal_facts_init(ret);
@@ -52,7 +52,7 @@ read_what_can_be(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void 
                  wa_search_damage *damage, wa_error *err)
 {
     wa_status status = wa_view_records(v, piece, fn, arg, err);
-    if (status != WA_CORRUPT && status != WA_CONFLICT)
+    if (status != WA_CORRUPT && status != WA_CONFLICT && status != WA_NOT_FOUND)
         return status;
     if (damage->count++ == 0)
         damage->first = *err;

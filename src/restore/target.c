@@ -7,7 +7,6 @@
  */
 #include "restore_internal.h"
 
-#include <stdarg.h>
 #include <string.h>
 
 /* The newest usable backup that is consistent at or before lsn and from which WAL leads to `end`
@@ -77,24 +76,13 @@ refuse_place(wa_planning *p, wa_lsn lsn, const char *what, wa_error *err)
     return wa_plan_unreachable(p, err, "%s (%s) can't be reached from the backup", what, at);
 }
 
-static void WA_PRINTF(2, 3) add_note(wa_planning *p, const char *fmt, ...)
-{
-    size_t len = strlen(p->note);
-    va_list args;
-    if (len > 0 && len + 3 < sizeof p->note)
-        len += (size_t)snprintf(p->note + len, sizeof p->note - len, "\n  ");
-    va_start(args, fmt);
-    (void)vsnprintf(p->note + len, sizeof p->note - len, fmt, args);
-    va_end(args);
-}
-
 /* The transactions beside a target are told, not needed: damage there is no reason to refuse. */
 static wa_status
 may_be_unknown(wa_planning *p, wa_status status, wa_error *err)
 {
-    if (status != WA_CORRUPT)
+    if (status != WA_CORRUPT && status != WA_NOT_FOUND)
         return status;
-    add_note(p, "which transactions lie beside the target is not known (%.300s)", err->message);
+    wa_plan_note(p, "which transactions lie beside the target is not known (%.300s)", err->message);
     wa_error_clear(err);
     return WA_OK;
 }
@@ -132,6 +120,7 @@ aim_at_end(wa_planning *p, wa_backup_info *b, bool has_target, wa_error *err)
     plan->end_of_archive = true;
     plan->wal_to = wa_view_end_from(&p->view, b->start_lsn);
     plan->target_lsn = 0;
+    p->tried = b;
     return wa_search_before(&p->view, b->start_lsn, plan->wal_to, plan->wal_to, &plan->before, err);
 }
 
@@ -175,6 +164,7 @@ target_lsn(wa_planning *p, wa_error *err)
     wa_lsn lsn = p->o->lsn, begin = 0, end = 0, record = 0, record_end = 0;
     if (!wa_view_stretch(&p->view, lsn, &begin, &end))
         return refuse_place(p, lsn, "the target", err);
+    p->tried = newest_for(p, lsn, lsn);
     WA_TRY(wa_search_record(&p->view, lsn, end, &record, &record_end, err));
     if (record != 0)
         return aim_at_record(p, record, record_end, !p->o->exclusive, "the target", err);
@@ -201,7 +191,10 @@ holds_too_much(const wa_planning *p, const wa_backup_info *b, bool *ret, wa_erro
     if (*ret || !wa_view_stretch(&p->view, b->start_lsn, &begin, &end))
         return WA_OK;
     wa_commit_point last = {0};
-    WA_TRY(wa_search_before(&p->view, begin, b->start_lsn, b->start_lsn, &last, err));
+    wa_status status = wa_search_before(&p->view, begin, b->start_lsn, b->start_lsn, &last, err);
+    if (status != WA_CORRUPT && status != WA_NOT_FOUND) /* the backup doesn't need that WAL */
+        WA_TRY(status);
+    wa_error_clear(err);
     *ret = last.known && (p->o->exclusive ? last.time >= t : last.time > t);
     return WA_OK;
 }
@@ -225,6 +218,7 @@ time_from_backup(wa_planning *p, wa_backup_info *b, bool *ret_done, bool *ret_pa
 {
     bool too_much = false, known = false;
     *ret_done = false;
+    p->tried = b;
     WA_TRY(holds_too_much(p, b, &too_much, err));
     if (too_much)
         return WA_OK;
@@ -251,7 +245,8 @@ time_from_backup(wa_planning *p, wa_backup_info *b, bool *ret_done, bool *ret_pa
     p->plan->after = found;
     wa_lsn begin = b->start_lsn, stretch_end = end;
     (void)wa_view_stretch(&p->view, b->start_lsn, &begin, &stretch_end);
-    return wa_search_before(&p->view, begin, found.lsn, found.lsn, &p->plan->before, err);
+    return may_be_unknown(
+        p, wa_search_before(&p->view, begin, found.lsn, found.lsn, &p->plan->before, err), err);
 }
 
 static wa_status
@@ -304,8 +299,8 @@ weigh_damage(wa_planning *p, const wa_search_damage *damage, bool found, const c
     if (damage->count == 0)
         return WA_OK;
     if (found) {
-        add_note(p, "%zu WAL segment%s could not be searched (%.500s)", damage->count,
-                 damage->count == 1 ? "" : "s", damage->first.message);
+        wa_plan_note(p, "%zu WAL segment%s could not be searched (%.500s)", damage->count,
+                     damage->count == 1 ? "" : "s", damage->first.message);
         return WA_OK;
     }
     *err = damage->first;
@@ -355,10 +350,10 @@ target_name(wa_planning *p, wa_error *err)
     if (status == WA_OK && s.count == 0)
         status = unknown_name(p, &s, err);
     if (status == WA_OK && s.count > 1)
-        add_note(p,
-                 "there are %zu restore points of this name: the newest "
-                 "one is taken",
-                 s.count);
+        wa_plan_note(p,
+                     "there are %zu restore points of this name: the newest "
+                     "one is taken",
+                     s.count);
     if (status == WA_OK)
         status = aim_at_record(p, s.found.lsn, s.found.end, true, "the restore point", err);
     wa_strv_done(&s.names);

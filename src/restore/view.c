@@ -175,6 +175,44 @@ tail_bytes(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out,
     return wa_tail_assemble(v->repo, branch, segno, out, &end, NULL, err);
 }
 
+typedef struct filled {
+    uint8_t *bytes;
+    wa_lsn needed;
+} filled;
+
+/* Chunks stand in for an object that can't be read, as they do for archive-get. */
+static wa_status
+filled_whole(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    filled *f = out;
+    wa_error other = WA_ERROR_INIT;
+    wa_lsn end = 0;
+    wa_status status = wa_wal_get(v->repo, branch, segno, NULL, f->bytes, NULL, NULL, err);
+    if (status != WA_CORRUPT ||
+        wa_tail_assemble(v->repo, branch, segno, f->bytes, &end, NULL, &other) != WA_OK ||
+        end < f->needed)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+static wa_status
+filled_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    filled *f = out;
+    wa_lsn end = 0;
+    WA_TRY(wa_tail_assemble(v->repo, branch, segno, f->bytes, &end, NULL, err));
+    if (end < f->needed) /* a descendant's may have more */
+        return wa_error_set(err, WA_NOT_FOUND, "only a part of the segment is there");
+    return WA_OK;
+}
+
+wa_status
+wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes, wa_error *err)
+{
+    return from_sources(v, piece, filled_whole, filled_tail, &(filled){bytes, piece->end}, err);
+}
+
 /* The piece that ends where this one's segment begins. False: not covered. */
 static bool
 piece_before(const wa_view *v, wa_segno segno, wa_piece *ret)
@@ -260,6 +298,8 @@ wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
     wa_error before = WA_ERROR_INIT;
     wa_status led = is_continued(bytes) ? feed_before(v, piece, r, &before) : WA_OK;
+    if (led == WA_NOT_FOUND) /* it was covered: gone since */
+        led = before.status = WA_CORRUPT;
     if (led != WA_OK && led != WA_CORRUPT) {
         *err = before;
         return led;

@@ -11,6 +11,8 @@
  * --to-time T: the first commit or abort record (prepared forms included) in WAL order later than T
  * (not earlier, if exclusive) gives recovery_target_lsn = its start, not inclusive; none, and
  * coverage reaches a tip known to be at or after T: the end of the archive.
+ * The WAL between is read when it is little enough: damage there makes a target
+ * UNREACHABLE too.
  */
 #ifndef WALAGENT_RESTORE_RESTORE_H
 #define WALAGENT_RESTORE_RESTORE_H
@@ -55,6 +57,7 @@ typedef struct wa_restore_options {
     const char *primary_conninfo, *primary_slot;
     bool delta;
     bool no_recovery;
+    uint64_t read_wal_max;         /* WAL of up to so many bytes is read beforehand; 0: 512 MiB */
     bool keep_archiving;           /* leave archive_mode as it was */
     const wa_strv *tablespace_map; /* "OLD=NEW" */
     const wa_strv *settings;       /* "NAME=VALUE" */
@@ -82,6 +85,7 @@ typedef struct wa_restore_plan {
     wa_branch branch;                 /* of the end */
     uint64_t backup_bytes, wal_bytes; /* to fetch, compressed */
     bool wal_bytes_estimated;         /* from samples: there are too many segments to list */
+    bool wal_read;                    /* all of it was, record after record */
     bool has_target;                  /* false: latest */
     wa_lsn target_lsn; /* what recovery_target_lsn becomes; 0: end of archive, name or xid as they
                           are */

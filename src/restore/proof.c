@@ -1,0 +1,353 @@
+/*
+ * restore/proof.c - does the WAL between the backup and the target lead there?
+ *
+ * That the segments are there is known from names. Whether a recovery can read them is not: an
+ * object may be damaged, gone since the index was written, or hold records that end in zeroes. As
+ * much as can be read at once is read, the way recovery does it: record after record. Of more WAL
+ * only segments that were archived unchecked, and those that a listing misses, are looked at, and
+ * the plan says so.
+ */
+#include "restore_internal.h"
+
+#include "walagent/repo/index.h"
+
+#include <string.h>
+
+#define READ_AT_ONCE (UINT64_C(512) << 20) /* about a second */
+#define SUSPECTS_MAX 64u                   /* segments that are looked at one by one */
+
+typedef struct proof {
+    wa_planning *p;
+    const wa_backup_info *backup;
+    wa_lsn to;
+    uint64_t most, read; /* bytes */
+    bool begun;
+    wa_walreader *reader;
+    uint8_t *bytes;              /* a segment */
+    wa_lsn last_lsn, last_end;   /* the last record that could be read; 0: none */
+    wa_commit_point transaction; /* the last one that ended up to there */
+    bool broken;
+    wa_piece at; /* where the records break off */
+    wa_error why;
+} proof;
+
+static void
+proof_done(proof *x)
+{
+    wa_walreader_free(x->reader);
+    wa_freep(&x->bytes);
+}
+
+static wa_status
+note_record(void *arg, const wa_record *record, wa_error *err)
+{
+    proof *x = arg;
+    wa_xact_end end;
+    (void)err;
+    x->last_lsn = record->lsn;
+    x->last_end = record->end;
+    if (wa_record_xact_end(record, &end))
+        x->transaction = (wa_commit_point){.known = true,
+                                           .commit = end.commit,
+                                           .lsn = record->lsn,
+                                           .end = record->end,
+                                           .xid = end.xid,
+                                           .time = end.time};
+    return WA_OK;
+}
+
+static wa_status
+break_off(proof *x, const wa_piece *piece, const wa_error *why)
+{
+    x->broken = true;
+    x->at = *piece;
+    x->why = *why;
+    return WA_CANCELLED; /* enough */
+}
+
+static wa_status
+feed_piece(proof *x, const wa_piece *piece, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
+    wa_lsn start = wa_segment_start(piece->segno, size), from = piece->begin;
+    wa_error here = WA_ERROR_INIT;
+    wa_wal_end state = WA_WAL_MORE;
+    if (!x->begun) {
+        from -= from % WA_WAL_PAGE;
+        wa_walreader_start(x->reader, from, 0);
+        x->begun = true;
+    }
+    wa_status status =
+        wa_walreader_feed(x->reader, x->bytes + (from - start), (size_t)(piece->end - from),
+                          note_record, x, &state, &here);
+    if (status == WA_CORRUPT || status == WA_CONFLICT)
+        return break_off(x, piece, &here);
+    if (status != WA_OK) {
+        *err = here;
+        return status;
+    }
+    if (state == WA_WAL_UNPARSED)
+        return WA_CANCELLED;
+    /* At the very end of the archive it is the end of the WAL. */
+    if (state == WA_WAL_END && piece->end < x->to) {
+        char lsn[WA_LSN_TEXT];
+        wa_error_set(&here, WA_CORRUPT, "its records end at %s, in the middle",
+                     wa_lsn_format(wa_walreader_end(x->reader), lsn));
+        return break_off(x, piece, &here);
+    }
+    return WA_OK;
+}
+
+static wa_status
+prove_piece(void *arg, const wa_piece *piece, wa_error *err)
+{
+    proof *x = arg;
+    wa_error here = WA_ERROR_INIT;
+    WA_TRY(wa_cancel_check(x->p->o->cancel, err));
+    if (x->read >= x->most)
+        return WA_CANCELLED;
+    x->read += piece->end - piece->begin;
+    wa_status status = wa_view_bytes(&x->p->view, piece, x->bytes, &here);
+    if (status == WA_CORRUPT || status == WA_NOT_FOUND)
+        return break_off(x, piece, &here);
+    if (status != WA_OK) {
+        *err = here;
+        return status;
+    }
+    return feed_piece(x, piece, err);
+}
+
+/* Read from the backup's start up to `to`, at most `most` bytes. */
+static wa_status
+prove(proof *x, wa_planning *p, const wa_backup_info *b, wa_lsn to, uint64_t most, wa_error *err)
+{
+    const wa_cluster *cluster = wa_repo_cluster(p->o->repo);
+    *x = (proof){.p = p, .backup = b, .to = to, .most = most};
+    x->reader = wa_walreader_new(cluster->segment_size);
+    x->bytes = wa_malloc(cluster->segment_size);
+    wa_walreader_expect_system(x->reader, cluster->system_identifier);
+    return wa_view_pieces(&p->view, b->start_lsn, to, false, prove_piece, x, err);
+}
+
+/* ---- what can be reached instead ---- */
+
+/* The backup that ends first of those that begin at or behind `begin` and end at or before `end`,
+ * whichever one was asked for. */
+static const wa_backup_info *
+first_backup(const wa_planning *p, wa_lsn begin, wa_lsn end)
+{
+    const wa_backup_info *first = NULL;
+    for (size_t i = 0; i < p->backups.count; i++) {
+        const wa_backup_info *b = p->backups.items[i];
+        if (wa_plan_can_use(p, b) && b->start_lsn >= begin && b->end_lsn <= end &&
+            (first == NULL || b->end_lsn < first->end_lsn))
+            first = b;
+    }
+    return first;
+}
+
+static void
+say_reachable(const proof *x, wa_buf *out)
+{
+    char lsn[WA_LSN_TEXT], time[WA_TIME_TEXT];
+    const wa_planning *p = x->p;
+    const wa_backup_info *before = first_backup(p, 0, x->last_end);
+    const wa_backup_info *behind = first_backup(p, x->at.end, UINT64_MAX);
+    if (x->last_lsn != 0 && before != NULL) {
+        wa_buf_printf(out, "The nearest point before it: --to-lsn %s",
+                      wa_lsn_format(x->last_lsn, lsn));
+        if (x->transaction.known)
+            wa_buf_printf(out, " (the last transaction that can be read ended at %s)",
+                          wa_time_format(x->transaction.time, time));
+        wa_buf_puts(out, ". ");
+    }
+    if (behind != NULL)
+        wa_buf_printf(out, "The nearest behind it: the end of backup %s (%s). ", behind->label,
+                      wa_time_format(behind->end_time, time));
+    else
+        wa_buf_puts(out, "What lies behind it can be reached only from a backup taken after it: "
+                         "take one now. ");
+    wa_buf_puts(out, "A server that still has the segment can archive it again once the damaged "
+                     "object is moved away; \"walagent verify --wal\" shows all damage.");
+}
+
+static wa_status
+refuse(const proof *x, wa_error *err)
+{
+    char name[WA_SEGMENT_NAME], branch[WA_BRANCH_TEXT];
+    uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
+    WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);
+    say_reachable(x, &hint);
+    wa_error_set(err, WA_UNREACHABLE,
+                 "recovery from backup %s can't get through WAL segment \"%s\" (branch %s): %s",
+                 x->backup->label, wa_segment_name(x->at.branch.tli, x->at.segno, size, name),
+                 wa_branch_format(&x->at.branch, branch), x->why.message);
+    return wa_error_hint(err, "%s", wa_buf_str(&hint));
+}
+
+/* A standby takes from its primary what the archive can't give. */
+static bool
+has_primary(const wa_planning *p)
+{
+    return p->o->standby && !wa_str_empty(p->o->primary_conninfo);
+}
+
+static wa_status
+weigh(const proof *x, wa_error *err)
+{
+    if (!x->broken)
+        return WA_OK;
+    wa_status status = refuse(x, err);
+    if (!has_primary(x->p))
+        return status;
+    wa_plan_note(x->p, "WARNING: %.500s: the replica needs that WAL from its primary",
+                 err->message);
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+/* ---- too much to be read ---- */
+
+typedef struct suspects {
+    wa_planning *p;
+    const wa_run *run;
+    wa_segno segno[SUSPECTS_MAX];
+    size_t count, all;
+} suspects;
+
+static wa_visit
+choose_unchecked(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
+{
+    suspects *s = arg;
+    (void)whole;
+    if (sum->checked || sum->records == 0) /* none: nobody can read it */
+        return WA_VISIT_PASS;
+    if (count > 1)
+        return WA_VISIT_ENTER;
+    s->all++;
+    if (s->count < SUSPECTS_MAX)
+        s->segno[s->count++] = first;
+    return WA_VISIT_PASS;
+}
+
+static wa_status
+find_unchecked(wa_planning *p, const wa_run *run, wa_segno first, wa_segno last, suspects *s,
+               wa_error *err)
+{
+    const wa_index_visitor visitor = {.arg = s, .choose = choose_unchecked};
+    return wa_index_visit(p->o->repo, &p->view.coverage, &run->branch, first, last, &visitor, err);
+}
+
+static wa_status
+look_at(proof *x, const wa_piece *piece, wa_error *err)
+{
+    wa_error here = WA_ERROR_INIT;
+    wa_status status = wa_view_records(&x->p->view, piece, note_record, x, &here);
+    if (status == WA_CORRUPT || status == WA_CONFLICT || status == WA_NOT_FOUND)
+        return break_off(x, piece, &here);
+    if (status != WA_OK && status != WA_UNSUPPORTED)
+        *err = here;
+    return status == WA_UNSUPPORTED ? WA_OK : status;
+}
+
+/* Segments of one run that were archived unchecked. */
+static wa_status
+look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
+    wa_lsn begin = run->begin > from ? run->begin : from, end = run->end < to ? run->end : to;
+    wa_segno first = (begin + size - 1) / size, behind = end / size;
+    suspects s = {.run = run};
+    if (begin >= end || first >= behind)
+        return WA_OK;
+    WA_TRY(find_unchecked(x->p, run, first, behind - 1, &s, err));
+    for (size_t i = 0; i < s.count; i++) {
+        wa_lsn start = wa_segment_start(s.segno[i], size);
+        WA_TRY(look_at(x, &(wa_piece){run->branch, s.segno[i], start, start + size, false}, err));
+    }
+    return WA_OK;
+}
+
+static wa_status
+look_at_unchecked(proof *x, wa_error *err)
+{
+    const wa_coverage *c = &x->p->view.coverage;
+    for (size_t i = 0; i < c->count; i++) {
+        wa_status status = look_at_run(x, &c->runs[i], x->backup->start_lsn, x->to, err);
+        if (status == WA_CANCELLED && err->status == WA_OK)
+            return WA_OK;
+        WA_TRY(status);
+    }
+    return WA_OK;
+}
+
+/* ---- */
+
+static uint64_t
+read_max(const wa_planning *p)
+{
+    return p->o->read_wal_max > 0 ? p->o->read_wal_max : READ_AT_ONCE;
+}
+
+wa_status
+wa_plan_prove(wa_planning *p, wa_error *err)
+{
+    wa_restore_plan *plan = p->plan;
+    uint64_t bytes = plan->wal_to - plan->wal_from;
+    bool all = bytes <= read_max(p);
+    WA_CLEANUP(proof_done) proof x = {.p = p, .backup = plan->backup, .to = plan->wal_to};
+    if (all)
+        WA_TRY(prove(&x, p, plan->backup, plan->wal_to, UINT64_MAX, err));
+    else
+        WA_TRY(look_at_unchecked(&x, err));
+    plan->wal_read = all && !x.broken;
+    if (!all) {
+        char size[WA_SIZE_TEXT];
+        wa_plan_note(p, "these %s of WAL were not read beforehand: --check-wal does",
+                     wa_format_size(bytes, size));
+    }
+    return weigh(&x, err);
+}
+
+wa_status
+wa_plan_prove_missing(wa_planning *p, const wa_run *run, const wa_segno *segno, size_t count,
+                      wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(p->o->repo)->segment_size;
+    proof x = {.p = p, .backup = p->plan->backup, .to = p->plan->wal_to};
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    for (size_t i = 0; i < count && !p->plan->wal_read && !x.broken; i++) {
+        wa_error here = WA_ERROR_INIT;
+        wa_lsn start = wa_segment_start(segno[i], size);
+        wa_piece piece = {run->branch, segno[i], start, start + size, false};
+        wa_status status = wa_view_facts(&p->view, &piece, facts, &here);
+        if (status == WA_NOT_FOUND || status == WA_CORRUPT)
+            (void)break_off(&x, &piece, &here);
+        else if (status != WA_OK)
+            return wa_error_set(err, status, "%s", here.message);
+    }
+    return weigh(&x, err);
+}
+
+wa_status
+wa_plan_explain_damage(wa_planning *p, wa_error *err)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    wa_status status = err->status;
+    const wa_backup_info *b = p->tried != NULL ? p->tried : first_backup(p, 0, UINT64_MAX);
+    if (b == NULL || (status != WA_CORRUPT && status != WA_NOT_FOUND))
+        return status;
+    WA_CLEANUP(proof_done) proof x = {0};
+    wa_lsn end = wa_view_end_from(&p->view, b->start_lsn);
+    if (prove(&x, p, b, end, read_max(p), &ignored) == WA_OK && x.broken) {
+        WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);
+        if (p->tried != NULL)
+            return refuse(&x, err);
+        say_reachable(&x, &hint); /* what was looked for may not be there at all */
+        err->status = WA_CORRUPT;
+        return wa_error_hint(err, "%s", wa_buf_str(&hint));
+    }
+    err->status = WA_CORRUPT;
+    return wa_error_hint(err, "\"walagent verify --wal\" tells which objects are damaged; --to-lsn "
+                              "with a place before them can be reached.");
+}

@@ -1,0 +1,329 @@
+/*
+ * Tests that a target behind WAL which can't be read is refused, with the damaged segment and the
+ * nearest points, and that those are true. One archive, damaged in every way.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "walagent/repo/index.h"
+#include "walagent/repo/tail.h"
+#include "walagent/restore/restore.h"
+#include "walagent/store/drivers.h"
+
+#include "wal_builder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYSTEM_ID UINT64_C(7000000000000000001)
+#define SEGMENT (1024u * 1024)
+#define LAST 20u    /* segments 1 to this one */
+#define DAMAGED 5u  /* between the backups */
+#define BACKUP_A 2u /* the segments they begin and end in */
+#define BACKUP_B 9u
+#define LABEL_A "20261101T021400Z-F-000a"
+#define LABEL_B "20261102T021400Z-F-000b"
+#define T0 INT64_C(800000000000000)
+#define MINUTE (INT64_C(60) * 1000000)
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        if ((call) != WA_OK)                                                                       \
+            fail_msg("line %d: %s: %s", __LINE__, #call, err.message);                             \
+    } while (0)
+
+typedef enum damage { NONE, TORN, GONE, ZEROES, BAD_RECORD, BAD_RECORD_KNOWN } damage;
+static const char *const damage_name[] = {"none",   "torn",       "gone",
+                                          "zeroes", "bad record", "bad record, known"};
+
+typedef struct archive {
+    wa_store *store;
+    wa_repo *repo;
+    wa_branch branch;
+    wal_builder *wal;
+    wa_lsn middle[LAST + 1]; /* of the segment: where its second half's commit begins */
+} archive;
+
+/* A segment has two commits, one after a third and one after two thirds; the second is followed by
+ * a restore point. */
+static void
+write_segment(archive *a, wa_segno s)
+{
+    char name[16];
+    wal_fill_until(a->wal, s * SEGMENT + SEGMENT / 3);
+    wal_add_commit(a->wal, 1000 + 2 * (uint32_t)s, T0 + (wa_time)s * MINUTE);
+    wal_fill_until(a->wal, s * SEGMENT + SEGMENT * 2 / 3);
+    a->middle[s] = wal_add_commit(a->wal, 1001 + 2 * (uint32_t)s, T0 + (wa_time)s * MINUTE + 1000);
+    snprintf(name, sizeof name, "point-%u", (unsigned)s);
+    wal_add_restore_point(a->wal, name, T0 + (wa_time)s * MINUTE + 2000);
+    wal_fill_segment(a->wal);
+}
+
+static wa_status
+add_fact(void *arg, const wa_record *record, wa_error *err)
+{
+    (void)err;
+    wa_wal_facts_add(arg, record);
+    return WA_OK;
+}
+
+/* What the archive gets of a segment. */
+static void
+put_segment(archive *a, wa_segno s, damage how)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    wa_segment_check check;
+    wa_wal_facts facts;
+    uint8_t *bytes = malloc(SEGMENT);
+    memcpy(bytes, wal_bytes(a->wal) + (s - 1) * SEGMENT, SEGMENT);
+    wa_wal_facts_init(&facts);
+    OK(wa_segment_check_all(bytes, SEGMENT, s * SEGMENT, add_fact, &facts, &check, &err));
+    assert_true(check.complete);
+    bool here = s == DAMAGED;
+    if (here && how == ZEROES)
+        memset(bytes + SEGMENT / 2, 0, SEGMENT / 2);
+    if (here && (how == BAD_RECORD || how == BAD_RECORD_KNOWN))
+        bytes[SEGMENT / 2] ^= 1;
+    OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts, !here || how != BAD_RECORD_KNOWN,
+                  &outcome, &err));
+    free(bytes);
+}
+
+/* Behind walagent's back, when the index knows the segment. */
+static void
+damage_object(archive *a, damage how)
+{
+    wa_error err = WA_ERROR_INIT;
+    char *key = wa_wal_key(a->repo, &a->branch, DAMAGED);
+    const char *keys[] = {key};
+    if (how == TORN) {
+        wa_body body = {.data = "half an object", .len = 14, .fd = -1};
+        OK(wa_store_put(a->store, key, &body, NULL, WA_PUT_REPLACE, &err));
+    } else if (how == GONE) {
+        wa_strv gone = {0};
+        wa_strv_add(&gone, keys[0]);
+        OK(wa_store_delete(a->store, &gone, &err));
+        wa_strv_done(&gone);
+    }
+    free(key);
+}
+
+static void
+put_backup(archive *a, const char *label, wa_segno s)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_backup_info *b = wa_backup_info_new();
+    snprintf(b->label, sizeof b->label, "%s", label);
+    b->branch = b->end_branch = a->branch;
+    b->start_lsn = a->middle[s - 1];
+    b->end_lsn = a->middle[s];
+    b->start_time = T0 + (wa_time)(s - 1) * MINUTE + 1000;
+    b->end_time = T0 + (wa_time)s * MINUTE + 500;
+    b->major = 15;
+    b->system_identifier = SYSTEM_ID;
+    b->segment_size = SEGMENT;
+    snprintf(b->source, sizeof b->source, "remote");
+    snprintf(b->manifest_checksum, sizeof b->manifest_checksum, "CRC32C");
+    OK(wa_backup_begin(a->repo, b, &err));
+    OK(wa_backup_commit(a->repo, b, &err));
+    wa_backup_info_free(b);
+}
+
+static void
+archive_open(archive *a, damage how)
+{
+    wa_error err = WA_ERROR_INIT;
+    bool created = false;
+    wa_cluster identity = {.system_identifier = SYSTEM_ID, .major = 15, .segment_size = SEGMENT};
+    *a = (archive){.store = wa_store_mem_new()};
+    OK(wa_repo_of_store(a->store, "main", 1, &a->repo, &err));
+    OK(wa_repo_init(a->repo, &identity, false, &created, &err));
+    a->branch = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
+    a->wal = wal_builder_new(&(wal_builder_options){.system_identifier = SYSTEM_ID});
+    for (wa_segno s = 1; s <= LAST; s++)
+        write_segment(a, s);
+    for (wa_segno s = 1; s <= LAST; s++)
+        put_segment(a, s, how);
+    put_backup(a, LABEL_A, BACKUP_A);
+    put_backup(a, LABEL_B, BACKUP_B);
+    OK(wa_index_update(a->repo, &a->branch, LAST, &err));
+    damage_object(a, how);
+}
+
+static void
+archive_close(archive *a)
+{
+    wal_builder_free(a->wal);
+    wa_repo_free(a->repo);
+}
+
+static wa_status
+plan(const archive *a, wa_restore_options o, wa_restore_plan **ret, wa_error *err)
+{
+    o.repo = a->repo;
+    o.directory = "/nonexistent";
+    return wa_restore_plan_make(&o, ret, err);
+}
+
+static void
+reaches(const archive *a, wa_restore_options o, const char *label, const char *what)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    if (plan(a, o, &p, &err) != WA_OK)
+        fail_msg("%s: %s", what, err.message);
+    assert_string_equal(p->backup->label, label);
+    assert_true(p->wal_read == (o.read_wal_max == 0));
+}
+
+/* The refusal names the segment, and both points that it tells can be reached. */
+static void
+is_refused(const archive *a, wa_restore_options o, bool with_points, const char *what)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    char lsn[32] = "";
+    if (plan(a, o, &p, &err) != WA_UNREACHABLE)
+        fail_msg("%s, kind %d: not refused (%s, %s)", what, (int)o.kind, wa_status_name(err.status),
+                 err.message);
+    if (strstr(err.message, "000000010000000000000005") == NULL)
+        fail_msg("%s: the segment isn't named: %s", what, err.message);
+    if (strstr(err.hint, LABEL_B) == NULL)
+        fail_msg("%s: the backup behind it isn't named: %s", what, err.hint);
+    const char *near = strstr(err.hint, "--to-lsn ");
+    if (!with_points)
+        return;
+    assert_non_null(near);
+    assert_int_equal(sscanf(near, "--to-lsn %31s", lsn), 1);
+    wa_restore_options before = {.kind = WA_TARGET_LSN};
+    wa_error ignored = WA_ERROR_INIT;
+    assert_int_equal(wa_lsn_parse(lsn, &before.lsn, &ignored), WA_OK);
+    assert_true(before.lsn > a->middle[DAMAGED - 1] && before.lsn < a->middle[DAMAGED]);
+    reaches(a, before, LABEL_A, "the point before the damage");
+}
+
+static wa_restore_options
+at_time(wa_segno s)
+{
+    return (wa_restore_options){.kind = WA_TARGET_TIME, .time = T0 + (wa_time)s * MINUTE + 500};
+}
+
+static void
+check_kinds(const archive *a, damage how)
+{
+    const char *what = damage_name[how];
+    wa_restore_options behind[] = {
+        at_time(DAMAGED),
+        at_time(DAMAGED + 1),
+        {.kind = WA_TARGET_XID, .xid = 1000 + 2 * (DAMAGED + 1)},
+        {.kind = WA_TARGET_NAME, .name = "point-6"},
+        {.kind = WA_TARGET_LSN, .lsn = a->middle[DAMAGED + 1]},
+        {.kind = WA_TARGET_LATEST, .backup_label = LABEL_A},
+        {.kind = WA_TARGET_CONSISTENT, .backup_label = LABEL_A},
+        {.kind = WA_TARGET_LATEST},
+        at_time(BACKUP_B + 1),
+        at_time(DAMAGED - 1),
+    };
+    for (size_t i = 0; i < 6; i++)
+        is_refused(a, behind[i], true, what);
+    reaches(a, behind[6], LABEL_A, what);
+    reaches(a, behind[7], LABEL_B, what);
+    reaches(a, behind[8], LABEL_B, what);
+    reaches(a, behind[9], LABEL_A, what);
+}
+
+static void
+a_target_behind_wal_that_cannot_be_read_is_refused(void **state)
+{
+    (void)state;
+    for (damage how = TORN; how <= BAD_RECORD_KNOWN; how++) {
+        archive a;
+        archive_open(&a, how);
+        check_kinds(&a, how);
+        archive_close(&a);
+    }
+}
+
+static void
+without_damage_nothing_is_refused(void **state)
+{
+    (void)state;
+    archive a;
+    archive_open(&a, NONE);
+    for (wa_segno s = BACKUP_A + 1; s < LAST; s++)
+        reaches(&a, at_time(s), s < BACKUP_B ? LABEL_A : LABEL_B, "a time");
+    reaches(&a, (wa_restore_options){.kind = WA_TARGET_LATEST}, LABEL_B, "latest");
+    reaches(&a, (wa_restore_options){.kind = WA_TARGET_LATEST, .backup_label = LABEL_A}, LABEL_A,
+            "latest");
+    archive_close(&a);
+}
+
+/* What a listing and the index tell. */
+static void
+of_much_wal_missing_and_unchecked_segments_are_found_without_reading_all(void **state)
+{
+    (void)state;
+    static const damage seen[] = {GONE, BAD_RECORD_KNOWN};
+    wa_restore_options o = {
+        .kind = WA_TARGET_LATEST, .backup_label = LABEL_A, .read_wal_max = SEGMENT};
+    for (size_t i = 0; i < 2; i++) {
+        archive a;
+        archive_open(&a, seen[i]);
+        is_refused(&a, o, false, damage_name[seen[i]]);
+        archive_close(&a);
+    }
+}
+
+static void
+a_replica_with_a_primary_is_warned_only(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_open(&a, TORN);
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    wa_restore_options o = {.kind = WA_TARGET_LATEST,
+                            .backup_label = LABEL_A,
+                            .standby = true,
+                            .primary_conninfo = "host=db1"};
+    OK(plan(&a, o, &p, &err));
+    assert_non_null(strstr(p->text, "WARNING"));
+    assert_non_null(strstr(p->text, "000000010000000000000005"));
+    assert_false(p->wal_read);
+    archive_close(&a);
+}
+
+/* The chunks of a segment whose object is damaged may still be there. */
+static void
+chunks_stand_in_for_a_damaged_object(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_open(&a, TORN);
+    const uint8_t *bytes = wal_bytes(a.wal) + (DAMAGED - 1) * SEGMENT;
+    OK(wa_tail_put(a.repo, &a.branch, 1, DAMAGED * SEGMENT, DAMAGED * SEGMENT, bytes, SEGMENT, NULL,
+                   true, &err));
+    reaches(&a, (wa_restore_options){.kind = WA_TARGET_LATEST, .backup_label = LABEL_A}, LABEL_A,
+            "latest");
+    archive_close(&a);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_target_behind_wal_that_cannot_be_read_is_refused),
+        cmocka_unit_test(without_damage_nothing_is_refused),
+        cmocka_unit_test(of_much_wal_missing_and_unchecked_segments_are_found_without_reading_all),
+        cmocka_unit_test(a_replica_with_a_primary_is_warned_only),
+        cmocka_unit_test(chunks_stand_in_for_a_damaged_object),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
