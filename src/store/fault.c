@@ -15,7 +15,8 @@ typedef struct fault_store {
     wa_mutex mutex;
     char kind[32];
     unsigned nth, repeat, hits; /* nth 0: nothing set */
-    unsigned before_nth;        /* 0: nothing to be called */
+    char before_kind[8];
+    unsigned before_nth; /* 0: nothing to be called */
     void (*before)(void *arg);
     void *before_arg;
     wa_fault what;
@@ -81,12 +82,12 @@ injected(const char *kind, const char *key, wa_fault what, wa_error *err)
     } while (0)
 
 static void
-call_before_put(fault_store *f)
+call_before(fault_store *f, const char *kind)
 {
     void (*fn)(void *arg) = NULL;
     {
         WA_LOCK(&f->mutex);
-        if (f->before_nth > 0 && --f->before_nth == 0)
+        if (f->before_nth > 0 && wa_str_eq(f->before_kind, kind) && --f->before_nth == 0)
             fn = f->before;
     }
     if (fn != NULL)
@@ -99,7 +100,7 @@ fault_put(wa_store *store, const char *key, const wa_body *body, const char *met
 {
     fault_store *f = (fault_store *)store;
     wa_fault what;
-    call_before_put(f);
+    call_before(f, "put");
     bool struck = strikes(f, "put", &what);
     if (struck && what == WA_FAULT_OVERWRITE)
         mode = WA_PUT_REPLACE;
@@ -115,6 +116,7 @@ fault_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_mo
 {
     fault_store *f = (fault_store *)store;
     wa_fault what;
+    call_before(f, "head");
     if (strikes(f, "head", &what))
         return injected("head", key, what, err);
     return f->inner->ops->head(f->inner, key, ret_size, ret_modified, ret_meta, err);
@@ -183,6 +185,7 @@ fault_get(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t
 {
     fault_store *f = (fault_store *)store;
     wa_fault what;
+    call_before(f, "get");
     if (!strikes(f, "get", &what))
         return f->inner->ops->get(f->inner, key, tail, offset, len, to, ret_size, ret_meta, err);
     if (what == WA_FAULT_TEAR)
@@ -339,10 +342,13 @@ wa_store_fault_new(wa_store *inner)
 }
 
 void
-wa_store_fault_before_put(wa_store *fault, unsigned nth, void (*fn)(void *arg), void *arg)
+wa_store_fault_before(wa_store *fault, const char *kind, unsigned nth, void (*fn)(void *arg),
+                      void *arg)
 {
     fault_store *f = (fault_store *)fault;
+    WA_ASSERT(strlen(kind) < sizeof f->before_kind);
     WA_LOCK(&f->mutex);
+    memcpy(f->before_kind, kind, strlen(kind) + 1);
     f->before_nth = nth;
     f->before = fn;
     f->before_arg = arg;

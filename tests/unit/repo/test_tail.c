@@ -448,10 +448,53 @@ two_writers_cannot_both_extend_the_tail(void **state)
     free(other);
 }
 
+/* The grace period ends between the listing and the look at what it showed. */
+static void
+segment_arrives(void *arg)
+{
+    fixture *f = arg;
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    wa_wal_facts facts;
+    char *bytes = pattern(1, SEGMENT);
+    wa_wal_facts_init(&facts);
+    OK(wa_wal_put(f->repo, &f->first, 5, bytes, NULL, 1, &facts, true, &outcome, &err));
+    OK(wa_tail_put(f->repo, &f->first, 1, 6 * SEGMENT, 6 * SEGMENT, bytes, 50, NULL, true, &err));
+    OK(wa_tail_remove(f->repo, &f->first, 5, &err));
+    free(bytes);
+}
+
+static void
+chunks_that_are_removed_after_they_were_listed_are_looked_for_again(void **state)
+{
+    static const char *const kinds[] = {"head", "get"};
+    (void)state;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(kinds); i++) {
+        for (unsigned nth = 1; nth <= 2; nth++) {
+            wa_error err = WA_ERROR_INIT;
+            wa_lsn end = 0;
+            fixture f;
+            fixture_new(&f);
+            char *bytes = pattern(1, SEGMENT), *out = malloc(SEGMENT);
+            OK(wa_tail_put(f.repo, &f.first, 1, 5 * SEGMENT, 5 * SEGMENT, bytes, 100, NULL, true,
+                           &err));
+            OK(wa_tail_put(f.repo, &f.first, 1, 5 * SEGMENT + 100, 5 * SEGMENT + 100, bytes + 100,
+                           100, NULL, true, &err));
+            wa_store_fault_before(f.store, kinds[i], nth, segment_arrives, &f);
+            FAILS(wa_tail_assemble(f.repo, &f.first, 5, out, &end, NULL, &err), WA_NOT_FOUND);
+            assert_non_null(strstr(err.message, "has no chunk")); /* it was listed again */
+            fixture_done(&f);
+            free(bytes);
+            free(out);
+        }
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chunks_that_are_removed_after_they_were_listed_are_looked_for_again),
         cmocka_unit_test(a_chunk_without_facts_leaves_the_segments_incomplete),
         cmocka_unit_test(a_chain_of_chunks_gives_the_segments_prefix),
         cmocka_unit_test(the_same_chunk_again_is_fine_and_another_one_is_not),

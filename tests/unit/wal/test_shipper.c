@@ -295,7 +295,7 @@ a_seal_that_comes_while_a_whole_segment_is_put_keeps_it_from_being_acknowledged(
     wa_lsn end = receive(f);
     wait_durable(f, end);
     meanwhile m = {.f = f, .seal = end};
-    wa_store_fault_before_put(f->fault, 1, another_writer, &m);
+    wa_store_fault_before(f->fault, "put", 1, another_writer, &m);
     wal_fill_segment(f->wal);
     {
         WA_LOCK(&f->s->mutex);
@@ -320,7 +320,7 @@ a_seal_goes_behind_a_whole_segment_that_came_meanwhile(void **state)
     wait_durable(f, tip);
     wal_fill_segment(f->wal);
     meanwhile m = {.f = f, .whole = wal_bytes(f->wal)};
-    wa_store_fault_before_put(f->fault, 1, another_writer, &m);
+    wa_store_fault_before(f->fault, "put", 1, another_writer, &m);
     OK(f, wa_tip_seal(f->repo, &f->branch, 1, tip, &sealed, &f->err));
     assert_int_equal(sealed, 2 * SEGMENT);
     for (wa_segno segno = 1; segno <= 2; segno++) {
