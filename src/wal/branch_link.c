@@ -47,14 +47,16 @@ hash_before(const wa_branch_question *q, char ret[static WA_XXH_HEX], wa_error *
 }
 
 wa_status
-wa_segment_link_read(const wa_branch_question *q, wa_segment_link *ret, wa_error *err)
+wa_segment_link_read(const wa_branch_question *q, wa_segment_link *link, wa_error *err)
 {
-    *ret = (wa_segment_link){.prev = 0};
-    if (q->data == NULL || q->segno == 0)
+    if (q->data == NULL || q->segno == 0 || link->read)
         return WA_OK;
-    wa_segment_name(q->tli, q->segno - 1, wa_repo_cluster(q->repo)->segment_size, ret->name);
-    WA_TRY(read_link(q, &ret->prev, err));
-    return hash_before(q, ret->before, err);
+    wa_segment_link found = {.read = true};
+    wa_segment_name(q->tli, q->segno - 1, wa_repo_cluster(q->repo)->segment_size, found.name);
+    WA_TRY(read_link(q, &found.prev, err));
+    WA_TRY(hash_before(q, found.before, err));
+    *link = found;
+    return WA_OK;
 }
 
 /* Where a record begins that follows one that ends at `end`. */

@@ -155,25 +155,24 @@ candidates_of(const wa_branch_question *q, const wa_buf *history, wa_branch **re
 /* Of several branches: the one that the bytes continue, else the accepted one, else the first; not
  * one that they don't continue, as long as there is another. */
 static wa_status
-choose(const wa_branch_question *q, const wa_branch *candidates, size_t count, wa_branch *ret,
+choose(const wa_branch_question *q, const wa_branch *candidates, size_t count, wa_branch_answer *a,
        wa_error *err)
 {
-    *ret = candidates[0];
+    a->branch = candidates[0];
     if (count == 1)
         return WA_OK;
     WA_CLEANUP(wa_lineage_freep) wa_lineage *accepted = NULL;
     WA_TRY(wa_lineage_load(q->repo, &accepted, err));
-    wa_segment_link link;
-    WA_TRY(wa_segment_link_read(q, &link, err));
+    WA_TRY(wa_segment_link_read(q, &a->link, err));
     int best = -1;
     for (size_t i = 0; i < count; i++) {
         wa_continues continues = WA_CONTINUES_UNKNOWN;
-        WA_TRY(wa_branch_continues(q->repo, &candidates[i], q->segno, &link, &continues, err));
+        WA_TRY(wa_branch_continues(q->repo, &candidates[i], q->segno, &a->link, &continues, err));
         int rank = continues == WA_CONTINUES_YES ? 4 : continues == WA_CONTINUES_UNKNOWN ? 2 : 0;
         if (accepted != NULL && wa_lineage_has(accepted, &candidates[i]))
             rank++;
         if (rank > best)
-            *ret = candidates[i];
+            a->branch = candidates[i];
         best = rank > best ? rank : best;
     }
     return WA_OK;
@@ -244,7 +243,7 @@ find_later(const wa_branch_question *q, wa_branch_answer *a, wa_error *err)
         WA_TRY(name_by_record(q, &a->history, &a->by_record, &a->branch, err));
     if (!a->by_record) {
         if (count > 0)
-            WA_TRY(choose(q, candidates, count, &a->branch, err));
+            WA_TRY(choose(q, candidates, count, a, err));
         else if (a->history.len > 0)
             a->branch = wa_branch_of(wa_repo_cluster(q->repo)->system_identifier, q->tli,
                                      a->history.data, a->history.len, NULL, 0);
@@ -316,7 +315,7 @@ wa_branch_by_history(wa_repo *repo, wa_tli tli, const wa_buf *history, wa_branch
         if (!wa_lineage_is_rejected(accepted, &candidates[i]))
             candidates[kept++] = candidates[i];
     if (kept > 0)
-        WA_TRY(choose(&q, candidates, kept, &a.branch, err));
+        WA_TRY(choose(&q, candidates, kept, &a, err));
     else
         a.branch = wa_branch_of(wa_repo_cluster(repo)->system_identifier, tli, history->data,
                                 history->len, NULL, 0);

@@ -27,12 +27,21 @@ typedef struct wa_branch_question {
     const void *data; /* the segment's bytes (a whole segment, padded); NULL: not at hand */
 } wa_branch_question;
 
+/* What a segment shows of the one before it (branch_link.c). */
+typedef struct wa_segment_link {
+    bool read;
+    char name[WA_SEGMENT_NAME]; /* of the segment before; "": nothing is known */
+    wa_lsn prev;                /* what the first record that begins in the segment links to; 0 */
+    char before[WA_XXH_HEX];    /* the segment before in pg_wal; "": it isn't there any more */
+} wa_segment_link;
+
 typedef struct wa_branch_answer {
     wa_branch branch;
     wa_buf history;  /* its exact bytes; empty for timeline 1, or when only the archive's branch is
                         known */
     bool in_archive; /* the branch has its history there */
     bool by_record;  /* its first record was seen: no other one has this id */
+    wa_segment_link link; /* of the question's bytes, when it had to be read */
 } wa_branch_answer;
 void wa_branch_answer_done(wa_branch_answer *a);
 
@@ -45,12 +54,8 @@ int wa_branch_open_segment(const wa_branch_question *q, wa_segno segno);
 /* branch_link.c: does a segment go on where a branch's previous segment ends? YES and NO only by
  * evidence: a previous segment that is not there says nothing. */
 typedef enum wa_continues { WA_CONTINUES_UNKNOWN, WA_CONTINUES_YES, WA_CONTINUES_NO } wa_continues;
-typedef struct wa_segment_link {
-    char name[WA_SEGMENT_NAME]; /* of the segment before; "": nothing is known */
-    wa_lsn prev;                /* what the first record that begins in the segment links to; 0 */
-    char before[WA_XXH_HEX];    /* the segment before in pg_wal; "": it isn't there any more */
-} wa_segment_link;
-wa_status wa_segment_link_read(const wa_branch_question *q, wa_segment_link *ret,
+/* Nothing is done when it was read before: it takes two segments' bytes. */
+wa_status wa_segment_link_read(const wa_branch_question *q, wa_segment_link *link,
                                wa_error *err) WA_MUST_CHECK;
 wa_status wa_branch_continues(wa_repo *repo, const wa_branch *branch, wa_segno segno,
                               const wa_segment_link *link, wa_continues *ret,

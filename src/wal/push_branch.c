@@ -77,7 +77,7 @@ is_its_own(siblings *s, const wa_branch *branch, bool *ret, wa_error *err)
 wa_status
 wa_push_choose_branch(wa_push_job *job, wa_branch_answer *a, wa_push_result *result, wa_error *err)
 {
-    siblings s = {.job = job};
+    siblings s = {.job = job, .link = a->link};
     wa_branch branch = a->branch;
     bool own = false;
     if (job->tli == 1 || a->by_record || !a->in_archive)
