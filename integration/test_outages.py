@@ -1,7 +1,9 @@
 """The network is cut without a word, and the store's name stops resolving: what was acknowledged is in
 the archive, the server keeps the rest, and everything arrives afterwards."""
 import os
+import socket
 import subprocess
+import time
 import urllib.parse
 
 import pytest
@@ -152,3 +154,68 @@ def test_a_name_that_stops_resolving_stops_nothing_for_ever(make_pg, make_walage
     wa.wait_log("can be written again")
     configure(outside)  # for the commands
     assert_whole(wa, pg, ceph, name, first)
+
+
+def nowhere():
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()
+
+
+def told(wa):
+    return [int(line.split("more than ")[1].split(" ")[0]) for line in wa.log.split("\n")
+            if "waits to be archived" in line and "more than" in line]
+
+
+@pytest.mark.long  # ten minutes and what it takes to catch up
+def test_ten_minutes_without_the_store_under_load_cost_nothing(make_pg, make_walagent, ceph, forward):
+    """The spool fills up and says so at each quarter, then the server keeps the rest; when the store is
+    back everything drains in order, the spool first."""
+    seconds, spool = 600, 48 * MIB
+    bucket = ceph.make_bucket()
+    pg = make_pg(wal_segsize=1, wal_keep_size="2GB", autovacuum="off", max_wal_size="2GB")
+    store = forward("127.0.0.1", address(ceph.endpoint))
+    repository = dict(ceph.settings(bucket, "archive"), s3_endpoint="http://127.0.0.1:%d" % store.port)
+    wa = make_walagent(repository, pg, settings={"archive.tail_interval": "500ms",
+                                                 "archive.spool_max": "%dMiB" % (spool // MIB)})
+    wa.run("init")
+    wa.expect("more than 75 %")
+    wa.start()
+    lab.wait_until(lambda: stream(wa).get("state") == "streaming", 30, "it streams; " + wa.log[-2000:])
+    first = pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    load = Load(pg, seconds + 120, rate=15)
+    largest = 0
+    try:
+        write_wal(pg, 1)
+        durable(wa, pg)
+        store.target = nowhere()
+        store.hang_up()
+        away = time.monotonic()
+        known = number(stream(wa)["durable_lsn"])
+        while time.monotonic() < away + seconds:
+            time.sleep(5)
+            status = wa.json("status", check=(0, 1, 3))
+            largest = max(largest, status["spool"]["bytes"])
+            assert status["spool"]["bytes"] <= spool
+            assert restart_lsn(pg) <= number(status["stream"]["durable_lsn"])
+        assert told(wa) == [25, 50, 75], wa.log[-3000:]
+        assert "the spool is full" in wa.log and largest > spool * 3 // 4
+        at = number(pg.lsn())
+        assert at > number(stream(wa)["durable_lsn"]) + spool, "the server keeps more than the spool holds"
+        store.target = address(ceph.endpoint)
+        back = time.monotonic()
+        positions = [known]
+        while positions[-1] < at:
+            assert time.monotonic() < back + 120, wa.log[-3000:]
+            positions.append(number(stream(wa)["durable_lsn"]))
+            assert positions[-1] >= positions[-2], "the durable position goes back"
+            time.sleep(0.2)
+        print("%d s without the store: %d MiB of WAL, spool at most %d MiB; caught up in %.1f s" % (
+            seconds, (at - known) // MIB, largest // MIB, time.monotonic() - back))
+    finally:
+        load.stop()
+    durable(wa, pg)
+    lab.wait_until(lambda: "less than 25 %" in wa.log, 30, "that it is over is said")
+    assert told(wa) == [25, 50, 75]
+    assert_whole(wa, pg, ceph, bucket, first)
+    assert wa.json("list")["hole_count"] == 0

@@ -173,6 +173,45 @@ def test_a_seal_ends_what_a_commit_may_rely_on(make_pg, make_walagent, file_repo
     assert wa.json("verify")["damage"] == []
 
 
+def test_a_seal_that_is_held_outlives_restarts_until_it_is_unsealed(make_pg, make_walagent, file_repository,
+                                                                    work_dir):
+    """A supervisor starts the agent again, which the one who sealed didn't mean."""
+    lab.own(work_dir)
+    pg = make_pg(wal_segsize=1, autovacuum="off")
+    wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"}))
+    wa.expect("ERROR", "WARNING")
+    pg.sql("CREATE TABLE t (x int)")
+    pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
+    pg.reload()
+
+    def stream():
+        return wa.json("status", check=(0, 1, 3)).get("stream") or {}
+    lab.wait_until(lambda: stream().get("synchronous"), 30, "the server waits for the agent")
+    pg.sql("INSERT INTO t VALUES (0)")
+    sealed = wa.json("lineage", "seal", "--hold")["sealed"]
+    waiting = Commit(pg, 1, "on")
+    for restart in range(3):
+        lab.wait_until(lambda: stream().get("state") == "fenced", 30, "it waits; " + wa.log[-2000:])
+        lab.wait_until(lambda: "lineage seal --hold" in (stream().get("last_error") or ""), 30, "and says why")
+        assert not waiting.returned and restart_lsn(pg) <= lsn(sealed["lsn"])
+        if restart < 2:
+            wa.kill9() if restart == 0 else wa.stop()
+            wa.start()
+    told = wa.json("lineage")
+    assert told["held"] and told["epoch"] == 1
+    assert "unseal" in wa.run("lineage").stdout
+    checked = wa.json("check", check=(3,))
+    assert [f for f in checked["findings"] if f["what"] == "lineage" and f["verdict"] == "failed"]
+    wa.run("lineage", "unseal")  # without another start
+    waiting.join(60)
+    assert waiting.returned, wa.log[-3000:]
+    told = wa.json("lineage")
+    assert not told["held"] and told["epoch"] == 2
+    durable(wa, pg)
+    assert wa.json("verify")["damage"] == []
+    assert wa.run("lineage", "unseal", check=None).returncode == 1
+
+
 def test_a_further_repository_is_refused_and_not_ignored(make_pg, make_walagent, file_repository):
     pg = make_pg()
     wa = make_walagent(file_repository, pg)

@@ -1,4 +1,5 @@
 """What the hooks load: libraries for S3, servers, tar and HTTP stay away until something needs them."""
+import ctypes.util
 import glob
 import os
 
@@ -47,6 +48,19 @@ def test_hooks_of_an_agent_load_nothing_but_libc(segment, work_dir):
     pushed = loaded_by(walagent, work_dir + "/push", "archive-push", segment_file(pg, name))
     of_sanitizers = ("libasan", "libubsan", "libtsan", "libm", "libgcc_s", "libstdc++")
     assert {n for n in pushed if not n.startswith(("ld-", *of_sanitizers))} == {"libc"}
+
+
+def test_a_library_that_cannot_be_used_is_an_error_and_no_crash(segment, work_dir):
+    _, walagent, _ = segment
+    directory = lab.make_dir(work_dir + "/lib")
+    name = ctypes.util.find_library("crypto")
+    lab.run(["cc", "-shared", "-o", os.path.join(directory, name), "-x", "c", "/dev/null"], user=False)
+    lab.own(work_dir)
+    for command in ("list", "check", "run"):
+        result = lab.run(["env", "LD_LIBRARY_PATH=" + directory, *walagent.command(command)],
+                         env=walagent.environment(), check=None)
+        assert result.returncode == 1, (command, result.stderr)
+        assert name in result.stderr and "HINT" in result.stderr
 
 
 def test_what_needs_a_server_loads_libpq(segment, work_dir):

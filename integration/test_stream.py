@@ -182,16 +182,16 @@ def make_streamer(work_dir):
 
 
 class Load:
-    """pgbench in the background: some 3 MiB of WAL a second, a commit each 10 KiB."""
+    """pgbench in the background: `rate` commits of some 10 KiB of WAL a second."""
 
-    def __init__(self, server, seconds=60):
+    def __init__(self, server, seconds=60, rate=250):
         server.sql("CREATE TABLE IF NOT EXISTS load (t text)")
         script = lab.write_file(os.path.join(server.dir, "load.sql"),
                                 "INSERT INTO load SELECT string_agg(md5(random()::text), '') FROM "
                                 "generate_series(1, 300) g GROUP BY g / 50;\n")
         self.process = subprocess.Popen(lab.as_user(
             [os.path.join(server.bin, "pgbench"), "-h", server.dir, "-p", str(server.port), "-U",
-             "postgres", "-n", "-T", str(seconds), "-c", "2", "-R", "250", "-f", script, "postgres"]),
+             "postgres", "-n", "-T", str(seconds), "-c", "2", "-R", str(rate), "-f", script, "postgres"]),
             env=lab.PLAIN_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def stop(self):

@@ -64,6 +64,12 @@ wa_check_lineage(check *c)
         not_accepted(c, lineage);
     else if (!wa_branch_eq(branch, &wa_lineage_head(lineage)->branch))
         left_behind(c, lineage);
+    else if (wa_lineage_is_held(lineage))
+        wa_check_add(c, WA_VERDICT_FAILED, "lineage",
+                     "\"walagent lineage unseal\" ends it, or the promotion of a server.",
+                     "epoch %u was sealed by \"walagent lineage seal --hold\": no agent archives "
+                     "on timeline %u",
+                     lineage->epoch, c->system.tli);
     else
         wa_check_add(c, WA_VERDICT_OK, "lineage", NULL, "timeline %u is the archive's accepted one",
                      c->system.tli);

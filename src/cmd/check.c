@@ -4,6 +4,7 @@
 #include "commands_internal.h"
 
 #include "walagent/audit/check.h"
+#include "walagent/codec/hash.h"
 
 #include <string.h>
 
@@ -62,6 +63,7 @@ run(wa_context *ctx, wa_error *err)
     const char *value = wa_arg_value(ctx, "timeout");
     if (value != NULL)
         WA_TRY(wa_parse_duration_ms(value, &timeout, err));
+    WA_TRY(wa_crypto_load(err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_open_repo(config, NULL, timeout, ctx->cancel, WA_REPO_READ, &repo, err));
     wa_check_options options = {

@@ -4,6 +4,7 @@
 #include "cmd_internal.h"
 
 #include "walagent/base/thread.h"
+#include "walagent/codec/hash.h"
 #include "walagent/store/mirror.h"
 
 #include <string.h>
@@ -157,6 +158,7 @@ wa_context_repo(wa_context *ctx, wa_repo_use use, bool load, wa_repo **ret, wa_e
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     const char *alone = wa_arg_value(ctx, "repository");
     WA_TRY(wa_context_config(ctx, &config, err));
+    WA_TRY(wa_crypto_load(err));
     warn_of_tls(config, "repository");
     const char *const *names = wa_config_repositories(config);
     for (size_t i = 0; names != NULL && names[i] != NULL; i++) {

@@ -101,6 +101,8 @@ print_lineage(const wa_lineage *l)
     else
         printf("lineage %llu, epoch %u, writer %s, since %s (%s)\n", (unsigned long long)l->number,
                l->epoch, l->writer[0] ? l->writer : "-", wa_time_format(l->since, time), l->reason);
+    if (wa_lineage_is_held(l))
+        puts("held: no agent writes on this timeline until \"walagent lineage unseal\"");
 }
 
 static wa_status
@@ -140,6 +142,7 @@ show(wa_context *ctx, wa_repo *repo, wa_error *err)
     wa_json_set_string(json, "since",
                        l->number == 0 ? NULL : wa_time_format_rfc3339(l->since, time));
     wa_json_set_string(json, "reason", l->reason);
+    wa_json_set_bool(json, "held", wa_lineage_is_held(l));
     wa_json_set(json, "branches", WA_TAKE(list));
     wa_print_json(json);
     return WA_OK;
@@ -318,11 +321,30 @@ seal(wa_context *ctx, wa_repo *repo, wa_error *err)
     if (wa_repo_cluster(repo)->single_writer)
         return wa_error_set(err, WA_UNSUPPORTED,
                             "the store has no conditional PUT: a seal there would fence nobody");
-    WA_TRY(wa_tip_fence(repo, &l, &sealed, err));
+    bool hold = wa_arg_flag(ctx, "hold");
+    WA_TRY(wa_tip_fence(repo, hold, &l, &sealed, err));
     report_seal(ctx, l, sealed);
-    if (wa_event_put(repo, "sealed", "the writer was fenced by \"lineage seal\"", NULL, &lost) !=
-        WA_OK)
+    if (wa_event_put(repo, "sealed",
+                     hold ? "the writer was fenced by \"lineage seal --hold\""
+                          : "the writer was fenced by \"lineage seal\"",
+                     NULL, &lost) != WA_OK)
         wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
+    return WA_OK;
+}
+
+static wa_status
+unseal(wa_context *ctx, wa_repo *repo, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_error lost = WA_ERROR_INIT;
+    WA_TRY(wa_tip_unseal(repo, &l, err));
+    if (wa_event_put(repo, "unsealed", "archiving was let go on by \"lineage unseal\"", NULL,
+                     &lost) != WA_OK)
+        wa_log_error(WA_LOG_WARNING, &lost, "the event was not recorded");
+    if (ctx->json)
+        return show(ctx, repo, err);
+    if (!ctx->quiet)
+        printf("epoch %u is open: writer %s goes on\n", l->epoch, l->writer);
     return WA_OK;
 }
 
@@ -332,10 +354,11 @@ run(wa_context *ctx, wa_error *err)
     const char *verb = ctx->operand_count > 0 ? ctx->operands[0] : "show";
     bool adopts = strcmp(verb, "adopt") == 0, rejects = strcmp(verb, "reject") == 0;
     bool resolves = strcmp(verb, "resolve") == 0, seals = strcmp(verb, "seal") == 0;
-    if (!adopts && !rejects && !resolves && !seals && strcmp(verb, "show") != 0) {
+    bool unseals = strcmp(verb, "unseal") == 0;
+    if (!adopts && !rejects && !resolves && !seals && !unseals && strcmp(verb, "show") != 0) {
         wa_error_set(err, WA_INVALID, "unknown verb \"%s\" for \"walagent lineage\"", verb);
-        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\", \"reject BRANCH\", \"seal\" or "
-                                  "\"resolve NAME --keep archived|both\".");
+        return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\", \"reject BRANCH\", \"seal\", "
+                                  "\"unseal\" or \"resolve NAME --keep archived|both\".");
     }
     if ((adopts || rejects || resolves) != (ctx->operand_count == 2))
         return wa_error_set(err, WA_INVALID,
@@ -345,12 +368,16 @@ run(wa_context *ctx, wa_error *err)
                             verb);
     if (!resolves && wa_arg_value(ctx, "keep") != NULL)
         return wa_error_set(err, WA_INVALID, "--keep is for \"walagent lineage resolve\"");
+    if (!seals && wa_arg_flag(ctx, "hold"))
+        return wa_error_set(err, WA_INVALID, "--hold is for \"walagent lineage seal\"");
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
     if (resolves)
         return wa_lineage_resolve(ctx, repo, err);
     if (seals)
         return seal(ctx, repo, err);
+    if (unseals)
+        return unseal(ctx, repo, err);
     if (adopts)
         return change(ctx, repo, "adopted", adopt, err);
     if (rejects)
@@ -360,6 +387,9 @@ run(wa_context *ctx, wa_error *err)
 
 static const wa_command_option options[] = {
     {"json", 0, WA_ARG_FLAG, NULL, "JSON (docs/json.md)."},
+    {"hold", 0, WA_ARG_FLAG, NULL,
+     "With seal: no agent opens the next epoch on this timeline, started again or not, until "
+     "\"unseal\" or a promotion."},
     {"keep", 0, WA_ARG_VALUE, "archived|both", "With resolve: what is right."},
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
@@ -367,7 +397,7 @@ static const wa_command_option options[] = {
 const wa_command wa_command_lineage = {
     .name = "lineage",
     .summary = "the accepted chain of timelines; adopt or reject a branch, fence, end a conflict",
-    .operands = "[show | adopt BRANCH | reject BRANCH | seal | resolve NAME]",
+    .operands = "[show | adopt BRANCH | reject BRANCH | seal | unseal | resolve NAME]",
     .min_operands = 0,
     .max_operands = 2,
     .options = options,
@@ -385,7 +415,9 @@ const wa_command wa_command_lineage = {
         "tells is not acknowledged any more, so with synchronous_standby_names no commit returns "
         "that the archive doesn't have. An agent that waits beside it, on any node, does not take "
         "over on this timeline: they go on when a server is promoted, or when one of them is "
-        "started again (so keep a supervisor from restarting them meanwhile). Where no agent "
+        "started again. With --hold a start changes nothing either, which a supervisor or a "
+        "reboot may cause at any time: they wait, and \"status\", \"check\" and the log say so, "
+        "until a server is promoted or unseal opens the next epoch for the writer. Where no agent "
         "writes nobody is fenced, and that is an error. archive_command is not fenced.\n\n"
         "resolve ends a conflict: archive-push refused a WAL file (exit 5) because the archive has "
         "other content under its name. The pushed bytes that are kept in quarantine/ are settled "

@@ -4,6 +4,7 @@
 #include "commands_internal.h"
 
 #include "walagent/agent/agent.h"
+#include "walagent/codec/hash.h"
 
 static wa_status
 open_repo(const wa_config *config, bool for_writing, wa_cancel *cancel, wa_repo **ret,
@@ -27,6 +28,7 @@ run(wa_context *ctx, wa_error *err)
         wa_error_set(err, WA_INVALID, "no server is configured");
         return wa_error_hint(err, "Set conninfo in [cluster].");
     }
+    WA_TRY(wa_crypto_load(err));
     wa_agent_options options = {
         .config_path = wa_arg_value(ctx, "config"), .version = WA_VERSION, .open_repo = open_repo};
     return wa_agent_run(&options, WA_TAKE(ctx->config), err);

@@ -2,6 +2,8 @@
  * libcrypto.c - what we call of libcrypto, which is loaded when it is first needed
  * (base/library.h).
  */
+#include "walagent/codec/hash.h"
+
 #include "walagent/base/library.h"
 
 #include <openssl/evp.h>
@@ -30,3 +32,9 @@
 
 WA_LIBRARY(WA_CRYPTO_SONAME, FUNCTIONS);
 FUNCTIONS(WA_LIBRARY_DEFINE)
+
+wa_status
+wa_crypto_load(wa_error *err)
+{
+    return wa_library_load(&library, err);
+}

@@ -37,6 +37,12 @@ wa_lineage_free(wa_lineage *l)
     free(l);
 }
 
+bool
+wa_lineage_is_held(const wa_lineage *l)
+{
+    return l->held_epoch != 0 && l->held_epoch == l->epoch;
+}
+
 const wa_lineage_step *
 wa_lineage_head(const wa_lineage *l)
 {

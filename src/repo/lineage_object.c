@@ -11,6 +11,8 @@
 
 #include "repo_internal.h"
 
+#include "walagent/codec/hash.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,8 @@ wa_lineage_to_json(const wa_lineage *l)
     wa_json_set_string(json, "writer", l->writer);
     wa_repo_json_set_time(json, "since", l->since);
     wa_json_set_string(json, "reason", l->reason);
+    if (wa_lineage_is_held(l))
+        wa_json_set_i64(json, "held_epoch", l->held_epoch);
     json_t *steps = json_array(), *seals = json_array(), *rejected = json_array();
     for (size_t i = 0; i < l->count; i++) {
         json_t *step = json_object();
@@ -112,6 +116,7 @@ wa_lineage_from_json(const json_t *json, const char *what, wa_lineage **ret, wa_
     l->epoch = (uint32_t)epoch;
     snprintf(l->writer, sizeof l->writer, "%s", wa_json_string_or(json, "writer", ""));
     snprintf(l->reason, sizeof l->reason, "%s", wa_json_string_or(json, "reason", ""));
+    l->held_epoch = (uint32_t)wa_json_u64_or(json, "held_epoch", 0);
     WA_TRY(wa_repo_json_time(json, "since", what, &l->since, err));
     WA_TRY(parse_steps(json, what, l, err));
     WA_TRY(parse_seals(json, what, l, err));
@@ -149,6 +154,7 @@ wa_lineage_load(wa_repo *repo, wa_lineage **ret, wa_error *err)
     uint64_t number = 0;
     WA_TRY(newest_number(repo, &number, err));
     if (number == 0) {
+        WA_TRY(wa_crypto_load(err));
         wa_lineage *l = wa_lineage_new();
         wa_branch first =
             wa_branch_of(wa_repo_cluster(repo)->system_identifier, 1, NULL, 0, NULL, 0);

@@ -7,19 +7,48 @@
 
 #include "walagent/base/crash.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SEAL_TRIES 100
 #define FENCE_TRIES 10
+#define LOOKS_MAX 4 /* at chunks that go meanwhile */
+
+/* The chain has no end inside a segment that is there as a whole. */
+static wa_status
+skip_whole(wa_repo *repo, const wa_branch *branch, wa_lsn *at, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    for (;;) {
+        wa_wal_info info;
+        wa_segno segno = wa_segno_of(*at, size);
+        wa_status status = wa_wal_head(repo, branch, segno, &info, err);
+        if (status == WA_NOT_FOUND) {
+            wa_error_clear(err);
+            return WA_OK;
+        }
+        WA_TRY(status);
+        *at = (segno + 1) * size;
+    }
+}
 
 wa_status
 wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err)
 {
     uint64_t size = wa_repo_cluster(repo)->segment_size;
     for (;;) {
-        wa_lsn end = 0;
+        wa_lsn end = 0, start = *tip;
+        bool gone = false;
         wa_segno segno = wa_segno_of(*tip, size);
-        wa_status status = wa_tail_end(repo, branch, segno, &end, NULL, err);
+        wa_status status = wa_tail_end_again(repo, branch, segno, &end, NULL, &gone, err);
+        if (status == WA_CORRUPT || (status == WA_NOT_FOUND && gone)) {
+            /* Chunks are being removed: the whole segment is there. */
+            wa_error other = WA_ERROR_INIT;
+            if (skip_whole(repo, branch, tip, &other) == WA_OK && *tip != start) {
+                wa_error_clear(err);
+                continue;
+            }
+        }
         if (status == WA_NOT_FOUND) {
             wa_error_clear(err);
             return WA_OK;
@@ -69,24 +98,6 @@ wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
     return WA_OK;
 }
 
-/* The chain has no end inside a segment that is there as a whole. */
-static wa_status
-skip_whole(wa_repo *repo, const wa_branch *branch, wa_lsn *at, wa_error *err)
-{
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
-    for (;;) {
-        wa_wal_info info;
-        wa_segno segno = wa_segno_of(*at, size);
-        wa_status status = wa_wal_head(repo, branch, segno, &info, err);
-        if (status == WA_NOT_FOUND) {
-            wa_error_clear(err);
-            return WA_OK;
-        }
-        WA_TRY(status);
-        *at = (segno + 1) * size;
-    }
-}
-
 wa_status
 wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
             wa_error *err)
@@ -118,14 +129,20 @@ wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
 }
 
 static wa_status
+check_writer(const wa_lineage *l, wa_error *err)
+{
+    if (l->number != 0 && wa_lineage_head(l) != NULL && l->writer[0] != '\0')
+        return WA_OK;
+    wa_error_set(err, WA_NOT_FOUND, "no agent writes here: nobody was fenced");
+    return wa_error_hint(err, "Only an agent (\"walagent run\") can be fenced; what "
+                              "archive_command archives is not. Stop the old primary itself.");
+}
+
+static wa_status
 fence_once(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
 {
     wa_lsn tip = 0;
-    if (l->number == 0 || wa_lineage_head(l) == NULL || l->writer[0] == '\0') {
-        wa_error_set(err, WA_NOT_FOUND, "no agent writes here: nobody was fenced");
-        return wa_error_hint(err, "Only an agent (\"walagent run\") can be fenced; what "
-                                  "archive_command archives is not. Stop the old primary itself.");
-    }
+    WA_TRY(check_writer(l, err));
     WA_TRY(wa_tip_find(repo, l, &tip, err));
     if (tip == 0) {
         wa_error_set(err, WA_NOT_FOUND, "nothing is archived yet: nobody was fenced");
@@ -137,14 +154,56 @@ fence_once(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
     return wa_tip_seal(repo, &wa_lineage_head(l)->branch, l->epoch, tip, ret, err);
 }
 
+/* The next lineage, a copy of *l that is changed already. It takes its place. EXISTS: another was
+ * faster, and *l is what he wrote. */
+static wa_status
+store_next(wa_repo *repo, wa_lineage *next, const char *reason, wa_lineage **l, wa_error *err)
+{
+    snprintf(next->reason, sizeof next->reason, "%s", reason);
+    next->since = wa_time_now();
+    wa_status status = wa_lineage_store(repo, next, err);
+    if (status == WA_OK || status == WA_EXISTS) {
+        wa_lineage *now = NULL;
+        wa_error other = WA_ERROR_INIT;
+        if (wa_lineage_load(repo, &now, &other) != WA_OK) {
+            *err = other;
+            return other.status;
+        }
+        wa_lineage_free(*l);
+        *l = now;
+    }
+    return status;
+}
+
+/* Said before the seal is there: who starts in between must not write either. */
+static wa_status
+hold_epoch(wa_repo *repo, wa_lineage **l, wa_error *err)
+{
+    for (int i = 0; i < FENCE_TRIES; i++) {
+        WA_TRY(check_writer(*l, err));
+        if (wa_lineage_is_held(*l))
+            return WA_OK;
+        WA_CLEANUP(wa_lineage_freep) wa_lineage *next = wa_lineage_copy(*l);
+        next->held_epoch = next->epoch;
+        wa_status status = store_next(repo, next, "sealed and held", l, err);
+        if (status != WA_EXISTS)
+            return status;
+        wa_error_clear(err);
+    }
+    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
+                        FENCE_TRIES);
+}
+
 wa_status
-wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
+wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
 {
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     WA_TRY(wa_lineage_load(repo, &l, err));
     for (int i = 0; i < FENCE_TRIES; i++) {
         wa_lsn at = 0;
         WA_CLEANUP(wa_lineage_freep) wa_lineage *newer = NULL;
+        if (hold)
+            WA_TRY(hold_epoch(repo, &l, err));
         WA_TRY(fence_once(repo, l, &at, err));
         /* Who opens an epoch writes the lineage; after the seal, or it is seen here. */
         WA_TRY(wa_lineage_load(repo, &newer, err));
@@ -155,6 +214,31 @@ wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
         }
         wa_lineage_free(l);
         l = WA_TAKE(newer);
+    }
+    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
+                        FENCE_TRIES);
+}
+
+wa_status
+wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    WA_TRY(wa_lineage_load(repo, &l, err));
+    for (int i = 0; i < FENCE_TRIES; i++) {
+        bool sealed = wa_lineage_is_held(l);
+        if (!sealed && l->number != 0 && wa_lineage_head(l) != NULL)
+            WA_TRY(wa_tip_is_sealed(repo, &wa_lineage_head(l)->branch, l->epoch, &sealed, err));
+        if (!sealed)
+            return wa_error_set(err, WA_NOT_FOUND, "epoch %u is not sealed: nothing was changed",
+                                l->epoch);
+        WA_CLEANUP(wa_lineage_freep) wa_lineage *next = wa_lineage_copy(l);
+        next->epoch++;
+        wa_status status = store_next(repo, next, "unsealed", &l, err);
+        if (status == WA_OK)
+            *ret = WA_TAKE(l);
+        if (status != WA_EXISTS)
+            return status;
+        wa_error_clear(err);
     }
     return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
                         FENCE_TRIES);
@@ -173,8 +257,9 @@ last_of_epoch(wa_repo *repo, const wa_branch *branch, wa_segno segno, uint32_t e
     return WA_OK;
 }
 
-wa_status
-wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *ret, wa_error *err)
+static wa_status
+is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *ret, bool *ret_gone,
+          wa_error *err)
 {
     WA_CLEANUP(wa_freep) wa_segno *segments = NULL;
     WA_CLEANUP(wa_freep) char *key = NULL;
@@ -183,8 +268,23 @@ wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *r
     WA_TRY(wa_tail_segments(repo, branch, &segments, &count, err));
     for (size_t i = count; i > 0 && key == NULL; i--)
         WA_TRY(last_of_epoch(repo, branch, segments[i - 1], epoch, &key, err));
-    if (key != NULL)
-        WA_TRY(wa_wal_object_info(repo, key, &info, err));
+    wa_status status = key == NULL ? WA_OK : wa_wal_object_info(repo, key, &info, err);
+    *ret_gone = status == WA_NOT_FOUND;
+    WA_TRY(status);
     *ret = key != NULL && info.base == info.end;
     return WA_OK;
+}
+
+wa_status
+wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *ret, wa_error *err)
+{
+    for (int look = 0;; look++) {
+        bool gone = false;
+        wa_status status = is_sealed(repo, branch, epoch, ret, &gone, err);
+        if (!gone)
+            return status;
+        if (look + 1 == LOOKS_MAX)
+            return err->status = WA_UNAVAILABLE;
+        wa_error_clear(err); /* its whole segment is there: look which is the last one now */
+    }
 }

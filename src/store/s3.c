@@ -163,6 +163,7 @@ wa_status
 wa_store_s3_open(const wa_store_options *options, wa_store **ret, wa_error *err)
 {
     WA_TRY(wa_http_global_init(err));
+    WA_TRY(wa_crypto_load(err));
     WA_CLEANUP(s3_freep) wa_s3 *s3 = wa_calloc(1, sizeof *s3);
     wa_mutex_init(&s3->mutex);
     wa_cond_init(&s3->returned);

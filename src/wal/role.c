@@ -39,7 +39,7 @@ static wa_status
 begin_run(wa_streamer *s, const wa_lineage *l, wa_error *err)
 {
     bool sealed = false;
-    if (l->number != 0 && strcmp(l->writer, s->identity) != 0)
+    if (l->number != 0 && strcmp(l->writer, s->identity) != 0 && !wa_lineage_is_held(l))
         WA_TRY(wa_tip_is_sealed(s->repo, &wa_lineage_head(l)->branch, l->epoch, &sealed, err));
     s->may_pass = sealed ? l->epoch : 0;
     s->began = true;
@@ -189,6 +189,37 @@ wa_role_reopen(wa_streamer *s, wa_error *err)
                : WA_OK;
 }
 
+wa_status
+wa_role_held(wa_streamer *s, wa_error *err)
+{
+    wa_error_set(err, WA_UNAVAILABLE,
+                 "held: epoch %u was sealed by \"walagent lineage seal --hold\", nothing is "
+                 "archived on this timeline",
+                 s->lineage->epoch);
+    wa_error_hint(err, "\"walagent lineage unseal\" ends it, or the promotion of a server.");
+    wa_streamer_fault(s, err, true);
+    WA_LOCK(&s->mutex);
+    s->fenced_epoch = s->lineage->epoch;
+    return err->status;
+}
+
+wa_status
+wa_role_was_unsealed(wa_streamer *s, bool *ret, wa_error *err)
+{
+    bool sealed = false;
+    uint32_t fenced = 0;
+    {
+        WA_LOCK(&s->mutex);
+        fenced = s->fenced_epoch;
+    }
+    *ret = false;
+    if (fenced == 0 || s->lineage->epoch <= fenced)
+        return WA_OK;
+    WA_TRY(is_sealed(s, &sealed, err));
+    *ret = !sealed;
+    return WA_OK;
+}
+
 static uint64_t
 stall_limit(const wa_streamer *s)
 {
@@ -324,16 +355,20 @@ unless_sealed(wa_streamer *s, watch_other *w, const char **reason, wa_error *err
     uint32_t epoch = s->lineage->epoch;
     if (epoch == s->may_pass)
         return WA_OK;
-    WA_TRY(is_sealed(s, &sealed, err));
-    if (!sealed)
+    bool held = wa_lineage_is_held(s->lineage);
+    if (!held)
+        WA_TRY(is_sealed(s, &sealed, err));
+    if (!sealed && !held)
         return WA_OK;
     *reason = NULL;
     w->free_looks = 0;
     w->since = 0;
     wa_streamer_event(s, "held-by-seal", WA_LOG_WARNING,
-                      "Promote a server, or start an agent again: that opens the next epoch.",
-                      "not taking over: epoch %u of writer %s was sealed", epoch,
-                      s->lineage->writer);
+                      held
+                          ? "Promote a server, or end it with \"walagent lineage unseal\"."
+                          : "Promote a server, or start an agent again: that opens the next epoch.",
+                      "not taking over: epoch %u of writer %s was sealed%s", epoch,
+                      s->lineage->writer, held ? " and is held" : "");
     return WA_OK;
 }
 

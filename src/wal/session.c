@@ -157,18 +157,23 @@ flow_ready(wa_streamer *s)
     return s->flow.ready;
 }
 
-/* A seal that fenced us ends this run on the primary as it was. It was meant for a promotion: a
- * server that was promoted since is followed. */
+/* A seal that fenced us ends this run on the primary as it was, and one that is held every run. It
+ * was meant for a promotion: a server that was promoted since is followed. */
 static wa_status
 reopen(wa_streamer *s, const session *x, wa_error *err)
 {
-    if (wa_streamer_is_fenced(s)) {
-        if (x->in_recovery || x->sys.tli == wa_lineage_head(s->lineage)->branch.tli)
-            return wa_error_set(
-                err, WA_UNAVAILABLE,
-                "fenced: this agent's epoch was sealed; the next run opens another");
+    bool fenced = wa_streamer_is_fenced(s), held = wa_lineage_is_held(s->lineage);
+    bool unsealed = false;
+    bool promoted = !x->in_recovery && x->sys.tli != wa_lineage_head(s->lineage)->branch.tli;
+    if (promoted && (fenced || held))
         WA_TRY(wa_role_check_descends(s, x->conn, err));
-    }
+    else if (held)
+        return wa_role_held(s, err);
+    else if (fenced)
+        WA_TRY(wa_role_was_unsealed(s, &unsealed, err));
+    if (fenced && !promoted && !unsealed)
+        return wa_error_set(err, WA_UNAVAILABLE,
+                            "fenced: this agent's epoch was sealed; the next run opens another");
     return wa_role_reopen(s, err);
 }
 

@@ -238,6 +238,8 @@ ship_spool(wa_streamer *s, wa_error *err)
     WA_TRY(wa_role_load(s, &role, &fresh, err));
     if (fresh || role != WA_ROLE_WRITER)
         return WA_OK;
+    if (wa_lineage_is_held(s->lineage)) /* a promoted server may end it: ask one first */
+        return WA_OK;
     WA_TRY(wa_role_reopen(s, err));
     wa_status status = wa_reconcile(s, 0, err);
     return status == WA_NOT_FOUND ? WA_OK : status;
@@ -263,9 +265,12 @@ after_failure(wa_streamer *s, uint64_t *backoff, bool good, wa_error *err)
         wa_error_clear(&s->fault);
     }
     if (fenced)
-        wa_streamer_event(s, "fenced", WA_LOG_ERROR,
-                          "Another agent writes this archive now; nothing more is acknowledged.",
-                          "%s", err->message);
+        wa_streamer_event(
+            s, "fenced", WA_LOG_ERROR,
+            err->hint[0] != '\0'
+                ? err->hint
+                : "Another agent writes this archive now; nothing more is acknowledged.",
+            "%s", err->message);
     else if (is_incurable(err->status))
         return err->status;
     else

@@ -152,6 +152,8 @@ wa_streamer_fault(wa_streamer *s, const wa_error *err, bool fenced)
 {
     WA_LOCK(&s->mutex);
     s->fault = *err;
+    if (fenced && !s->fenced)
+        s->fenced_epoch = s->flow.epoch;
     s->fenced = s->fenced || fenced;
     s->flow.ready = false; /* nothing more is shipped until it was reconciled anew */
     wa_cond_broadcast(&s->cond);

@@ -147,10 +147,11 @@ struct wa_streamer {
 
     /* Receiver only. */
     wa_lineage *lineage;
-    bool began;           /* this run has seen the lineage */
-    uint32_t may_pass;    /* the epoch that was sealed already when this run began; 0: none */
-    uint32_t taking_over; /* the epoch that we follow, until it is known that nobody sealed it */
-    wa_segno last_segno;  /* the last whole segment received, to prove it at a reconnect */
+    bool began;            /* this run has seen the lineage */
+    uint32_t may_pass;     /* the epoch that was sealed already when this run began; 0: none */
+    uint32_t fenced_epoch; /* that a seal took from us; 0: none, or not known */
+    uint32_t taking_over;  /* the epoch that we follow, until it is known that nobody sealed it */
+    wa_segno last_segno;   /* the last whole segment received, to prove it at a reconnect */
     char last_xxh3[WA_XXH_HEX];
     struct wa_damage *damage;
     wa_buf history;    /* of the timeline that begins, until its branch is known */
@@ -221,6 +222,10 @@ wa_status wa_role_wait(wa_streamer *s, wa_pg_conn *repl, const char *conninfo,
                        wa_error *err) WA_MUST_CHECK;
 /* OK when the accepted timeline has come to this server. */
 wa_status wa_role_check_descends(wa_streamer *s, wa_pg_conn *repl, wa_error *err) WA_MUST_CHECK;
+/* A person sealed the epoch for good: says so, and leaves it. */
+wa_status wa_role_held(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
+/* Was the next epoch opened for us, which had been fenced ("lineage unseal")? */
+wa_status wa_role_was_unsealed(wa_streamer *s, bool *ret, wa_error *err) WA_MUST_CHECK;
 /* A seal ended our epoch (by gate, or by us before a crash): this run opens the next one. */
 wa_status wa_role_reopen(wa_streamer *s, wa_error *err) WA_MUST_CHECK;
 

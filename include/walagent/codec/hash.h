@@ -33,6 +33,9 @@ typedef enum wa_digest_kind {
 } wa_digest_kind;
 #define WA_DIGEST_MAX 64
 #define WA_SHA256_HEX 65
+/* Loads libcrypto, without which all below abort. FAILED: it isn't installed. To be called once
+ * where an error can still be told; costs nothing after that. */
+wa_status wa_crypto_load(wa_error *err) WA_MUST_CHECK;
 size_t wa_digest_size(wa_digest_kind kind);
 void wa_digest_of(wa_digest_kind kind, const void *data, size_t len,
                   uint8_t out[static WA_DIGEST_MAX]);

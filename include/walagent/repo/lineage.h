@@ -29,6 +29,9 @@ typedef struct wa_seal {
 typedef struct wa_lineage {
     uint64_t number; /* of the object; 0: none yet */
     uint32_t epoch;  /* of the current writer */
+    /* The epoch that a person sealed for good ("lineage seal --hold"); 0: none. While it is the
+     * current one no agent opens another on this timeline, started again or not. */
+    uint32_t held_epoch;
     char writer[96];
     wa_time since;
     char reason[160]; /* "init", "took over", "adopted 00000002-...", ... */
@@ -49,6 +52,7 @@ wa_lineage *wa_lineage_new(void);
 wa_lineage *wa_lineage_copy(const wa_lineage *l);
 void wa_lineage_free(wa_lineage *l);
 WA_DEFINE_CLEANUP(wa_lineage, wa_lineage_free)
+bool wa_lineage_is_held(const wa_lineage *l);
 const wa_lineage_step *wa_lineage_head(const wa_lineage *l); /* NULL: empty */
 bool wa_lineage_has(const wa_lineage *l, const wa_branch *branch);
 /* Where the branch's accepted WAL ends (the begin of the next step; 0: open). Asserts has. */

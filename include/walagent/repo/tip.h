@@ -26,9 +26,12 @@ wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa
                       wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
 /* Seal the epoch of the head's writer, as the lineage says: of the newest one when somebody took
  * over or opened another epoch meanwhile. *ret: the lineage whose epoch is sealed. NOT_FOUND:
- * nobody was fenced, since no agent writes here or nothing is archived. */
-wa_status wa_tip_fence(wa_repo *repo, wa_lineage **ret, wa_lsn *ret_lsn,
+ * nobody was fenced, since no agent writes here or nothing is archived. hold: the lineage says so
+ * before that, and no agent opens another epoch on this timeline until it is unsealed. */
+wa_status wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn,
                        wa_error *err) WA_MUST_CHECK;
+/* Open the next epoch for the writer whose epoch was sealed. NOT_FOUND: it is not sealed. */
+wa_status wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err) WA_MUST_CHECK;
 /* Is the last chunk of the epoch a seal? Also where a whole segment came behind it, that was under
  * way or that archive_command pushed. */
 wa_status wa_tip_is_sealed(wa_repo *repo, const wa_branch *branch, uint32_t epoch, bool *ret,

@@ -180,12 +180,99 @@ the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too(void **state)
     bool sealed = false;
     store_epoch(&f, 1, "first");
     put_chunk(&f, 1, FIRST, FIRST + 100);
-    wa_store_fault_before_put(f.store, 1, take_over_meanwhile, &f);
-    OK(wa_tip_fence(f.repo, &l, &at, &err));
+    wa_store_fault_before(f.store, "put", 1, take_over_meanwhile, &f);
+    OK(wa_tip_fence(f.repo, false, &l, &at, &err));
     assert_int_equal(l->epoch, 2);
     assert_true(at == FIRST + 300);
     OK(wa_tip_is_sealed(f.repo, &f.first, 2, &sealed, &err));
     assert_true(sealed);
+    fixture_done(&f);
+}
+
+static void
+a_hold_is_of_one_epoch_and_of_a_plain_seal_too(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    wa_lineage *l[5] = {NULL};
+    wa_lsn plain = 0, at = 0;
+    store_epoch(&f, 1, "first");
+    FAILS(wa_tip_unseal(f.repo, &l[0], &err), WA_NOT_FOUND);
+    wa_error_clear(&err);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    OK(wa_tip_fence(f.repo, false, &l[0], &plain, &err));
+    assert_false(wa_lineage_is_held(l[0]));
+    OK(wa_tip_fence(f.repo, true, &l[1], &at, &err)); /* what was sealed is held from now on */
+    assert_true(at == plain && wa_lineage_is_held(l[1]) && l[1]->epoch == 1);
+    OK(wa_tip_fence(f.repo, true, &l[2], &at, &err)); /* once more changes nothing */
+    assert_true(at == plain && l[2]->number == l[1]->number);
+    OK(wa_tip_unseal(f.repo, &l[3], &err));
+    assert_true(l[3]->epoch == 2 && !wa_lineage_is_held(l[3]));
+    assert_string_equal(l[3]->writer, "first");
+    put_chunk(&f, 2, FIRST + 100, FIRST + 200);
+    OK(wa_lineage_load(f.repo, &l[4], &err));
+    assert_false(wa_lineage_is_held(l[4]));
+    assert_true(tip_of(&f) == FIRST + 200);
+    for (size_t i = 0; i < 5; i++)
+        wa_lineage_free(l[i]);
+    fixture_done(&f);
+}
+
+static void
+who_takes_over_while_it_is_held_is_held_too(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_lsn at = 0;
+    store_epoch(&f, 1, "first");
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    /* The first put is that of the lineage that holds, the second the seal's. */
+    wa_store_fault_before(f.store, "put", 2, take_over_meanwhile, &f);
+    OK(wa_tip_fence(f.repo, true, &l, &at, &err));
+    assert_true(l->epoch == 2 && wa_lineage_is_held(l));
+    assert_true(at == FIRST + 300);
+    fixture_done(&f);
+}
+
+/* The whole segment arrived long ago and its chunks go now, while the newest one is looked at. */
+static void
+whole_replaces_chunks(void *arg)
+{
+    fixture *f = arg;
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    wa_wal_facts facts;
+    char *bytes = pattern(3, SEGMENT);
+    wa_wal_facts_init(&facts);
+    OK(wa_wal_put(f->repo, &f->first, 3, bytes, NULL, 1, &facts, true, &outcome, &err));
+    free(bytes);
+    put_chunk(f, 1, FIRST + SEGMENT, FIRST + SEGMENT + 70);
+    OK(wa_tail_remove(f->repo, &f->first, 3, &err));
+}
+
+static void
+chunks_that_go_while_the_tip_is_looked_for_make_it_no_lower(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    bool sealed = true;
+    fixture_new(&f);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    wa_store_fault_before(f.store, "head", 1, whole_replaces_chunks, &f);
+    assert_true(tip_of(&f) == FIRST + SEGMENT + 70);
+    fixture_done(&f);
+
+    fixture_new(&f);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    wa_store_fault_before(f.store, "head", 1, whole_replaces_chunks, &f);
+    OK(wa_tip_is_sealed(f.repo, &f.first, 1, &sealed, &err));
+    assert_false(sealed);
     fixture_done(&f);
 }
 
@@ -199,14 +286,14 @@ where_no_agent_writes_nobody_is_fenced(void **state)
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     wa_lsn at = 0;
     put_chunk(&f, 1, FIRST, FIRST + 100);
-    FAILS(wa_tip_fence(f.repo, &l, &at, &err), WA_NOT_FOUND); /* no lineage */
+    FAILS(wa_tip_fence(f.repo, false, &l, &at, &err), WA_NOT_FOUND); /* no lineage */
     store_epoch(&f, 1, "");
     wa_error_clear(&err);
-    FAILS(wa_tip_fence(f.repo, &l, &at, &err), WA_NOT_FOUND); /* adopted by hand */
+    FAILS(wa_tip_fence(f.repo, false, &l, &at, &err), WA_NOT_FOUND); /* adopted by hand */
     assert_true(err.hint[0] != '\0' && l == NULL && at == 0);
     wa_error_clear(&err);
     store_epoch(&f, 1, "first");
-    OK(wa_tip_fence(f.repo, &l, &at, &err));
+    OK(wa_tip_fence(f.repo, false, &l, &at, &err));
     assert_true(at == FIRST + 100);
     fixture_done(&f);
 }
@@ -221,7 +308,7 @@ an_empty_archive_has_nobody_to_fence(void **state)
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     wa_lsn at = 0;
     store_epoch(&f, 1, "first");
-    FAILS(wa_tip_fence(f.repo, &l, &at, &err), WA_NOT_FOUND);
+    FAILS(wa_tip_fence(f.repo, false, &l, &at, &err), WA_NOT_FOUND);
     assert_true(err.hint[0] != '\0' && l == NULL && at == 0);
     fixture_done(&f);
 }
@@ -236,6 +323,9 @@ main(void)
         cmocka_unit_test(bytes_outside_of_the_chain_are_told_as_a_conflict),
         cmocka_unit_test(a_seal_is_one_still_when_whole_segments_come_behind_it),
         cmocka_unit_test(the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too),
+        cmocka_unit_test(a_hold_is_of_one_epoch_and_of_a_plain_seal_too),
+        cmocka_unit_test(who_takes_over_while_it_is_held_is_held_too),
+        cmocka_unit_test(chunks_that_go_while_the_tip_is_looked_for_make_it_no_lower),
         cmocka_unit_test(where_no_agent_writes_nobody_is_fenced),
         cmocka_unit_test(an_empty_archive_has_nobody_to_fence),
     };

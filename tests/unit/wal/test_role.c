@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct fixture {
     char dir[64];
@@ -127,6 +128,58 @@ only_a_seal_from_before_the_run_is_one_that_it_may_pass(void **state)
     assert_int_equal(f->s->may_pass, 1);
 }
 
+/* Nor is one that is held, whoever looks. */
+static void
+a_seal_that_is_held_is_passed_by_no_run(void **state)
+{
+    fixture *f = *state;
+    wa_role role;
+    bool fresh;
+    wa_lsn at = 0;
+    char bytes[100] = "x";
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    store_lineage(f);
+    OK(f, wa_tail_put(f->repo, &f->branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true,
+                      &f->err));
+    OK(f, wa_tip_fence(f->repo, true, &l, &at, &f->err));
+    assert_true(at == SEGMENT + sizeof bytes && wa_lineage_is_held(l));
+    OK(f, wa_role_load(f->s, &role, &fresh, &f->err)); /* a run that began behind it */
+    assert_true(role == WA_ROLE_WAITING && f->s->may_pass == 0);
+}
+
+static void
+the_writer_of_a_held_epoch_goes_on_when_it_is_unsealed(void **state)
+{
+    fixture *f = *state;
+    wa_role role;
+    bool fresh, unsealed = true;
+    wa_lsn at = 0;
+    char bytes[100] = "x";
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *held = NULL;
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *open = NULL;
+    store_lineage(f);
+    snprintf(f->s->identity, sizeof f->s->identity, "other"); /* started again */
+    OK(f, wa_tail_put(f->repo, &f->branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true,
+                      &f->err));
+    OK(f, wa_tip_fence(f->repo, true, &held, &at, &f->err));
+    OK(f, wa_role_load(f->s, &role, &fresh, &f->err));
+    assert_true(role == WA_ROLE_WRITER && wa_lineage_is_held(f->s->lineage));
+    assert_int_equal(wa_role_held(f->s, &f->err), WA_UNAVAILABLE);
+    assert_non_null(strstr(f->err.hint, "lineage unseal"));
+    assert_true(wa_streamer_is_fenced(f->s));
+    wa_error_clear(&f->err);
+    OK(f, wa_role_was_unsealed(f->s, &unsealed, &f->err));
+    assert_false(unsealed);
+    OK(f, wa_tip_unseal(f->repo, &open, &f->err));
+    assert_true(open->epoch == 2 && !wa_lineage_is_held(open));
+    OK(f, wa_role_load(f->s, &role, &fresh, &f->err));
+    OK(f, wa_role_was_unsealed(f->s, &unsealed, &f->err));
+    assert_true(role == WA_ROLE_WRITER && unsealed);
+    OK(f, wa_role_reopen(f->s, &f->err));
+    assert_int_equal(f->s->lineage->epoch, 2);
+    assert_true(is_sealed(f, 1) && !is_sealed(f, 2));
+}
+
 int
 main(void)
 {
@@ -137,6 +190,9 @@ main(void)
             who_takes_over_from_an_epoch_that_nobody_sealed_seals_it_and_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_that_began_behind_the_seal_may_pass_it, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_seal_that_is_held_is_passed_by_no_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_writer_of_a_held_epoch_goes_on_when_it_is_unsealed,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(only_a_seal_from_before_the_run_is_one_that_it_may_pass,
                                         setup, teardown),
     };
