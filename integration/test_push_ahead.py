@@ -1,4 +1,5 @@
 """archive-push with an agent: what is archived ahead, and what is left to the streamer."""
+import json
 import os
 import re
 
@@ -96,6 +97,26 @@ def test_a_server_with_a_backlog_is_soon_through(backlog):
     assert set(names) <= set(archived(walagent))
     assert puts(walagent) - before == objects(walagent) - there
     assert not pg.sql("SELECT last_failed_wal FROM pg_stat_archiver WHERE last_failed_wal > '%s'" % names[0])
+
+
+def test_what_lies_before_the_stream_is_archived_ahead_too(make_pg, make_walagent, file_repository):
+    pg = make_pg(archive_mode="on", archive_command="false", wal_keep_size="1GB")
+    walagent = make_walagent(file_repository, pg)
+    pg.sql("CREATE TABLE t (i int)")
+    for i in range(AHEAD + 2):
+        pg.sql("INSERT INTO t VALUES (%d)" % i)
+        pg.switch_wal()
+    ready = sorted(f[:24] for f in os.listdir(pg.data + "/pg_wal/archive_status")
+                   if re.fullmatch("[0-9A-F]{24}.ready", f))
+    pg.sql("CHECKPOINT")  # the slot begins here
+    walagent.run("init")
+    walagent.start()
+    lab.wait_until(lambda: json.loads(walagent.run("status", "--json").stdout)["stream"]["state"] == "streaming",
+                   30, "it streams")
+    assert not set(ready) & set(archived(walagent))
+    push(pg, walagent, ready[0])
+    lab.wait_until(lambda: set(ready[:AHEAD + 1]) <= set(archived(walagent)), 60,
+                   "%d segments are archived ahead: %s" % (AHEAD, archived(walagent)))
 
 
 def test_a_file_pushed_by_hand_is_no_beginning(backlog):

@@ -275,6 +275,8 @@ hook_ships(void *arg, const char *segment_name)
         !wa_segment_parse(segment_name, size, &tli, &segno) || tli != status.branch.tli)
         return WA_SHIPS_NOT;
     wa_lsn end = wa_segment_start(segno, size) + size;
+    if (end <= status.began)
+        return WA_SHIPS_PAST;
     if (end <= status.durable)
         return WA_SHIPS_DONE;
     return end <= status.durable + SOON_SEGMENTS * size ? WA_SHIPS_SOON : WA_SHIPS_NOT;

@@ -290,7 +290,7 @@ await_streamer(push_call *c, const char *name)
                                                      : 0;
         if (wa_mono_now() - began >= patience ||
             wa_cancel_sleep(&s->cancel, STREAMER_LOOK_MS, &ignored) != WA_OK)
-            return ships == WA_SHIPS_DONE;
+            return ships == WA_SHIPS_DONE || ships == WA_SHIPS_PAST;
     }
     return false;
 }

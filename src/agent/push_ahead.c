@@ -192,6 +192,8 @@ worker_main(void *arg)
     while (take_work(a, &w, &room, &options, &path)) {
         wa_error err = WA_ERROR_INIT;
         wa_push_result result = {0};
+        options.look_first =
+            a->options.hooks->ships(a->options.hooks->arg, w.name) == WA_SHIPS_PAST;
         wa_status status = wa_push_file(&options, path, &result, &err);
         work_done(&w, status, &result, &err);
         wa_freep(&path);
@@ -223,9 +225,9 @@ ready_behind(wa_push_ahead *a, const wa_repo *repo, const char *wal_dir, const c
     size_t at = ready.count > 0 && strcmp(ready.items[0], answered) == 0 ? 1 : 0;
     for (size_t i = 0; at + i < ready.count && i < most; i++) {
         const char *name = ready.items[at + i];
+        wa_ships ships = a->options.hooks->ships(a->options.hooks->arg, name);
         wa_segment_name(tli, segno + 1 + i, size, expected);
-        if (strcmp(name, expected) != 0 ||
-            a->options.hooks->ships(a->options.hooks->arg, name) != WA_SHIPS_NOT)
+        if (strcmp(name, expected) != 0 || (ships != WA_SHIPS_NOT && ships != WA_SHIPS_PAST))
             break;
         if (strcmp(name, last) > 0 && !wa_push_ahead_knows(a, repo, name, xxh3, &branch))
             wa_strv_add(ret, name);

@@ -7,7 +7,8 @@
  *       newest segment of the archive never stands behind a hole that a crash would leave.
  *   (2) Only what archive_status says is ready, of the same timeline, and only while nothing older
  *       is ready too (a file pushed by hand is no beginning).
- *   (3) What the streamer is about to ship is left to it.
+ *   (3) What the streamer is about to ship is left to it. What lies before its beginning may have
+ *       been shipped in an earlier life: the archive is asked first.
  *   (4) Any failure ends it; the next archive-push that succeeds begins anew.
  * Bounded: WA_PUSH_AHEAD_SEGMENTS, WA_PUSH_AHEAD_BYTES, three workers.
  * Threads: all calls from any, free from one. Ownership: borrows pool, cancel and callbacks.

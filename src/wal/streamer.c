@@ -387,6 +387,7 @@ wa_streamer_get_status(wa_streamer *s, wa_streamer_status *ret)
     ret->received = flow->received;
     ret->spooled = flow->spooled;
     ret->durable = flow->durable;
+    ret->began = flow->began;
     wa_streamer_backlog_locked(s, &ret->lag_bytes, &ret->lag_limit);
     ret->lag_ms = flow->pending_since != 0 ? wa_mono_now() - flow->pending_since : 0;
     ret->lag_commits = flow->commits_received > flow->commits_durable

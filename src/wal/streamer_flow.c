@@ -43,6 +43,7 @@ wa_flow_install(wa_streamer *s, wa_flow *flow)
     suspend_locked(s);
     wa_flow_done(&s->flow);
     s->flow = *flow;
+    s->flow.began = flow->durable;
     if (s->flow.jobs == NULL)
         s->flow.jobs_end = &s->flow.jobs;
     s->flow.ready = true;

@@ -52,6 +52,7 @@ typedef struct wa_flow {
     wa_branch branch; /* id "" until the first record of a new timeline was seen: nothing ships */
     uint32_t epoch;
     wa_lsn received, checked, spooled, durable;
+    wa_lsn began;          /* durable when it was installed */
     wa_lsn handed;         /* start of the first segment that is not handed over yet */
     wa_mono pending_since; /* when the oldest byte that can be shipped came; 0: none waits */
     bool tail_in_spool;    /* the segment being received is in the spool (else in a writer) */

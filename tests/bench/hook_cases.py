@@ -152,6 +152,7 @@ class HookCases:
         slot begins behind them: it has not streamed one."""
         self.agent.stop()
         self.saved_wal()
+        self.pg.sql("CHECKPOINT")  # a slot begins where the last one does: behind what was saved
         results = {"walagent": [], "pgBackRest, async": []}
         for i in range(self.size.rounds):
             results["walagent"].append(self.our_backlog("backlog%d" % i))

@@ -69,6 +69,7 @@ typedef struct wa_streamer_status {
     wa_branch branch;
     bool synchronous; /* the server waits for our flush */
     wa_lsn received, spooled, durable, server_end, slot_restart;
+    wa_lsn began; /* durable, when the session or the timeline began */
     wa_time received_time, durable_time, server_time; /* when each last moved */
     uint64_t lag_bytes;                               /* server_end - durable; 0: one is unknown */
     uint64_t lag_limit;   /* of lag_bytes: the spool is full or the slot lost; alarms at quarters */

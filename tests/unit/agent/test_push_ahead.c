@@ -27,6 +27,7 @@ typedef struct ahead_fixture {
     wa_pool *pool;
     wa_push_ahead *ahead;
     const char *streamed; /* the streamer's from here on */
+    const char *past;     /* the streamer began behind this one */
     char *first_path;
 } ahead_fixture;
 
@@ -34,6 +35,8 @@ static wa_ships
 ships(void *arg, const char *name)
 {
     const ahead_fixture *a = arg;
+    if (a->past != NULL && strcmp(name, a->past) <= 0)
+        return WA_SHIPS_PAST;
     return a->streamed != NULL && strcmp(name, a->streamed) >= 0 ? WA_SHIPS_SOON : WA_SHIPS_NOT;
 }
 
@@ -164,6 +167,25 @@ what_the_streamer_ships_is_left_to_it(void **state)
     end(&a);
 }
 
+/* An agent that was started anew: some are there already, the others are nobody's. */
+static void
+what_lies_before_the_streamer_began_is_asked_for_and_archived(void **state)
+{
+    ahead_fixture a = {
+        .f = *state, .past = "000000010000000000000007", .streamed = "000000010000000000000008"};
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    begin(&a);
+    WA_CLEANUP(wa_freep) char *there = wa_path_join(a.f->wal_dir, "000000010000000000000005");
+    OK(wa_push_file(&a.f->push, there, &result, &err));
+    uint64_t puts = wa_store_requests(a.f->store, "put");
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), 4);
+    assert_true(wa_store_requests(a.f->store, "put") == puts + 3);
+    end(&a);
+}
+
 static void
 nothing_runs_ahead_over_a_gap_or_past_an_older_file(void **state)
 {
@@ -241,6 +263,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_failure_leaves_no_hole_and_the_next_push_begins_anew),
         TEST(what_the_streamer_ships_is_left_to_it),
+        TEST(what_lies_before_the_streamer_began_is_asked_for_and_archived),
         TEST(nothing_runs_ahead_over_a_gap_or_past_an_older_file),
         TEST(what_needs_a_warning_is_left_to_the_call_that_gives_it),
         TEST(a_look_up_ends_when_its_peer_goes_away_or_its_time_is_up),
