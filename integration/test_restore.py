@@ -3,6 +3,7 @@ xids, and places in the WAL) says what a copy must hold: exactly what was commit
 import datetime
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -324,6 +325,39 @@ def test_a_target_in_a_hole_is_refused_with_the_points_around_it(story, work_dir
     done = wa.run("restore", "-D", target, "--to-latest", "--backup", story.first, check=3)
     assert "hole" in done.stderr and not os.path.exists(target)
     wa.run("restore", "-D", target, "--to-latest", "--dry-run")  # the second backup lies behind it
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_a_target_behind_a_damaged_segment_is_refused_before_a_byte_is_written(story, work_dir, program, how):
+    """The server would find out when it gets there, after all files were fetched."""
+    repo, wa = copied_repository(story, work_dir, program)
+    row, behind = story.rows[8], story.rows[12]
+    segment = "00000001" + "00000000" + "%08X" % (lsn_number(row[3]) >> 20)
+    for chunk in objects(repo, "/tail/"):
+        if segment in chunk:  # they would stand in for it
+            os.unlink(chunk)
+    (key,) = [o for o in objects(repo, segment) if "/wal/" in o]
+    if how == "gone":
+        os.unlink(key)
+    else:
+        with open(key, "r+b") as f:
+            f.seek(os.path.getsize(key) // 2)
+            byte = f.read(1)
+            f.seek(-1, 1)
+            f.write(bytes([byte[0] ^ 1]))
+    target = work_dir + "/refused"
+    for options in (("--to-time", behind[2]), ("--to-lsn", behind[3]), ("--to-xid", str(behind[1])),
+                    ("--to-name", "same"), ("--to-latest", "--backup", story.first)):
+        for dry in ((), ("--dry-run",)):
+            done = wa.run("restore", "-D", target, *options, *dry, check=3)
+            assert not os.path.exists(target)
+            if how == "flipped":  # else it is a hole that the listing shows
+                assert segment in done.stderr and story.second in done.stderr, done.stderr
+    near = re.search(r"--to-lsn ([0-9A-F/]+)", done.stderr)
+    if near:
+        wa.run("restore", "-D", target, "--to-lsn", near.group(1), "--dry-run")
+    plan = wa.json("restore", "-D", target, "--to-latest", "--dry-run")  # begins behind it
+    assert plan["backup"] == story.second and plan["wal_read"]
 
 
 def objects_dir(repo, name):
