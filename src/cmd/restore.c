@@ -251,7 +251,7 @@ static const wa_command_option options[] = {
     {"no-recovery", 0, WA_ARG_FLAG, NULL, "Lay the files down and write no recovery settings."},
     {"check-wal", 0, WA_ARG_FLAG, NULL,
      "Read all WAL that the recovery needs before anything is written, even if it is much (up to "
-     "512 MiB is read anyway): a target behind damage is refused."},
+     "256 MiB is read anyway): a target behind damage is refused."},
     {"keep-archiving", 0, WA_ARG_FLAG, NULL,
      "Leave archive_mode as it was (default: off in a point-in-time copy)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
@@ -269,7 +269,7 @@ const wa_command wa_command_restore = {
                    "to be fetched, between which two commits the target lies. A target that can't "
                    "be reached is refused "
                    "before a byte is written, with the nearest reachable points. So is one behind "
-                   "WAL that can't be read: of up to 512 MiB every record is read beforehand, of "
+                   "WAL that can't be read: of up to 256 MiB every record is read beforehand, of "
                    "more only with --check-wal.\n\n"
                    "Files are written by several workers, checked against the backup's manifest, "
                    "and made durable; pg_control is written last, so a directory of an interrupted "

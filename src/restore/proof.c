@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#define READ_AT_ONCE (UINT64_C(512) << 20) /* about a second */
+#define READ_AT_ONCE (UINT64_C(256) << 20) /* about a second */
 #define SUSPECTS_MAX 64u                   /* segments that are looked at one by one */
 
 typedef struct proof {
