@@ -5,8 +5,10 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 
+import psycopg2
 import pytest
 
 import lab
@@ -186,6 +188,44 @@ def test_the_copy_alone_restores_when_the_main_repository_is_lost(pg, make_pg, m
     pg.sql("INSERT INTO ledger VALUES (1002)")
     durable(wa, pg)
     assert wa.json("list", "--require", "no-hole")["hole_count"] == 0
+
+
+def test_every_commit_that_returned_is_in_the_copy_alone(make_pg, major, make_walagent, file_repository,
+                                                         offsite, work_dir):
+    pg = make_pg(major)
+    wa = follow(mirrored(make_walagent, file_repository, offsite, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE t (x int)")
+    pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
+    pg.reload()
+    lab.wait_until(lambda: lab.json.loads(wa.http("/status")[1])["stream"]["synchronous"], 30,
+                   "the server waits for the agent")
+    returned = []
+
+    def commit():
+        try:
+            with pg.connect() as connection, connection.cursor() as cursor:
+                for x in range(1, 1000000):
+                    cursor.execute("INSERT INTO t VALUES (%s)", (x,))
+                    returned.append(x)
+        except psycopg2.Error:
+            pass  # the server is killed while the commit waits
+    client = threading.Thread(target=commit, daemon=True)
+    client.start()
+    lab.wait_until(lambda: len(returned) > 20, 30, "commits return")
+    time.sleep(random.uniform(0, 1))
+    wa.kill9()
+    last = returned[-1]
+    pg.kill9()
+    client.join(20)
+    shutil.move(root(file_repository), root(file_repository) + ".lost")
+    copy = lab.Postgres(os.path.join(work_dir, "copy"), major)
+    wa.run("restore", "-D", copy.data, "--repository", "offsite", "--set", "synchronous_standby_names=")
+    make_pg.adopt(copy)
+    copy.start()
+    lab.wait_until(lambda: copy.value("SELECT pg_is_in_recovery()") is False, 60, "promoted")
+    assert copy.value("SELECT count(*) FROM t WHERE x <= %s", last) == last
+    assert copy.value("SELECT max(x) FROM t") >= returned[-1]
 
 
 def test_nothing_is_acknowledged_while_the_mirror_is_away(pg, make_walagent, file_repository, beside):
