@@ -114,7 +114,7 @@ prefetcher_main(void *arg)
                                    .max_bytes = p->max_bytes,
                                    .idle_ms = WA_PREFETCH_IDLE_MS,
                                    .chain_ms = WA_PREFETCH_CHAIN_MS,
-                                   .workers = POOL_WORKERS_MAX,
+                                   .workers = wa_prefetch_workers(p->repo),
                                    .cancel = &s->cancel};
     if (wa_prefetch_run(&options, &err) != WA_OK)
         wa_log_error(WA_LOG_WARNING, &err, "could not fetch ahead for \"%s\"", p->data_dir);

@@ -16,7 +16,6 @@
 
 #define WORKERS 4
 #define BACKLOG 8
-#define PREFETCH_WORKERS 4
 
 /* Triggers the command's cancel at the deadline, so that no attempt passes it. */
 typedef struct alarm_clock {
@@ -199,7 +198,7 @@ run_prefetcher(wa_context *ctx, wa_error *err)
                                    .max_bytes = wa_config_size(config, "archive", "prefetch_max"),
                                    .idle_ms = WA_PREFETCH_IDLE_MS,
                                    .chain_ms = WA_PREFETCH_CHAIN_MS,
-                                   .workers = PREFETCH_WORKERS,
+                                   .workers = wa_prefetch_workers(repo),
                                    .cancel = ctx->cancel};
     return wa_prefetch_run(&options, err);
 }

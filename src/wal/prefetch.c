@@ -26,6 +26,7 @@
 #define ABSENT_MS 1000
 #define TRUSTED_LOOKS 5 /* at the chain, without an answer */
 #define WORKERS_MAX 8
+#define WORKERS 4
 #define LEAST_AHEAD 3 /* at first */
 
 static char *
@@ -207,6 +208,16 @@ uint64_t
 wa_prefetch_mean(uint64_t mean, uint64_t value)
 {
     return mean == 0 ? value + 1 : (mean * 3 + value) / 4;
+}
+
+size_t
+wa_prefetch_workers(wa_repo *repo)
+{
+    const wa_store_traits *store = wa_store_get_traits(wa_repo_store(repo));
+    size_t processors = wa_processors();
+    if (!wa_str_eq(store->scheme, "file") || processors > WORKERS)
+        return WORKERS;
+    return processors;
 }
 
 size_t

@@ -36,5 +36,8 @@ typedef struct wa_prefetch_options {
 
 /* OK at its end, also when another prefetcher serves the directory. */
 wa_status wa_prefetch_run(const wa_prefetch_options *options, wa_error *err) WA_MUST_CHECK;
+/* How many: some that wait for a distant store; of a directory, which is there at once, no more
+ * than can run (they would only take the processor from the calls and from the replay). */
+size_t wa_prefetch_workers(wa_repo *repo);
 
 #endif

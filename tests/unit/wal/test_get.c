@@ -490,12 +490,29 @@ prefetched_segments_go_when_the_archive_no_longer_tells_the_chain(void **state)
     prefetch_end(&p);
 }
 
+static void
+a_directory_is_fetched_from_by_no_more_than_can_run(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s/repo", f->dir);
+    wa_store_options options = {.url = url};
+    wa_store *store = NULL;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    OK(wa_store_open(&options, &store, &err));
+    OK(wa_repo_of_store(store, "main", 1, &repo, &err));
+    size_t most = wa_prefetch_workers(f->repo); /* another kind of store */
+    assert_int_equal(most, 4);
+    assert_int_equal(wa_prefetch_workers(repo), wa_processors() < most ? wa_processors() : most);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_directory_is_fetched_from_by_no_more_than_can_run),
         TEST(a_whole_segment_is_served_in_every_mode),
         TEST(a_failing_store_is_never_a_missing_file),
         TEST(an_emptied_repository_is_never_a_missing_file),
