@@ -405,3 +405,22 @@ def test_a_place_that_is_taken_is_refused(pg, make_pg, make_walagent, file_repos
     assert tree(beside) == before
     both.set("repository offsite.url", file_repository["url"] + "/")
     assert "place of its own" in both.run("init", check=2).stderr
+
+
+# ---- what is judged ----
+
+def test_verify_judges_the_main_repository_and_no_mirror_in_its_place(pg, make_walagent,
+                                                                      file_repository, beside):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    backup(wa)
+    write_wal(pg, 3)
+    durable(wa, pg)
+    wa.stop()
+    assert wa.json("verify")["damage"] == []  # and says so in the main repository
+    assert not [name for name in tree(beside) if "/verified/" in name]
+    assert wa.json("mirror", "-n")["mirrors"][0]["complete"]
+    segment = max(name for name in tree(file_repository) if "/wal/" in name and name.endswith(".zst"))
+    os.chmod(os.path.join(root(file_repository), segment), 0)
+    done = wa.run("verify", check=None)
+    assert done.returncode in (1, 3) and os.path.basename(segment)[:24] in done.stdout + done.stderr, done
+    assert wa.json("verify", "--repository", "offsite")["damage"] == []

@@ -95,7 +95,8 @@ wa_status wa_context_config(wa_context *ctx, const wa_config **ret, wa_error *er
 typedef enum wa_repo_use {
     WA_REPO_WRITE, /* or acknowledge */
     WA_REPO_READ,  /* tell a person: what is listed is the main repository's */
-    WA_REPO_GET    /* archive-get, which takes no listing of a mirror for "not there" */
+    WA_REPO_GET,   /* archive-get, which takes no listing of a mirror for "not there" */
+    WA_REPO_MAIN   /* the main repository alone, as if it had no mirrors: what it holds is judged */
 } wa_repo_use;
 /* The repository of the configuration with its mirrors, or --repository NAME alone, for reading.
  * load: its cluster entry must exist. The caller owns it. */

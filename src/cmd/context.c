@@ -85,8 +85,8 @@ check_other_place(const wa_store_options *a, const wa_store_options *b, const ch
 }
 
 static wa_status
-open_with_mirrors(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel, wa_repo **ret,
-                  wa_error *err)
+open_with_mirrors(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel, wa_repo_use use,
+                  wa_repo **ret, wa_error *err)
 {
     const char *const *names = wa_config_repositories(config);
     size_t count = 0;
@@ -104,7 +104,7 @@ open_with_mirrors(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel
             WA_TRY(check_other_place(&mirrors[k].store, &mirrors[i].store, names[i], err));
     }
     options.mirrors = mirrors;
-    options.mirror_count = count;
+    options.mirror_count = use == WA_REPO_MAIN ? 0 : count;
     return wa_repo_open(&options, ret, err);
 }
 
@@ -136,8 +136,8 @@ wa_open_repo(const wa_config *config, const char *alone, uint64_t budget_ms, wa_
     if (alone != NULL)
         WA_TRY(open_alone(config, alone, budget_ms, cancel, &repo, err));
     else
-        WA_TRY(open_with_mirrors(config, budget_ms, cancel, &repo, err));
-    if (use != WA_REPO_WRITE)
+        WA_TRY(open_with_mirrors(config, budget_ms, cancel, use, &repo, err));
+    if (use == WA_REPO_READ || use == WA_REPO_GET)
         wa_repo_only_read(repo, use == WA_REPO_GET);
     *ret = WA_TAKE(repo);
     return WA_OK;

@@ -57,13 +57,12 @@ run(wa_context *ctx, wa_error *err)
     options.since_verified = since != NULL && strcmp(since, "verified") == 0;
     WA_TRY(wa_context_jobs(ctx, &options.jobs, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, WA_REPO_MAIN, true, &repo, err));
     options.repo = repo;
     WA_CLEANUP(wa_verify_result_done) wa_verify_result result = {0};
     wa_progress_view *view = wa_progress_show(ctx, &progress, "verify");
     wa_status status = wa_verify_run(&options, &result, err);
     wa_progress_hide(view);
-    wa_tell_of_mirrors(repo);
     WA_TRY(status);
     if (ctx->json) {
         WA_CLEANUP(wa_json_freep) json_t *json = wa_verify_to_json(&result);
@@ -96,7 +95,9 @@ const wa_command wa_command_verify = {
                    "backup against PostgreSQL's manifest, "
                    "and that the WAL from each backup on is there without a hole.\n\n"
                    "Each damage names the object and what it costs. A run without damage records "
-                   "how far the WAL was verified.",
+                   "how far the WAL was verified.\n\n"
+                   "What is read is the main repository alone, never a mirror in its place; "
+                   "--repository NAME verifies that mirror, from the beginning.",
     .exit_codes = "  0   no damage and no hole\n  3   damage or a hole\n  4   the repository was "
                   "not reached in time",
     .example = "  walagent verify\n  walagent verify --wal --since verified\n  walagent verify "

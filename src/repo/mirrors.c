@@ -75,11 +75,13 @@ count_different(sync *s, const char *key)
     note_first(s->result.first_different, sizeof s->result.first_different, key);
 }
 
-/* The cluster's entries, which come last, and what a probe leaves. */
+/* The cluster's entries, which come last; what a probe leaves; and what verify says of the main
+ * repository's objects, which is no word about a mirror's. */
 static bool
 is_apart(const sync *s, const char *key)
 {
-    return wa_str_starts(key, s->entries) || wa_str_starts(key, s->probes);
+    return wa_str_starts(key, s->entries) || wa_str_starts(key, s->probes) ||
+           strstr(key, "/verified/") != NULL;
 }
 
 static wa_status

@@ -153,6 +153,7 @@ wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const c
 {
     WA_TRY(check_key(key, err));
     WA_TRY(check_meta(key, meta, err));
+    WA_TRY(check_writable(store, key, err));
     atomic_fetch_add(&store->puts, 1);
     if (store->ops->put_when != NULL)
         return store->ops->put_when(store, key, body, meta, mode, ready, arg, err);
