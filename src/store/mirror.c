@@ -68,7 +68,7 @@ check_required(wa_mirror_store *m, size_t i, wa_error *err)
     WA_TRY(wa_store_get(m->members[0].store, m->required, 0, UINT64_MAX, &ours, NULL, err));
     wa_status status = wa_store_get(member->store, m->required, 0, UINT64_MAX, &theirs, NULL, err);
     if (status == WA_NOT_FOUND) {
-        (void)wa_error_set(err, WA_INVALID, "\"%s\" has no entry of the cluster (\"%s\")",
+        (void)wa_error_set(err, WA_FAILED, "\"%s\" has no entry of the cluster (\"%s\")",
                            member->store->traits.url, m->required);
         return wa_error_hint(err, "Run \"walagent mirror\": it copies the archive there, and then "
                                   "the entry. (For a new archive \"walagent init\" does it.)");

@@ -13,9 +13,9 @@
  * that has it when the main store fails with UNAVAILABLE, DENIED, CORRUPT or IO, and counts that.
  * NOT_FOUND is said by the main store only; listings come from it too unless a fallback was asked
  * for, and never from two stores. Before the first write to a mirror (and the first strict read) in
- * a process, the mirror must have the object that wa_store_mirror_require names, with the main
- * store's bytes: else INVALID. Threads: as the store's; the settings below before other threads use
- * it.
+ * a process, the mirror must have the object that wa_store_mirror_require names: else FAILED, for
+ * it can come; with other bytes INVALID. Threads: as the store's; the settings below before other
+ * threads use it.
  */
 #ifndef WALAGENT_STORE_MIRROR_H
 #define WALAGENT_STORE_MIRROR_H

@@ -250,7 +250,7 @@ a_mirror_without_the_entry_is_not_written_to(void **state)
     assert_int_equal(put(f->members[0], "entry", "E"), WA_OK);
     assert_int_equal(put(f->members[1], "entry", "E"), WA_OK);
     wa_store_mirror_require(f->store, "entry");
-    assert_int_equal(put_as(f->store, "a", "1", NULL, WA_PUT_CREATE, &err), WA_INVALID);
+    assert_int_equal(put_as(f->store, "a", "1", NULL, WA_PUT_CREATE, &err), WA_FAILED);
     assert_non_null(strstr(err.hint, "walagent mirror"));
     assert_absent(f->members[0], "a");
     assert_int_equal(put(f->members[2], "entry", "other"), WA_OK);
