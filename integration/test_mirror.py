@@ -424,3 +424,20 @@ def test_verify_judges_the_main_repository_and_no_mirror_in_its_place(pg, make_w
     done = wa.run("verify", check=None)
     assert done.returncode in (1, 3) and os.path.basename(segment)[:24] in done.stdout + done.stderr, done
     assert wa.json("verify", "--repository", "offsite")["damage"] == []
+
+
+def test_an_incremental_backup_brings_the_mirror_what_it_builds_on(make_pg, major, make_walagent,
+                                                                   file_repository, beside):
+    if major < 17:
+        pytest.skip("PostgreSQL %d has no incremental backups" % major)
+    pg = make_pg(major, summarize_wal="on")
+    both = follow(mirrored(make_walagent, file_repository, beside, pg))
+    alone = make_walagent(file_repository, pg)
+    full = backup(alone)["label"]  # the mirror was left out
+    lacking = both.json("mirror", "-n", check=3)["mirrors"][0]
+    assert lacking["missing"] > 3 and "/" + full + "/" in lacking["first_missing"]
+    second = backup(both, "--type", "incremental")
+    assert second["parent"] == full
+    assert both.json("mirror", "-n")["mirrors"][0]["complete"]
+    result = both.json("verify", "--repository", "offsite")
+    assert result["damage"] == [] and result["backups"] == 2

@@ -8,11 +8,42 @@
 
 #include "walagent/base/crash.h"
 #include "walagent/base/log.h"
+#include "walagent/store/mirror.h"
 
 #include <string.h>
 #include <unistd.h>
 
 #define ABANDON_AFTER_MS (24ull * 3600 * 1000)
+
+static wa_status
+see_object(void *arg, const wa_object *object, wa_error *err)
+{
+    (void)arg;
+    (void)object;
+    (void)err;
+    return WA_OK;
+}
+
+/* A mirror that was left out for a while may lack what the new backup builds on: a strict listing
+ * brings it (store/mirror.h). */
+static wa_status
+complete_mirrors(wa_repo *repo, const wa_backups *backups, const char *parent, wa_error *err)
+{
+    if (wa_store_members(wa_repo_store(repo)) == 1)
+        return WA_OK;
+    for (size_t i = backups->count; i > 0 && parent[0] != '\0'; i--) {
+        const wa_backup_info *b = backups->items[i - 1];
+        if (strcmp(b->label, parent) != 0)
+            continue;
+        WA_CLEANUP(wa_freep) char *prefix = wa_backup_key(repo, b->label, "");
+        if (wa_store_list(wa_repo_store(repo), &(wa_list_options){.prefix = prefix}, see_object,
+                          NULL, err) != WA_OK)
+            return wa_error_wrap(err, "could not complete backup \"%s\" in each repository",
+                                 b->label);
+        parent = b->parent;
+    }
+    return WA_OK;
+}
 
 /* The newest full or incremental backup of the branch's chain that can be a parent. */
 static wa_status
@@ -25,7 +56,7 @@ choose_parent(const wa_backup_options *options, wa_backup_info *info, wa_error *
         if (b->system_identifier != info->system_identifier || b->major != info->major)
             continue;
         memcpy(info->parent, b->label, sizeof info->parent);
-        return WA_OK;
+        return complete_mirrors(options->repo, &backups, info->parent, err);
     }
     wa_error_set(err, WA_UNREACHABLE, "there is no backup that an incremental one could build on");
     return wa_error_hint(err, "Take a full backup first: \"walagent backup\".");
