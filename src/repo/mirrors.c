@@ -117,7 +117,7 @@ settle(void *arg, size_t index, wa_error *err)
     if (!one->missing && !one->compare)
         return WA_OK;
     WA_TRY(wa_cancel_check(s->options->cancel, err));
-    wa_status status = one->missing
+    wa_status status = one->missing || !s->options->only_compare
                            ? wa_store_mirror_copy(store_of(s), s->i, one->key, &copied, err)
                            : wa_store_mirror_has(store_of(s), s->i, one->key, &same, err);
     if (status == WA_NOT_FOUND) { /* deleted meanwhile */

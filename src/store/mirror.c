@@ -43,12 +43,23 @@ wa_mirror_note(wa_mirror_store *m, size_t i, wa_status status, wa_error *err)
     if (status == WA_CANCELLED)
         return status;
     WA_LOCK(&m->mutex);
-    member->up = is_answer(status);
-    if (!member->up) {
+    bool answered = is_answer(status);
+    member->up = answered && !member->unfit;
+    if (!answered) {
         member->last_error = *err;
         member->last_error_time = wa_time_now();
     }
     return status;
+}
+
+wa_status
+wa_mirror_note_write(wa_mirror_store *m, size_t i, wa_status status, wa_error *err)
+{
+    if (i > 0 && status == WA_NOT_FOUND) {
+        err->status = WA_UNAVAILABLE;
+        status = WA_UNAVAILABLE;
+    }
+    return wa_mirror_note(m, i, status, err);
 }
 
 void
@@ -60,22 +71,29 @@ wa_mirror_count_served(wa_mirror_store *m, size_t i, bool listing)
 }
 
 static wa_status
-check_required(wa_mirror_store *m, size_t i, wa_error *err)
+check_required(wa_mirror_store *m, size_t i, bool *ret_unfit, wa_error *err)
 {
     WA_CLEANUP(wa_buf_done) wa_buf ours = WA_BUF_INIT(REQUIRED_MAX);
     WA_CLEANUP(wa_buf_done) wa_buf theirs = WA_BUF_INIT(REQUIRED_MAX);
     const wa_mirror_member *member = &m->members[i];
-    WA_TRY(wa_store_get(m->members[0].store, m->required, 0, UINT64_MAX, &ours, NULL, err));
-    wa_status status = wa_store_get(member->store, m->required, 0, UINT64_MAX, &theirs, NULL, err);
+    wa_status status =
+        wa_store_get(m->members[0].store, m->required, 0, UINT64_MAX, &ours, NULL, err);
+    if (status == WA_NOT_FOUND)
+        status = wa_error_set(err, WA_UNAVAILABLE, "\"%s\" has no entry of the cluster (\"%s\")",
+                              m->members[0].store->traits.url, m->required);
+    WA_TRY(wa_mirror_note(m, 0, status, err));
+    status = wa_store_get(member->store, m->required, 0, UINT64_MAX, &theirs, NULL, err);
     if (status == WA_NOT_FOUND) {
+        *ret_unfit = true;
         (void)wa_error_set(err, WA_FAILED, "\"%s\" has no entry of the cluster (\"%s\")",
                            member->store->traits.url, m->required);
         return wa_error_hint(err, "Run \"walagent mirror\": it copies the archive there, and then "
                                   "the entry. (For a new archive \"walagent init\" does it.)");
     }
-    WA_TRY(status);
+    WA_TRY(wa_mirror_note(m, i, status, err));
     if (ours.len == theirs.len && (ours.len == 0 || memcmp(ours.data, theirs.data, ours.len) == 0))
         return WA_OK;
+    *ret_unfit = true;
     (void)wa_error_set(err, WA_INVALID, "\"%s\" holds another archive: its \"%s\" differs",
                        member->store->traits.url, m->required);
     return wa_error_hint(err, "A mirror needs a place of its own: correct url in [repository %s].",
@@ -87,11 +105,22 @@ wa_mirror_ready(wa_mirror_store *m, size_t i, wa_error *err)
 {
     if (m->required == NULL || atomic_load(&m->members[i].ready))
         return WA_OK;
-    wa_status status = check_required(m, i, err);
-    if (status != WA_OK)
-        return wa_mirror_note(m, i, status, err);
-    atomic_store(&m->members[i].ready, true);
-    return WA_OK;
+    wa_mirror_member *member = &m->members[i];
+    bool unfit = false;
+    wa_status status = check_required(m, i, &unfit, err);
+    if (unfit)
+        (void)wa_error_wrap(err, "mirror \"%s\"", member->name);
+    if (status != WA_OK && !unfit)
+        return status; /* whether it is fit is not known */
+    WA_LOCK(&m->mutex);
+    member->unfit = unfit;
+    member->up = !unfit;
+    if (unfit) {
+        member->last_error = *err;
+        member->last_error_time = wa_time_now();
+    }
+    atomic_store(&member->ready, !unfit);
+    return status;
 }
 
 /* Before the main store is written to: what it alone has nobody could acknowledge. */
@@ -110,12 +139,12 @@ follow_put(wa_mirror_store *m, size_t i, const char *key, const wa_body *body, c
            wa_put_mode mode, wa_error *err)
 {
     WA_CRASH_POINT("mirror-before-put");
-    wa_status status =
-        wa_mirror_note(m, i, wa_store_put(m->members[i].store, key, body, meta, mode, err), err);
+    wa_status status = wa_mirror_note_write(
+        m, i, wa_store_put(m->members[i].store, key, body, meta, mode, err), err);
     if (status != WA_EXISTS)
         return status;
     wa_error_clear(err); /* another process that met ours was faster, or an earlier try was */
-    return wa_mirror_compare(m, i, key, err);
+    return wa_mirror_mend(m, i, key, err);
 }
 
 static wa_status
@@ -128,17 +157,28 @@ mirror_put(wa_store *store, const char *key, const wa_body *body, const char *me
         wa_mirror_note(m, 0, wa_store_put(m->members[0].store, key, body, meta, mode, err), err);
     if (status == WA_EXISTS) {
         wa_error taken = *err;
-        WA_TRY(wa_mirror_everywhere(m, key, UINT64_MAX, err));
+        status = wa_mirror_everywhere(m, key, UINT64_MAX, err);
+        if (status != WA_OK && status != WA_NOT_FOUND) /* deleted since: it was taken */
+            return status;
         *err = taken;
         return WA_EXISTS;
     }
     WA_TRY(status);
-    for (size_t i = 1; i < m->count; i++)
-        WA_TRY(follow_put(m, i, key, body, meta, mode, err));
-    wa_mirror_remember(m, key);
+    bool deleted = false;
+    for (size_t i = 1; i < m->count; i++) {
+        status = follow_put(m, i, key, body, meta, mode, err);
+        if (status != WA_NOT_FOUND)
+            WA_TRY(status);
+        deleted = deleted || status == WA_NOT_FOUND; /* by another, since it was written */
+    }
+    wa_error_clear(err);
+    if (!deleted)
+        wa_mirror_remember(m, key);
     return WA_OK;
 }
 
+/* The main store last: as long as it has the object a delete that failed is repeated, while one
+ * that a mirror alone kept would stand in the way of the next object of that name. */
 static wa_status
 mirror_remove(wa_store *store, const wa_strv *keys, wa_error *err)
 {
@@ -146,9 +186,8 @@ mirror_remove(wa_store *store, const wa_strv *keys, wa_error *err)
     for (size_t k = 0; k < keys->count; k++)
         wa_mirror_forget(m, keys->items[k]);
     WA_TRY(all_ready(m, err));
-    for (size_t i = 0; i < m->count; i++) {
+    for (size_t i = m->count; i-- > 0;)
         WA_TRY(wa_mirror_note(m, i, wa_store_delete(m->members[i].store, keys, err), err));
-    }
     return WA_OK;
 }
 
@@ -174,7 +213,7 @@ mirror_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t
     u->key = wa_strdup(key);
     WA_CLEANUP(wa_upload_freep) wa_upload *upload = &u->base;
     for (size_t i = 0; i < m->count; i++) {
-        WA_TRY(wa_mirror_note(
+        WA_TRY(wa_mirror_note_write(
             m, i, wa_upload_begin(m->members[i].store, key, meta, part_size, &u->parts[i], err),
             err));
     }
@@ -188,7 +227,8 @@ mirror_upload_part(wa_upload *upload, unsigned number, const void *data, size_t 
     mirror_upload *u = (mirror_upload *)upload;
     wa_mirror_store *m = (wa_mirror_store *)upload->store;
     for (size_t i = 0; i < m->count; i++)
-        WA_TRY(wa_mirror_note(m, i, wa_upload_part(u->parts[i], number, data, len, err), err));
+        WA_TRY(
+            wa_mirror_note_write(m, i, wa_upload_part(u->parts[i], number, data, len, err), err));
     return WA_OK;
 }
 
@@ -200,7 +240,7 @@ mirror_upload_commit(wa_upload *upload, wa_error *err)
     for (size_t i = 0; i < m->count; i++) {
         if (i > 0)
             WA_CRASH_POINT("mirror-before-commit");
-        WA_TRY(wa_mirror_note(m, i, wa_upload_commit(u->parts[i], err), err));
+        WA_TRY(wa_mirror_note_write(m, i, wa_upload_commit(u->parts[i], err), err));
     }
     wa_mirror_remember(m, u->key);
     return WA_OK;
@@ -424,7 +464,13 @@ wa_status
 wa_store_mirror_complete(wa_store *store, const char *key, wa_error *err)
 {
     wa_mirror_store *m = mirrored(store);
-    return m == NULL ? WA_OK : wa_mirror_everywhere(m, key, UINT64_MAX, err);
+    if (m == NULL)
+        return WA_OK;
+    wa_status status = wa_mirror_everywhere(m, key, UINT64_MAX, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
 }
 
 wa_status
@@ -440,18 +486,24 @@ wa_store_mirror_has(wa_store *store, size_t i, const char *key, bool *ret, wa_er
         return WA_OK;
     }
     WA_TRY(status);
-    WA_TRY(wa_mirror_compare(m, i, key, err));
-    *ret = true;
-    return WA_OK;
+    return wa_mirror_compare(m, i, key, ret, err);
 }
 
 wa_status
 wa_store_mirror_copy(wa_store *store, size_t i, const char *key, bool *ret_copied, wa_error *err)
 {
-    bool there = false;
-    WA_TRY(wa_store_mirror_has(store, i, key, &there, err));
-    if (!there)
-        WA_TRY(wa_mirror_bring(mirrored(store), i, key, err));
+    wa_mirror_store *m = mirrored(store);
+    WA_ASSERT(m != NULL && i >= 1 && i < m->count);
+    wa_status status =
+        wa_mirror_note(m, i, wa_store_head(m->members[i].store, key, NULL, NULL, NULL, err), err);
+    bool there = status == WA_OK;
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        WA_TRY(wa_mirror_bring(m, i, key, err));
+    } else {
+        WA_TRY(status);
+        WA_TRY(wa_mirror_mend(m, i, key, err));
+    }
     *ret_copied = !there;
     return WA_OK;
 }

@@ -69,8 +69,8 @@ same_bytes(wa_mirror_store *m, size_t i, const char *key, uint64_t size, bool *r
     for (uint64_t offset = 0; offset < size; offset += PIECE) {
         uint64_t len = size - offset < PIECE ? size - offset : PIECE;
         WA_TRY(read_piece(m->members[0].store, key, offset, len, &ours, err));
-        WA_TRY(wa_mirror_note(m, i, read_piece(m->members[i].store, key, offset, len, &theirs, err),
-                              err));
+        WA_TRY(wa_mirror_note_write(
+            m, i, read_piece(m->members[i].store, key, offset, len, &theirs, err), err));
         if (memcmp(ours.data, theirs.data, len) != 0) {
             *ret = false;
             return WA_OK;
@@ -103,18 +103,6 @@ facts_identify(const char *ours, const char *theirs)
     return wa_str_eq(ours, theirs) && strstr(ours, "\"xxh3\"") != NULL;
 }
 
-static wa_status compare_or_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err);
-
-wa_status
-wa_mirror_compare(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
-{
-    wa_status status = compare_or_mend(m, i, key, err);
-    if (status != WA_NOT_FOUND)
-        return status;
-    wa_error_clear(err); /* deleted meanwhile: nothing is left to compare */
-    return WA_OK;
-}
-
 /* ---- copying ---- */
 
 static wa_status
@@ -127,12 +115,12 @@ put_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const cha
         return wa_error_set(err, WA_CORRUPT, "object \"%s\" gave %zu bytes instead of %" PRIu64,
                             key, content.len, size);
     wa_body body = {wa_buf_str(&content), content.len, -1, 0};
-    wa_status status =
-        wa_mirror_note(m, i, wa_store_put(m->members[i].store, key, &body, meta, mode, err), err);
+    wa_status status = wa_mirror_note_write(
+        m, i, wa_store_put(m->members[i].store, key, &body, meta, mode, err), err);
     if (status != WA_EXISTS)
         return status;
     wa_error_clear(err); /* another process was faster */
-    return wa_mirror_compare(m, i, key, err);
+    return wa_mirror_mend(m, i, key, err);
 }
 
 static wa_status
@@ -141,18 +129,19 @@ stream_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const 
 {
     WA_CLEANUP(wa_sink_freep) wa_sink *sink = NULL;
     wa_tally tally;
-    WA_TRY(wa_store_sink_new(m->members[i].store, key, meta, 0, &sink, err));
+    WA_TRY(wa_mirror_note_write(
+        m, i, wa_store_sink_new(m->members[i].store, key, meta, 0, &sink, err), err));
     wa_tally_init(&tally, sink);
     wa_status status = wa_store_get_to(m->members[0].store, key, &tally.base, err);
     if (tally.broken)
-        return wa_mirror_note(m, i, status, err);
+        return wa_mirror_note_write(m, i, status, err);
     WA_TRY(status);
     if (tally.passed != size)
         return wa_error_set(err, WA_CORRUPT,
                             "object \"%s\" gave %" PRIu64 " bytes instead of "
                             "%" PRIu64,
                             key, tally.passed, size);
-    return wa_mirror_note(m, i, wa_sink_finish(sink, err), err);
+    return wa_mirror_note_write(m, i, wa_sink_finish(sink, err), err);
 }
 
 static wa_status
@@ -177,9 +166,10 @@ wa_mirror_bring(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
     return copy(m, i, key, WA_PUT_CREATE, err);
 }
 
-/* The same content without its public facts (a copy by other tools) is written again with them. */
+typedef enum likeness { SAME, MISSING, WITHOUT_FACTS, OTHER } likeness;
+
 static wa_status
-compare_or_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
+liken(wa_mirror_store *m, size_t i, const char *key, likeness *ret, wa_error *err)
 {
     uint64_t ours = 0, theirs = 0;
     WA_CLEANUP(wa_freep) char *our_meta = NULL;
@@ -189,18 +179,45 @@ compare_or_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
         m, i, wa_store_head(m->members[i].store, key, &theirs, NULL, &their_meta, err), err);
     if (status == WA_NOT_FOUND) {
         wa_error_clear(err);
-        return copy(m, i, key, WA_PUT_CREATE, err);
+        *ret = MISSING;
+        return WA_OK;
     }
     WA_TRY(status);
-    if (ours != theirs)
+    bool same = ours == theirs, identified = same && facts_identify(our_meta, their_meta);
+    if (same && !identified)
+        WA_TRY(same_bytes(m, i, key, ours, &same, err));
+    *ret = !same ? OTHER : wa_str_eq(our_meta, their_meta) ? SAME : WITHOUT_FACTS;
+    return WA_OK;
+}
+
+/* What can be made again of other objects: another one was made of the same backup or WAL. */
+static bool
+is_cache(const char *key)
+{
+    return strstr(key, "/index/") != NULL;
+}
+
+wa_status
+wa_mirror_compare(wa_mirror_store *m, size_t i, const char *key, bool *ret, wa_error *err)
+{
+    likeness like = SAME;
+    WA_TRY(liken(m, i, key, &like, err));
+    if (like == OTHER && !is_cache(key))
         return differs(m, i, key, err);
-    if (facts_identify(our_meta, their_meta))
+    *ret = like == SAME || like == WITHOUT_FACTS;
+    return WA_OK;
+}
+
+wa_status
+wa_mirror_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
+{
+    likeness like = SAME;
+    WA_TRY(liken(m, i, key, &like, err));
+    if (like == OTHER && !is_cache(key))
+        return differs(m, i, key, err);
+    if (like == SAME)
         return WA_OK;
-    bool same = false;
-    WA_TRY(same_bytes(m, i, key, ours, &same, err));
-    if (!same)
-        return differs(m, i, key, err);
-    return wa_str_eq(our_meta, their_meta) ? WA_OK : copy(m, i, key, WA_PUT_REPLACE, err);
+    return copy(m, i, key, like == MISSING ? WA_PUT_CREATE : WA_PUT_REPLACE, err);
 }
 
 static wa_status
@@ -211,15 +228,11 @@ in_mirror(wa_mirror_store *m, size_t i, const char *key, uint64_t size, wa_error
     wa_status status =
         wa_mirror_note(m, i, wa_store_head(m->members[i].store, key, &there, NULL, NULL, err), err);
     if (status == WA_OK)
-        return size == there ? WA_OK : wa_mirror_compare(m, i, key, err);
+        return size == there ? WA_OK : wa_mirror_mend(m, i, key, err);
     if (status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err);
-    status = wa_mirror_bring(m, i, key, err);
-    if (status != WA_NOT_FOUND)
-        return status;
-    wa_error_clear(err); /* deleted meanwhile */
-    return WA_OK;
+    return wa_mirror_bring(m, i, key, err);
 }
 
 wa_status

@@ -16,6 +16,7 @@ typedef struct wa_mirror_member {
     char *name;        /* "" for the main store */
     atomic_bool ready; /* it has the required object */
     bool up;           /* this and what follows: guarded by the mutex */
+    bool unfit;        /* without the required object, or with another one */
     uint64_t served, listed, copied;
     wa_error last_error;
     wa_time last_error_time;
@@ -44,6 +45,8 @@ void wa_tally_init(wa_tally *tally, wa_sink *to);
 /* ---- mirror.c ---- */
 /* Keeps account of a member's answer. Returns the status, wrapped with the mirror's name. */
 wa_status wa_mirror_note(wa_mirror_store *m, size_t i, wa_status status, wa_error *err);
+/* Of a write: that a mirror "has not" what it is to take is no word about the object. */
+wa_status wa_mirror_note_write(wa_mirror_store *m, size_t i, wa_status status, wa_error *err);
 /* The mirror may be written to, and be relied on. */
 wa_status wa_mirror_ready(wa_mirror_store *m, size_t i, wa_error *err);
 bool wa_mirror_may_fall_back(wa_status status);
@@ -53,11 +56,16 @@ void wa_mirror_count_served(wa_mirror_store *m, size_t i, bool listing);
 bool wa_mirror_knows(wa_mirror_store *m, const char *key);
 void wa_mirror_remember(wa_mirror_store *m, const char *key);
 void wa_mirror_forget(wa_mirror_store *m, const char *key);
-/* FAILED unless mirror i has the main store's bytes under this key; it has something. */
-wa_status wa_mirror_compare(wa_mirror_store *m, size_t i, const char *key, wa_error *err);
+/* FAILED unless mirror i has the main store's bytes under this key. NOT_FOUND: the main store
+ * hasn't it. Mending: what is missing, its public facts, and other bytes of a cache are written. */
+wa_status wa_mirror_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err);
+/* Writes nothing; not ret: it is missing there, or a cache with other bytes. */
+wa_status wa_mirror_compare(wa_mirror_store *m, size_t i, const char *key, bool *ret,
+                            wa_error *err);
 /* What the main store has, it being missing in mirror i. NOT_FOUND: the main store hasn't it. */
 wa_status wa_mirror_bring(wa_mirror_store *m, size_t i, const char *key, wa_error *err);
-/* In every mirror, with `size` bytes (UINT64_MAX: compare in full); copied where it is missing. */
+/* In every mirror, with `size` bytes (UINT64_MAX: compare in full); copied where it is missing.
+ * NOT_FOUND: the main store hasn't it (any more). */
 wa_status wa_mirror_everywhere(wa_mirror_store *m, const char *key, uint64_t size, wa_error *err);
 
 /* ---- mirror_list.c ---- */

@@ -16,7 +16,8 @@ typedef enum wa_fault {
     WA_FAULT_FLIP,          /* get: one bit is flipped */
     WA_FAULT_TRUNCATE_LIST, /* list: fails after half of the objects */
     WA_FAULT_OVERWRITE,     /* put: replaces, whatever was asked for: no conditional PUT */
-    WA_FAULT_DENY           /* DENIED */
+    WA_FAULT_DENY,          /* DENIED */
+    WA_FAULT_GONE           /* NOT_FOUND, as S3 says of an upload that was aborted */
 } wa_fault;
 /* Takes inner. */
 wa_store *wa_store_fault_new(wa_store *inner);

@@ -541,6 +541,146 @@ a_store_without_mirrors_is_its_own_only_member(void **state)
     assert_int_equal(put(f->members[0], "a", "1"), WA_OK);
 }
 
+/* ---- what the main store alone says ---- */
+
+static wa_status
+remove_key(wa_store *store, const char *key)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, key);
+    return wa_store_delete(store, &keys, &err);
+}
+
+static void
+a_delete_that_failed_leaves_no_orphan_in_a_mirror(void **state)
+{
+    (void)state;
+    for (size_t member = 0; member <= MIRRORS; member++) {
+        void *own = NULL;
+        set_up(&own);
+        fixture *f = own;
+        assert_int_equal(put(f->store, "a", "old"), WA_OK);
+        wa_store_fault_set(f->members[member], "delete", 1, 0, WA_FAULT_FAIL);
+        assert_int_equal(remove_key(f->store, "a"), WA_UNAVAILABLE);
+        assert_holds(f->members[0], "a", "old"); /* whoever looks for it deletes it again */
+        assert_int_equal(remove_key(f->store, "a"), WA_OK);
+        assert_int_equal(put(f->store, "a", "newer"), WA_OK);
+        assert_holds(f->members[2], "a", "newer");
+        tear_down(&own);
+    }
+}
+
+static void
+a_cache_that_differs_in_a_mirror_is_replaced(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    bool same = true;
+    static const char key[] = "c/index/b/0/X-0001.zst";
+    assert_int_equal(put(f->members[1], key, "an orphan"), WA_OK);
+    assert_int_equal(put(f->members[0], key, "newer"), WA_OK);
+    assert_int_equal(wa_store_mirror_has(f->store, 1, key, &same, &err), WA_OK);
+    assert_false(same);
+    assert_holds(f->members[1], key, "an orphan");
+    assert_int_equal(put(f->store, key, "newer"), WA_EXISTS);
+    assert_holds(f->members[1], key, "newer");
+    assert_holds(f->members[2], key, "newer");
+}
+
+static void
+a_mirror_that_says_not_found_to_a_write_says_nothing_of_the_object(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    char text[64];
+    bool copied = false;
+    wa_store_mirror_be_strict(f->store);
+    assert_int_equal(put(f->members[0], "a", "1"), WA_OK);
+    wa_store_fault_set(f->members[2], "put", 1, 99, WA_FAULT_GONE);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(put(f->store, "a", "1"), WA_UNAVAILABLE);
+        assert_int_equal(get(f->store, "a", text), WA_UNAVAILABLE);
+        assert_int_equal(wa_store_head(f->store, "a", NULL, NULL, NULL, &err), WA_UNAVAILABLE);
+        assert_int_equal(list(f->store, &keys), WA_UNAVAILABLE);
+        assert_int_equal(wa_store_mirror_copy(f->store, 2, "a", &copied, &err), WA_UNAVAILABLE);
+    }
+    wa_store_fault_set(f->members[2], "put", 0, 0, WA_FAULT_GONE);
+    assert_int_equal(put(f->store, "a", "1"), WA_EXISTS);
+    assert_holds(f->members[2], "a", "1");
+}
+
+static void
+an_upload_that_a_mirror_lost_is_said_to_have_failed(void **state)
+{
+    fixture *f = *state;
+    static const char *const kinds[] = {"upload_begin", "upload_part", "upload_commit"};
+    wa_error err = WA_ERROR_INIT;
+    size_t len = 2 * 1024 * 1024 + 1;
+    WA_CLEANUP(wa_freep) char *data = wa_calloc(1, len);
+    wa_body body = {data, len, -1, 0};
+    assert_int_equal(wa_store_put(f->members[0], "big", &body, NULL, WA_PUT_CREATE, &err), WA_OK);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(kinds); i++) {
+        wa_store_fault_set(f->members[2], kinds[i], 1, 0, WA_FAULT_GONE);
+        assert_int_equal(wa_store_mirror_complete(f->store, "big", &err), WA_UNAVAILABLE);
+        assert_int_equal(wa_store_fault_hits(f->members[2]), 1);
+        assert_int_equal(wa_store_head(f->members[2], "big", NULL, NULL, NULL, &err), WA_NOT_FOUND);
+    }
+    assert_int_equal(wa_store_mirror_complete(f->store, "big", &err), WA_OK);
+}
+
+static void
+an_object_that_went_meanwhile_is_not_remembered(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(wa_store_mirror_complete(f->store, "a", &err), WA_OK); /* nothing to do */
+    assert_int_equal(put(f->members[0], "a", "1"), WA_OK);
+    assert_int_equal(put(f->store, "a", "1"), WA_EXISTS);
+    assert_holds(f->members[1], "a", "1");
+}
+
+static void
+a_comparison_writes_nothing(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    bool same = false;
+    assert_int_equal(put_as(f->members[0], "a", "1", "{\"v\":1}", WA_PUT_CREATE, &err), WA_OK);
+    assert_int_equal(put(f->members[1], "a", "1"), WA_OK);
+    uint64_t before = wa_store_requests(f->members[1], "put");
+    assert_int_equal(wa_store_mirror_has(f->store, 1, "a", &same, &err), WA_OK);
+    assert_true(same);
+    assert_int_equal(wa_store_requests(f->members[1], "put"), before);
+}
+
+static void
+the_entrys_trouble_is_blamed_on_whoever_has_it(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_member_status status;
+    assert_int_equal(put(f->members[1], "entry", "E"), WA_OK);
+    assert_int_equal(put(f->members[2], "entry", "E"), WA_OK);
+    wa_store_mirror_require(f->store, "entry");
+    assert_int_equal(put_as(f->store, "a", "1", NULL, WA_PUT_CREATE, &err), WA_UNAVAILABLE);
+    assert_null(strstr(err.message, "mirror \""));
+    wa_store_member_status(f->store, 0, &status);
+    assert_false(status.up);
+    wa_store_member_status(f->store, 1, &status);
+    assert_true(status.up);
+    assert_int_equal(put(f->members[0], "entry", "other"), WA_OK);
+    assert_int_equal(put(f->store, "a", "1"), WA_INVALID);
+    wa_store_member_status(f->store, 1, &status);
+    assert_false(status.up);
+    assert_non_null(strstr(status.last_error, "another archive"));
+    bool same = false; /* an answer makes it no better a mirror */
+    assert_int_equal(wa_store_mirror_has(f->store, 1, "entry", &same, &err), WA_FAILED);
+    wa_store_member_status(f->store, 1, &status);
+    assert_false(status.up);
+}
+
 #define MIRROR_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -570,6 +710,13 @@ main(void)
         MIRROR_TEST(an_object_larger_than_a_part_is_copied_whole),
         MIRROR_TEST(an_empty_object_is_copied),
         MIRROR_TEST(a_store_without_mirrors_is_its_own_only_member),
+        MIRROR_TEST(a_delete_that_failed_leaves_no_orphan_in_a_mirror),
+        MIRROR_TEST(a_cache_that_differs_in_a_mirror_is_replaced),
+        MIRROR_TEST(a_mirror_that_says_not_found_to_a_write_says_nothing_of_the_object),
+        MIRROR_TEST(an_upload_that_a_mirror_lost_is_said_to_have_failed),
+        MIRROR_TEST(an_object_that_went_meanwhile_is_not_remembered),
+        MIRROR_TEST(a_comparison_writes_nothing),
+        MIRROR_TEST(the_entrys_trouble_is_blamed_on_whoever_has_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
