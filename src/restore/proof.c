@@ -295,6 +295,7 @@ wa_plan_prove(wa_planning *p, wa_error *err)
     wa_restore_plan *plan = p->plan;
     uint64_t bytes = plan->wal_to - plan->wal_from;
     bool all = bytes <= read_max(p);
+    p->view.follows = plan->target_lsn != 0 ? plan->target_lsn : plan->wal_to;
     WA_CLEANUP(proof_done) proof x = {.p = p, .backup = plan->backup, .to = plan->wal_to};
     if (all)
         WA_TRY(prove(&x, p, plan->backup, plan->wal_to, UINT64_MAX, err));

@@ -153,6 +153,7 @@ typedef struct wa_view {
     wa_repo *repo;
     const wa_lineage *lineage;
     wa_coverage coverage;
+    wa_lsn follows; /* the server follows no branch that begins behind it; 0: not known yet */
 } wa_view;
 wa_status wa_view_load(wa_repo *repo, const wa_lineage *lineage, wa_lsn from, wa_view *ret,
                        wa_error *err) WA_MUST_CHECK;

@@ -113,31 +113,72 @@ wa_view_pieces(const wa_view *v, wa_lsn from, wa_lsn to, bool backwards, wa_piec
 typedef wa_status (*source_fn)(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out,
                                wa_error *err);
 
-/* The branch's own object or tail, else a descendant's that leaves within the segment. */
+typedef struct sources {
+    const wa_view *v;
+    const wa_piece *piece;
+    source_fn whole, tail;
+    void *out;
+    wa_error damage; /* the first one; status OK: none */
+} sources;
+
+/* One branch's object, else its tail. NOT_FOUND: not there, or damaged, which is kept. */
 static wa_status
-from_sources(const wa_view *v, const wa_piece *piece, source_fn whole, source_fn tail, void *out,
-             wa_error *err)
+from_branch(sources *s, const wa_branch *branch, wa_error *err)
 {
+    wa_status status = s->whole(s->v, branch, s->piece->segno, s->out, err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        status = s->tail(s->v, branch, s->piece->segno, s->out, err);
+    }
+    if (status == WA_CORRUPT && s->damage.status == WA_OK)
+        s->damage = *err;
+    if (status == WA_CORRUPT || status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        return WA_NOT_FOUND;
+    }
+    return status;
+}
+
+static size_t
+step_of(const wa_lineage *l, const wa_branch *branch)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (wa_branch_eq(&l->steps[i].branch, branch))
+            return i;
+    return l->count;
+}
+
+/* From the branch itself and its descendants that leave within the segment: those the server
+ * follows, the newest first, as it reads them, or (own_first) the other way round. What it doesn't
+ * follow stands in for what is absent, not for what is damaged: it would meet the damage. */
+static wa_status
+from_sources(sources *s, bool own_first, wa_error *err)
+{
+    const wa_view *v = s->v;
     const wa_lineage *l = v->lineage;
-    wa_lsn end = wa_segment_start(piece->segno, segment_size(v)) + segment_size(v);
-    bool reached = false;
-    for (size_t i = 0; i < l->count; i++) {
-        const wa_lineage_step *step = &l->steps[i];
-        reached = reached || wa_branch_eq(&step->branch, &piece->branch);
-        if (!reached || step->begin >= end)
-            continue;
-        wa_status status = whole(v, &step->branch, piece->segno, out, err);
-        if (status == WA_NOT_FOUND) {
-            wa_error_clear(err);
-            status = tail(v, &step->branch, piece->segno, out, err);
-        }
+    wa_segno segno = s->piece->segno;
+    wa_lsn end = wa_segment_start(segno, segment_size(v)) + segment_size(v);
+    size_t own = step_of(l, &s->piece->branch), behind = own;
+    while (behind < l->count && (behind == own || l->steps[behind].begin < end))
+        behind++;
+    size_t followed = behind;
+    while (v->follows != 0 && followed > own + 1 && l->steps[followed - 1].begin > v->follows)
+        followed--;
+    for (size_t i = own; i < behind; i++) {
+        size_t step = i < followed && !own_first ? own + followed - 1 - i : i;
+        if (i >= followed && s->damage.status != WA_OK)
+            break;
+        wa_status status = from_branch(s, &l->steps[step].branch, err);
         if (status != WA_NOT_FOUND)
             return status;
-        wa_error_clear(err);
     }
     char name[WA_SEGMENT_NAME];
+    if (s->damage.status != WA_OK) {
+        *err = s->damage;
+        return err->status;
+    }
     return wa_error_set(err, WA_NOT_FOUND, "WAL segment \"%s\" has gone from the archive",
-                        wa_segment_name(piece->branch.tli, piece->segno, segment_size(v), name));
+                        wa_segment_name(s->piece->branch.tli, segno, segment_size(v), name));
 }
 
 static wa_status
@@ -159,20 +200,8 @@ tail_facts(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out,
 wa_status
 wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret, wa_error *err)
 {
-    return from_sources(v, piece, whole_facts, tail_facts, ret, err);
-}
-
-static wa_status
-whole_bytes(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
-{
-    return wa_wal_get(v->repo, branch, segno, NULL, out, NULL, NULL, err);
-}
-
-static wa_status
-tail_bytes(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
-{
-    wa_lsn end = 0;
-    return wa_tail_assemble(v->repo, branch, segno, out, &end, NULL, err);
+    sources s = {.v = v, .piece = piece, .whole = whole_facts, .tail = tail_facts, .out = ret};
+    return from_sources(&s, true, err); /* a descendant's tail may not have all of it */
 }
 
 typedef struct filled {
@@ -210,7 +239,9 @@ filled_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out
 wa_status
 wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes, wa_error *err)
 {
-    return from_sources(v, piece, filled_whole, filled_tail, &(filled){bytes, piece->end}, err);
+    filled f = {bytes, piece->end};
+    sources s = {.v = v, .piece = piece, .whole = filled_whole, .tail = filled_tail, .out = &f};
+    return from_sources(&s, false, err);
 }
 
 /* The piece that ends where this one's segment begins. False: not covered. */
@@ -270,7 +301,7 @@ feed_before(const wa_view *v, const wa_piece *piece, wa_walreader *r, wa_error *
     for (wa_segno segno = piece->segno; count < BACK_MAX; segno--) {
         if (!piece_before(v, segno, &back[count]))
             break;
-        WA_TRY(from_sources(v, &back[count++], whole_bytes, tail_bytes, bytes, err));
+        WA_TRY(wa_view_bytes(v, &back[count++], bytes, err));
         if (!is_inside_record(bytes, size))
             break;
     }
@@ -280,7 +311,7 @@ feed_before(const wa_view *v, const wa_piece *piece, wa_walreader *r, wa_error *
         if (i == count)
             wa_walreader_start(r, start, 0);
         if (i > 1 || count > 1)
-            WA_TRY(from_sources(v, &back[i - 1], whole_bytes, tail_bytes, bytes, err));
+            WA_TRY(wa_view_bytes(v, &back[i - 1], bytes, err));
         WA_TRY(wa_walreader_feed(r, bytes, size, NULL, NULL, &end, err));
         if (end != WA_WAL_MORE)
             break;
@@ -294,7 +325,7 @@ wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *
     uint64_t size = segment_size(v);
     wa_lsn start = wa_segment_start(piece->segno, size);
     WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(size);
-    WA_TRY(from_sources(v, piece, whole_bytes, tail_bytes, bytes, err));
+    WA_TRY(wa_view_bytes(v, piece, bytes, err));
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
     wa_error before = WA_ERROR_INIT;
     wa_status led = is_continued(bytes) ? feed_before(v, piece, r, &before) : WA_OK;

@@ -315,6 +315,61 @@ chunks_stand_in_for_a_damaged_object(void **state)
     archive_close(&a);
 }
 
+/* Timeline 2 leaves in the middle of segment 12 and has all of it from there on. */
+static void
+fork_in_twelve(archive *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    wa_wal_facts facts;
+    wa_segment_check check;
+    char history[100], lsn[WA_LSN_TEXT];
+    wa_lsn fork = a->middle[12];
+    snprintf(history, sizeof history, "1\t%s\tno recovery target specified\n",
+             wa_lsn_format(fork, lsn));
+    wa_branch child = wa_branch_of(SYSTEM_ID, 2, history, strlen(history), "rec", 3);
+    OK(wa_history_put(a->repo, &child, history, strlen(history), &err));
+    for (wa_segno s = 12; s <= LAST; s++) {
+        const uint8_t *bytes = wal_bytes(a->wal) + (s - 1) * SEGMENT;
+        wa_wal_facts_init(&facts);
+        OK(wa_segment_check_all(bytes, SEGMENT, s * SEGMENT, add_fact, &facts, &check, &err));
+        OK(wa_wal_put(a->repo, &child, s, bytes, NULL, 1, &facts, true, &outcome, &err));
+    }
+    wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, &a->branch, 0);
+    wa_lineage_append(l, &child, fork);
+    l->epoch = 2;
+    snprintf(l->writer, sizeof l->writer, "w");
+    OK(wa_lineage_store(a->repo, l, &err));
+    wa_lineage_free(l);
+}
+
+/* The server reads the newest timeline's file, and never the parent's. A target before the fork is
+ * another matter: then it doesn't follow that timeline. */
+static void
+a_parents_damaged_segment_of_a_fork_is_not_needed_by_who_follows_the_child(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_open(&a, NONE);
+    fork_in_twelve(&a);
+    char *key = wa_wal_key(a.repo, &a.branch, 12);
+    wa_body body = {.data = "half an object", .len = 14, .fd = -1};
+    OK(wa_store_put(a.store, key, &body, NULL, WA_PUT_REPLACE, &err));
+    free(key);
+    reaches(&a, (wa_restore_options){.kind = WA_TARGET_LATEST}, LABEL_B, "latest");
+    reaches(&a, at_time(13), LABEL_B, "a time behind the fork");
+    wa_restore_plan *p = NULL;
+    assert_int_equal(plan(&a, at_time(12), &p, &err), WA_OK); /* the fork is the target */
+    wa_restore_plan_free(p);
+    wa_restore_options before = {.kind = WA_TARGET_TIME, .time = T0 + 12 * MINUTE - 1};
+    p = NULL;
+    assert_int_equal(plan(&a, before, &p, &err), WA_UNREACHABLE);
+    assert_non_null(strstr(err.message, "00000001000000000000000C"));
+    archive_close(&a);
+}
+
 int
 main(void)
 {
@@ -324,6 +379,8 @@ main(void)
         cmocka_unit_test(of_much_wal_missing_and_unchecked_segments_are_found_without_reading_all),
         cmocka_unit_test(a_replica_with_a_primary_is_warned_only),
         cmocka_unit_test(chunks_stand_in_for_a_damaged_object),
+        cmocka_unit_test(
+            a_parents_damaged_segment_of_a_fork_is_not_needed_by_who_follows_the_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
