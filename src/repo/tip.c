@@ -219,20 +219,39 @@ wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn, wa_err
                         FENCE_TRIES);
 }
 
+/* A hold whose seal never came: its writer may run still, and what it puts must not be behind an
+ * epoch that others take for the newest. So the epoch ends before the next one begins; where
+ * nothing is archived there is no place for a seal, and it doesn't end. Taking back the hold alone
+ * would not do: a writer that was started meanwhile waits for an epoch of its own. */
+static wa_status
+seal_held(wa_repo *repo, const wa_lineage *l, bool *ret_sealed, wa_error *err)
+{
+    wa_lsn tip = 0;
+    WA_TRY(wa_tip_find(repo, l, &tip, err));
+    if (tip != 0)
+        WA_TRY(wa_tip_seal(repo, &wa_lineage_head(l)->branch, l->epoch, tip, &tip, err));
+    *ret_sealed = tip != 0;
+    return WA_OK;
+}
+
 wa_status
 wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err)
 {
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     WA_TRY(wa_lineage_load(repo, &l, err));
     for (int i = 0; i < FENCE_TRIES; i++) {
-        bool sealed = wa_lineage_is_held(l);
-        if (!sealed && l->number != 0 && wa_lineage_head(l) != NULL)
+        bool sealed = false, ends = true;
+        if (l->number != 0 && wa_lineage_head(l) != NULL)
             WA_TRY(wa_tip_is_sealed(repo, &wa_lineage_head(l)->branch, l->epoch, &sealed, err));
-        if (!sealed)
+        if (!sealed && !wa_lineage_is_held(l))
             return wa_error_set(err, WA_NOT_FOUND, "epoch %u is not sealed: nothing was changed",
                                 l->epoch);
+        if (!sealed)
+            WA_TRY(seal_held(repo, l, &ends, err));
         WA_CLEANUP(wa_lineage_freep) wa_lineage *next = wa_lineage_copy(l);
-        next->epoch++;
+        next->held_epoch = 0;
+        if (ends)
+            next->epoch++;
         wa_status status = store_next(repo, next, "unsealed", &l, err);
         if (status == WA_OK)
             *ret = WA_TAKE(l);

@@ -96,7 +96,8 @@ wa_role_first(wa_streamer *s, wa_pg_conn *repl, const char *conninfo, const wa_p
 }
 
 /* "lineage seal" told where the epoch before ends, and saw no newer one: what we would write goes
- * behind it. Our epoch is sealed as well, so that nobody else takes it for an open one. */
+ * behind it. Our epoch is sealed as well, so that nobody else takes it for an open one: until that
+ * is done we go on taking over, and give way again. */
 static wa_status
 give_way(wa_streamer *s, const wa_branch *head, wa_lsn tip, wa_error *err)
 {
@@ -105,11 +106,24 @@ give_way(wa_streamer *s, const wa_branch *head, wa_lsn tip, wa_error *err)
                  "another",
                  s->taking_over);
     wa_streamer_fault(s, err, true);
-    s->taking_over = 0;
+    {
+        WA_LOCK(&s->mutex);
+        s->fenced_epoch = s->lineage->epoch; /* not the one that we wrote last */
+    }
     wa_error failed = WA_ERROR_INIT;
-    if (wa_tip_seal(s->repo, head, s->lineage->epoch, tip, &tip, &failed) != WA_OK)
+    if (wa_tip_seal(s->repo, head, s->lineage->epoch, tip, &tip, &failed) == WA_OK)
+        s->taking_over = 0;
+    else
         *err = failed;
     return err->status;
+}
+
+/* We gave way in this epoch already, and could not seal it. */
+static bool
+gave_way(wa_streamer *s)
+{
+    WA_LOCK(&s->mutex);
+    return s->fenced && s->fenced_epoch == s->lineage->epoch;
 }
 
 /* We wrote the lineage and look for a seal then, who seals does it the other way round: at least
@@ -120,9 +134,9 @@ finish_taking_over(wa_streamer *s, wa_error *err)
     const wa_branch head = wa_lineage_head(s->lineage)->branch;
     uint32_t old = s->taking_over;
     wa_lsn tip = 0;
-    bool sealed = false;
+    bool sealed = gave_way(s);
     WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
-    if (s->may_pass != old)
+    if (!sealed && s->may_pass != old)
         WA_TRY(wa_tip_is_sealed(s->repo, &head, old, &sealed, err));
     if (sealed)
         return give_way(s, &head, tip, err);

@@ -158,7 +158,8 @@ flow_ready(wa_streamer *s)
 }
 
 /* A seal that fenced us ends this run on the primary as it was, and one that is held every run. It
- * was meant for a promotion: a server that was promoted since is followed. */
+ * was meant for a promotion: a server that was promoted since is followed. Who was fenced while it
+ * took over has its own epoch to seal first. */
 static wa_status
 reopen(wa_streamer *s, const session *x, wa_error *err)
 {
@@ -171,7 +172,7 @@ reopen(wa_streamer *s, const session *x, wa_error *err)
         return wa_role_held(s, err);
     else if (fenced)
         WA_TRY(wa_role_was_unsealed(s, &unsealed, err));
-    if (fenced && !promoted && !unsealed)
+    if (fenced && !promoted && !unsealed && s->taking_over == 0)
         return wa_error_set(err, WA_UNAVAILABLE,
                             "fenced: this agent's epoch was sealed; the next run opens another");
     return wa_role_reopen(s, err);

@@ -30,7 +30,9 @@ wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa
  * before that, and no agent opens another epoch on this timeline until it is unsealed. */
 wa_status wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn,
                        wa_error *err) WA_MUST_CHECK;
-/* Open the next epoch for the writer whose epoch was sealed. NOT_FOUND: it is not sealed. */
+/* Open the next epoch for the writer whose epoch was sealed. One that is held and was not sealed is
+ * sealed first, so that a writer that still runs ends there; where nothing is archived only the
+ * hold is taken back. NOT_FOUND: neither sealed nor held. */
 wa_status wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err) WA_MUST_CHECK;
 /* Is the last chunk of the epoch a seal? Also where a whole segment came behind it, that was under
  * way or that archive_command pushed. */

@@ -239,6 +239,49 @@ who_takes_over_while_it_is_held_is_held_too(void **state)
     fixture_done(&f);
 }
 
+/* Its lineage is there, its seal isn't: the store went away in between. */
+static void
+hold_without_seal(fixture *f)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_lineage *l = NULL;
+    wa_lsn at = 0;
+    bool sealed = true;
+    wa_store_fault_set(f->store, "put", 2, 1000, WA_FAULT_FAIL);
+    assert_int_not_equal(wa_tip_fence(f->repo, true, &l, &at, &err), WA_OK);
+    wa_store_fault_set(f->store, "put", 0, 0, WA_FAULT_FAIL);
+    wa_error_clear(&err);
+    OK(wa_lineage_load(f->repo, &l, &err));
+    assert_true(wa_lineage_is_held(l));
+    wa_lineage_free(l);
+    OK(wa_tip_is_sealed(f->repo, &f->first, 1, &sealed, &err));
+    assert_false(sealed);
+}
+
+static void
+unseal_ends_the_epoch_of_a_hold_whose_seal_never_came(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    bool sealed = false;
+    store_epoch(&f, 1, "first");
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    hold_without_seal(&f);
+    OK(wa_tip_unseal(f.repo, &l, &err));
+    assert_true(l->epoch == 2 && !wa_lineage_is_held(l));
+    OK(wa_tip_is_sealed(f.repo, &f.first, 1, &sealed, &err));
+    assert_true(sealed);
+    /* The writer that still runs in epoch 1 meets the seal. */
+    char *bytes = pattern(1, 200);
+    FAILS(wa_tail_put(f.repo, &f.first, 1, FIRST + 100, FIRST + 100, bytes, 200, NULL, true, &err),
+          WA_EXISTS);
+    free(bytes);
+    fixture_done(&f);
+}
+
 /* The whole segment arrived long ago and its chunks go now, while the newest one is looked at. */
 static void
 whole_replaces_chunks(void *arg)
@@ -325,6 +368,7 @@ main(void)
         cmocka_unit_test(the_epoch_that_was_opened_while_the_seal_was_put_is_sealed_too),
         cmocka_unit_test(a_hold_is_of_one_epoch_and_of_a_plain_seal_too),
         cmocka_unit_test(who_takes_over_while_it_is_held_is_held_too),
+        cmocka_unit_test(unseal_ends_the_epoch_of_a_hold_whose_seal_never_came),
         cmocka_unit_test(chunks_that_go_while_the_tip_is_looked_for_make_it_no_lower),
         cmocka_unit_test(where_no_agent_writes_nobody_is_fenced),
         cmocka_unit_test(an_empty_archive_has_nobody_to_fence),

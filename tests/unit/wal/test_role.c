@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "streamer_fixture.h"
+#include "walagent/store/drivers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,37 @@ the_writer_of_a_held_epoch_goes_on_when_it_is_unsealed(void **state)
     assert_true(is_sealed(f, 1) && !is_sealed(f, 2));
 }
 
+/* We wrote in epoch 1, another in 2; we take over from 2 while it is sealed, and the store goes
+ * away before ours, 3, is sealed as well. */
+static void
+who_gives_way_without_its_seal_is_not_taken_for_unsealed(void **state)
+{
+    (void)state;
+    fixture f = {.err = WA_ERROR_INIT};
+    bool unsealed = true;
+    wa_store *store = wa_store_fault_new(wa_store_mem_new());
+    begin_streamer(f.dir, store, false, &f.repo, &f.s);
+    f.branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
+    follow_first_epoch(&f, true); /* epoch 1 is sealed, 2 ours */
+    f.s->lineage->epoch = 3;
+    f.s->taking_over = 2;
+    f.s->flow.epoch = 1;
+    OK(&f, wa_tail_put_seal(f.repo, &f.branch, 2, SEGMENT + 100, &f.err));
+    wa_store_fault_set(store, "put", 1, 1000, WA_FAULT_FAIL);
+    assert_int_not_equal(wa_role_reopen(f.s, &f.err), WA_OK);
+    wa_error_clear(&f.err);
+    assert_true(wa_streamer_is_fenced(f.s) && f.s->taking_over == 2);
+    wa_store_fault_set(store, "put", 0, 0, WA_FAULT_FAIL);
+    OK(&f, wa_role_was_unsealed(f.s, &unsealed, &f.err));
+    assert_false(unsealed || is_sealed(&f, 3));
+    assert_int_equal(wa_role_reopen(f.s, &f.err), WA_CONFLICT); /* now it is sealed */
+    assert_true(is_sealed(&f, 3) && f.s->taking_over == 0);
+    wa_error_clear(&f.err);
+    OK(&f, wa_role_was_unsealed(f.s, &unsealed, &f.err));
+    assert_false(unsealed);
+    end_streamer(f.dir, f.repo, f.s);
+}
+
 int
 main(void)
 {
@@ -191,6 +223,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_run_that_began_behind_the_seal_may_pass_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_seal_that_is_held_is_passed_by_no_run, setup, teardown),
+        cmocka_unit_test(who_gives_way_without_its_seal_is_not_taken_for_unsealed),
         cmocka_unit_test_setup_teardown(the_writer_of_a_held_epoch_goes_on_when_it_is_unsealed,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(only_a_seal_from_before_the_run_is_one_that_it_may_pass,
