@@ -198,6 +198,7 @@ run(wa_context *ctx, wa_error *err)
         .delta = wa_arg_flag(ctx, "delta"),
         .no_recovery = wa_arg_flag(ctx, "no-recovery"),
         .read_wal_max = wa_arg_flag(ctx, "check-wal") ? UINT64_MAX : 0,
+        .accept_unchecked_wal = wa_arg_flag(ctx, "accept-unchecked-wal"),
         .keep_archiving = wa_arg_flag(ctx, "keep-archiving"),
         .tablespace_map = &map,
         .settings = &settings,
@@ -252,6 +253,9 @@ static const wa_command_option options[] = {
     {"check-wal", 0, WA_ARG_FLAG, NULL,
      "Read all WAL that the recovery needs before anything is written, even if it is much (up to "
      "256 MiB is read anyway): a target behind damage is refused."},
+    {"accept-unchecked-wal", 0, WA_ARG_FLAG, NULL,
+     "Go on where WAL that was archived unchecked (\"walagent list\" shows it) can't be followed "
+     "by walagent: only a warning, since the server may be able to read it."},
     {"keep-archiving", 0, WA_ARG_FLAG, NULL,
      "Leave archive_mode as it was (default: off in a point-in-time copy)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},

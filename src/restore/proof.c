@@ -26,9 +26,14 @@ typedef struct proof {
     uint8_t *bytes;              /* a segment */
     wa_lsn last_lsn, last_end;   /* the last record that could be read; 0: none */
     wa_commit_point transaction; /* the last one that ended up to there */
+    wa_piece before;             /* the piece that was read before this one */
+    bool unparsed;               /* records that nobody here can read */
+    bool accepted;               /* something was read past, as asked */
+    size_t skipped;              /* unchecked segments that were not looked at */
     bool broken;
     wa_piece at; /* where the records break off */
     wa_error why;
+    bool unchecked; /* our reader can't follow what was archived unchecked: it may be wrong */
 } proof;
 
 static void
@@ -65,6 +70,28 @@ break_off(proof *x, const wa_piece *piece, const wa_error *why)
     return WA_CANCELLED; /* enough */
 }
 
+/* Bytes that the server sent twice were archived though our reader could not follow them: it may
+ * be wrong where the server is not. A record of the piece before may be the one. */
+static wa_status
+break_off_records(proof *x, const wa_piece *piece, const wa_error *why, wa_error *err)
+{
+    char name[WA_SEGMENT_NAME];
+    uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
+    WA_TRY(wa_view_is_unchecked(&x->p->view, piece, &x->unchecked, err));
+    if (!x->unchecked && x->before.end != 0 && x->before.end == piece->begin)
+        WA_TRY(wa_view_is_unchecked(&x->p->view, &x->before, &x->unchecked, err));
+    if (!x->unchecked || !x->p->o->accept_unchecked_wal)
+        return break_off(x, piece, why);
+    wa_plan_note(x->p,
+                 "WARNING: the records of WAL segment \"%s\" can't be followed (%.200s); it was "
+                 "archived unchecked and is accepted as asked: only the server tells whether it "
+                 "can read it",
+                 wa_segment_name(piece->branch.tli, piece->segno, size, name), why->message);
+    x->accepted = true;
+    x->unchecked = x->begun = false; /* on from the next one */
+    return WA_OK;
+}
+
 static wa_status
 feed_piece(proof *x, const wa_piece *piece, wa_error *err)
 {
@@ -81,19 +108,21 @@ feed_piece(proof *x, const wa_piece *piece, wa_error *err)
         wa_walreader_feed(x->reader, x->bytes + (from - start), (size_t)(piece->end - from),
                           note_record, x, &state, &here);
     if (status == WA_CORRUPT || status == WA_CONFLICT)
-        return break_off(x, piece, &here);
+        return break_off_records(x, piece, &here, err);
     if (status != WA_OK) {
         *err = here;
         return status;
     }
-    if (state == WA_WAL_UNPARSED)
+    if (state == WA_WAL_UNPARSED) {
+        x->unparsed = true;
         return WA_CANCELLED;
+    }
     /* At the very end of the archive it is the end of the WAL. */
     if (state == WA_WAL_END && piece->end < x->to) {
         char lsn[WA_LSN_TEXT];
         wa_error_set(&here, WA_CORRUPT, "its records end at %s, in the middle",
                      wa_lsn_format(wa_walreader_end(x->reader), lsn));
-        return break_off(x, piece, &here);
+        return break_off_records(x, piece, &here, err);
     }
     return WA_OK;
 }
@@ -114,7 +143,9 @@ prove_piece(void *arg, const wa_piece *piece, wa_error *err)
         *err = here;
         return status;
     }
-    return feed_piece(x, piece, err);
+    status = feed_piece(x, piece, err);
+    x->before = *piece;
+    return status;
 }
 
 /* Read from the backup's start up to `to`, at most `most` bytes. */
@@ -151,9 +182,9 @@ say_reachable(const proof *x, wa_buf *out)
 {
     char lsn[WA_LSN_TEXT], time[WA_TIME_TEXT];
     const wa_planning *p = x->p;
-    const wa_backup_info *before = first_backup(p, 0, x->last_end);
     const wa_backup_info *behind = first_backup(p, x->at.end, UINT64_MAX);
-    if (x->last_lsn != 0 && before != NULL) {
+    /* From an older backup more WAL is needed than was read. */
+    if (x->last_lsn != 0 && x->backup->end_lsn <= x->last_end) {
         wa_buf_printf(out, "The nearest point before it: --to-lsn %s",
                       wa_lsn_format(x->last_lsn, lsn));
         if (x->transaction.known)
@@ -169,6 +200,9 @@ say_reachable(const proof *x, wa_buf *out)
                          "take one now. ");
     wa_buf_puts(out, "A server that still has the segment can archive it again once the damaged "
                      "object is moved away; \"walagent verify --wal\" shows all damage.");
+    if (x->unchecked)
+        wa_buf_puts(out, " It was archived unchecked: the server may be able to read it, and "
+                         "--accept-unchecked-wal lets it try.");
 }
 
 static wa_status
@@ -243,7 +277,9 @@ look_at(proof *x, const wa_piece *piece, wa_error *err)
 {
     wa_error here = WA_ERROR_INIT;
     wa_status status = wa_view_records(&x->p->view, piece, note_record, x, &here);
-    if (status == WA_CORRUPT || status == WA_CONFLICT || status == WA_NOT_FOUND)
+    if (status == WA_CORRUPT || status == WA_CONFLICT)
+        return break_off_records(x, piece, &here, err);
+    if (status == WA_NOT_FOUND)
         return break_off(x, piece, &here);
     if (status != WA_OK && status != WA_UNSUPPORTED)
         *err = here;
@@ -256,14 +292,17 @@ look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
 {
     uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
     wa_lsn begin = run->begin > from ? run->begin : from, end = run->end < to ? run->end : to;
-    wa_segno first = (begin + size - 1) / size, behind = end / size;
-    suspects s = {.run = run};
-    if (begin >= end || first >= behind)
+    if (begin >= end)
         return WA_OK;
+    wa_segno first = begin / size, behind = (end + size - 1) / size;
+    suspects s = {.run = run};
     WA_TRY(find_unchecked(x->p, run, first, behind - 1, &s, err));
+    x->skipped += s.all - s.count;
     for (size_t i = 0; i < s.count; i++) {
-        wa_lsn start = wa_segment_start(s.segno[i], size);
-        WA_TRY(look_at(x, &(wa_piece){run->branch, s.segno[i], start, start + size, false}, err));
+        wa_lsn start = wa_segment_start(s.segno[i], size), stop = start + size;
+        wa_piece piece = {run->branch, s.segno[i], start < begin ? begin : start,
+                          stop > end ? end : stop, run->tail && s.segno[i] == behind - 1};
+        WA_TRY(look_at(x, &piece, err));
     }
     return WA_OK;
 }
@@ -301,7 +340,13 @@ wa_plan_prove(wa_planning *p, wa_error *err)
         WA_TRY(prove(&x, p, plan->backup, plan->wal_to, UINT64_MAX, err));
     else
         WA_TRY(look_at_unchecked(&x, err));
-    plan->wal_read = all && !x.broken;
+    plan->wal_read = all && !x.broken && !x.unparsed && !x.accepted;
+    if (x.unparsed)
+        wa_plan_note(p, "the WAL was not read beforehand: its records are of a major version that "
+                        "can't be read");
+    if (x.skipped > 0)
+        wa_plan_note(p, "%zu more WAL segments that were archived unchecked were not looked at",
+                     x.skipped);
     if (!all) {
         char size[WA_SIZE_TEXT];
         wa_plan_note(p, "these %s of WAL were not read beforehand: --check-wal does",

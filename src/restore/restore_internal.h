@@ -179,6 +179,9 @@ wa_status wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *r
 /* The piece's segment, filled up to the piece's end. CORRUPT, NOT_FOUND: it can't be had. */
 wa_status wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes,
                         wa_error *err) WA_MUST_CHECK;
+/* Was it archived though its records could not be checked? False also when it can't be had. */
+wa_status wa_view_is_unchecked(const wa_view *v, const wa_piece *piece, bool *ret,
+                               wa_error *err) WA_MUST_CHECK;
 /* Every record that ends in the piece, also one that began before it. CORRUPT: some could not be
  * read; the others were given to fn. */
 wa_status wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,

@@ -121,7 +121,10 @@ aim_at_end(wa_planning *p, wa_backup_info *b, bool has_target, wa_error *err)
     plan->wal_to = wa_view_end_from(&p->view, b->start_lsn);
     plan->target_lsn = 0;
     p->tried = b;
-    return wa_search_before(&p->view, b->start_lsn, plan->wal_to, plan->wal_to, &plan->before, err);
+    wa_status status =
+        wa_search_before(&p->view, b->start_lsn, plan->wal_to, plan->wal_to, &plan->before, err);
+    /* What can't be accepted, the proof finds. */
+    return p->o->accept_unchecked_wal ? may_be_unknown(p, status, err) : status;
 }
 
 /* ---- latest, consistent ---- */
@@ -183,7 +186,7 @@ target_lsn(wa_planning *p, wa_error *err)
 /* A backup whose start already holds a transaction later than T can't give the state at T. Clocks
  * differ, so the WAL is asked as well as the backup's own time. */
 static wa_status
-holds_too_much(const wa_planning *p, const wa_backup_info *b, bool *ret, wa_error *err)
+holds_too_much(wa_planning *p, const wa_backup_info *b, bool *ret, wa_error *err)
 {
     wa_time t = p->o->time;
     wa_lsn begin = 0, end = 0;
@@ -192,9 +195,15 @@ holds_too_much(const wa_planning *p, const wa_backup_info *b, bool *ret, wa_erro
         return WA_OK;
     wa_commit_point last = {0};
     wa_status status = wa_search_before(&p->view, begin, b->start_lsn, b->start_lsn, &last, err);
-    if (status != WA_CORRUPT && status != WA_NOT_FOUND) /* the backup doesn't need that WAL */
-        WA_TRY(status);
-    wa_error_clear(err);
+    if (status == WA_CORRUPT || status == WA_NOT_FOUND) { /* the backup doesn't need that WAL */
+        wa_plan_note(p,
+                     "whether backup %s holds transactions that are later than the target is not "
+                     "known from the WAL (%.200s)",
+                     b->label, err->message);
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
     *ret = last.known && (p->o->exclusive ? last.time >= t : last.time > t);
     return WA_OK;
 }

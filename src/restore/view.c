@@ -244,6 +244,51 @@ wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes, wa_error 
     return from_sources(&s, false, err);
 }
 
+static wa_status
+unchecked_whole(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    wa_wal_info info = {0};
+    WA_CLEANUP(wa_freep) void *bytes = wa_malloc(segment_size(v));
+    WA_TRY(wa_wal_get(v->repo, branch, segno, NULL, bytes, NULL, &info, err));
+    *(bool *)out = !info.checked;
+    return WA_OK;
+}
+
+static wa_status
+unchecked_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    WA_TRY(wa_tail_list(v->repo, branch, segno, &chunks, err));
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(segment_size(v));
+    bool unchecked = false;
+    for (size_t i = 0; i < chunks.count && !unchecked; i++) {
+        wa_wal_info info = {0};
+        wa_buf_reset(&bytes);
+        WA_TRY(wa_tail_get(v->repo, branch, segno, &chunks.items[i], &bytes, &info, NULL, err));
+        unchecked = !info.checked;
+    }
+    *(bool *)out = unchecked;
+    return WA_OK;
+}
+
+wa_status
+wa_view_is_unchecked(const wa_view *v, const wa_piece *piece, bool *ret, wa_error *err)
+{
+    bool unchecked = false;
+    wa_error here = WA_ERROR_INIT;
+    sources s = {.v = v,
+                 .piece = piece,
+                 .whole = unchecked_whole,
+                 .tail = unchecked_tail,
+                 .out = &unchecked};
+    wa_status status = from_sources(&s, false, &here);
+    *ret = status == WA_OK && unchecked;
+    if (status == WA_OK || status == WA_CORRUPT || status == WA_NOT_FOUND)
+        return WA_OK;
+    *err = here;
+    return status;
+}
+
 /* The piece that ends where this one's segment begins. False: not covered. */
 static bool
 piece_before(const wa_view *v, wa_segno segno, wa_piece *ret)

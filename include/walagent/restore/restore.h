@@ -57,8 +57,9 @@ typedef struct wa_restore_options {
     const char *primary_conninfo, *primary_slot;
     bool delta;
     bool no_recovery;
-    uint64_t read_wal_max;         /* WAL of up to so many bytes is read beforehand; 0: 256 MiB */
-    bool keep_archiving;           /* leave archive_mode as it was */
+    uint64_t read_wal_max;     /* WAL of up to so many bytes is read beforehand; 0: 256 MiB */
+    bool accept_unchecked_wal; /* what was archived unchecked and can't be followed: a warning */
+    bool keep_archiving;       /* leave archive_mode as it was */
     const wa_strv *tablespace_map; /* "OLD=NEW" */
     const wa_strv *settings;       /* "NAME=VALUE" */
     const char

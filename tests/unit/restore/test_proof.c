@@ -64,6 +64,8 @@ write_segment(archive *a, wa_segno s)
     wal_fill_segment(a->wal);
 }
 
+static wa_segno bad_at_end; /* a segment that is archived with a bad record there, unchecked */
+
 static wa_status
 add_fact(void *arg, const wa_record *record, wa_error *err)
 {
@@ -90,8 +92,10 @@ put_segment(archive *a, wa_segno s, damage how)
         memset(bytes + SEGMENT / 2, 0, SEGMENT / 2);
     if (here && (how == BAD_RECORD || how == BAD_RECORD_KNOWN))
         bytes[SEGMENT / 2] ^= 1;
-    OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts, !here || how != BAD_RECORD_KNOWN,
-                  &outcome, &err));
+    if (s == bad_at_end)
+        bytes[SEGMENT - 5000] ^= 1;
+    OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts,
+                  s != bad_at_end && (!here || how != BAD_RECORD_KNOWN), &outcome, &err));
     free(bytes);
 }
 
@@ -315,6 +319,60 @@ chunks_stand_in_for_a_damaged_object(void **state)
     archive_close(&a);
 }
 
+/* Our reader may be wrong about bytes that the server sent twice: there is a way past it, and only
+ * past them. */
+static void
+what_was_archived_unchecked_can_be_accepted(void **state)
+{
+    (void)state;
+    for (damage how = TORN; how <= BAD_RECORD_KNOWN; how++) {
+        for (int much = 0; much < 2; much++) {
+            wa_error err = WA_ERROR_INIT;
+            WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+            wa_restore_options o = {.kind = WA_TARGET_LATEST,
+                                    .backup_label = LABEL_A,
+                                    .read_wal_max = much ? SEGMENT : 0};
+            archive a;
+            archive_open(&a, how);
+            bool known = how == BAD_RECORD_KNOWN;
+            wa_status before = plan(&a, o, &p, &err);
+            assert_int_equal(before == WA_UNREACHABLE && known,
+                             strstr(err.hint, "--accept-unchecked-wal") != NULL);
+            assert_true(!known || before == WA_UNREACHABLE);
+            wa_error_clear(&err);
+            wa_restore_plan_free(WA_TAKE(p));
+            o.accept_unchecked_wal = true;
+            assert_int_equal(plan(&a, o, &p, &err), known ? WA_OK : before);
+            if (known) {
+                assert_non_null(strstr(p->text, "WARNING"));
+                assert_non_null(strstr(p->text, "000000010000000000000005"));
+                assert_false(p->wal_read);
+            }
+            archive_close(&a);
+        }
+    }
+}
+
+/* The WAL of a backup begins within a segment. */
+static void
+the_unchecked_segment_that_the_wal_begins_in_is_looked_at(void **state)
+{
+    (void)state;
+    static const wa_segno seg[] = {BACKUP_A - 1, BACKUP_A};
+    for (size_t i = 0; i < WA_ARRAY_SIZE(seg); i++) {
+        wa_error err = WA_ERROR_INIT;
+        wa_restore_plan *p = NULL;
+        archive a;
+        bad_at_end = seg[i];
+        archive_open(&a, NONE);
+        bad_at_end = 0;
+        wa_restore_options o = {
+            .kind = WA_TARGET_LATEST, .backup_label = LABEL_A, .read_wal_max = SEGMENT};
+        assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
+        archive_close(&a);
+    }
+}
+
 /* Timeline 2 leaves in the middle of segment 12 and has all of it from there on. */
 static void
 fork_in_twelve(archive *a)
@@ -379,6 +437,8 @@ main(void)
         cmocka_unit_test(of_much_wal_missing_and_unchecked_segments_are_found_without_reading_all),
         cmocka_unit_test(a_replica_with_a_primary_is_warned_only),
         cmocka_unit_test(chunks_stand_in_for_a_damaged_object),
+        cmocka_unit_test(what_was_archived_unchecked_can_be_accepted),
+        cmocka_unit_test(the_unchecked_segment_that_the_wal_begins_in_is_looked_at),
         cmocka_unit_test(
             a_parents_damaged_segment_of_a_fork_is_not_needed_by_who_follows_the_child),
     };
