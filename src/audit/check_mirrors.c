@@ -17,11 +17,19 @@ check_mirror(check *c, size_t i)
     wa_member_status status;
     wa_mirror_sync r = {0};
     wa_mirror_sync_options options = {.only_compare = true, .cancel = c->options->cancel};
-    wa_store_member_status(wa_repo_store(c->options->repo), i, &status);
+    wa_store *store = wa_repo_store(c->options->repo);
+    wa_store_member_status(store, i, &status);
     if (wa_mirror_sync_run(c->options->repo, i, &options, &r, &err) != WA_OK) {
         wa_check_add_error(c, WA_VERDICT_FAILED, "mirror", &err);
         return;
     }
+    if (!c->repo_away && wa_store_get_traits(store)->conditional_put &&
+        !wa_store_get_traits(wa_store_member(store, i))->conditional_put)
+        wa_check_add(c, WA_VERDICT_WARNING, "mirror",
+                     "The main repository decides who wins a name; a store with conditional PUT is "
+                     "the safer mirror.",
+                     "\"%s\" (%s) has no conditional PUT: it is looked at before each write",
+                     status.name, status.url);
     if (!r.has_entry)
         wa_check_add(
             c, WA_VERDICT_FAILED, "mirror", HINT_COPY,

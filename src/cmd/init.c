@@ -4,6 +4,7 @@
 #include "commands_internal.h"
 
 #include "walagent/pg/replication.h"
+#include "walagent/store/mirror.h"
 
 #include <inttypes.h>
 
@@ -58,6 +59,19 @@ ensure_slot(wa_pg_conn *conn, const char *slot, bool *ret_created, wa_error *err
     }
     *ret_created = status == WA_OK;
     return status;
+}
+
+static void
+warn_of_mirrors(const wa_repo *repo)
+{
+    wa_store *store = wa_repo_store((wa_repo *)(uintptr_t)repo);
+    for (size_t i = 1; i < wa_store_members(store); i++) {
+        const wa_store_traits *traits = wa_store_get_traits(wa_store_member(store, i));
+        if (wa_store_get_traits(store)->conditional_put && !traits->conditional_put)
+            wa_log(WA_LOG_WARNING,
+                   "the mirror %s has no conditional PUT: it is looked at before each write",
+                   traits->url);
+    }
 }
 
 static void
@@ -116,6 +130,7 @@ run(wa_context *ctx, wa_error *err)
                       "After pg_upgrade, or when the new cluster is meant, run \"walagent init "
                       "--accept-new-cluster\"; otherwise choose another name in [cluster].");
     WA_TRY(status);
+    warn_of_mirrors(repo);
     const char *slot =
         wa_arg_flag(ctx, "no-slot") ? NULL : wa_config_string(config, "cluster", "slot");
     if (slot != NULL)

@@ -67,6 +67,9 @@ injected(const char *kind, const char *key, wa_fault what, wa_error *err)
     if (what == WA_FAULT_DENY)
         return wa_error_set(err, WA_DENIED, "could not %s \"%s\": denied by a test fault", kind,
                             key);
+    if (what == WA_FAULT_ROT)
+        return wa_error_set(err, WA_CORRUPT, "could not %s \"%s\": damaged by a test fault", kind,
+                            key);
     if (what == WA_FAULT_GONE)
         return wa_error_set(err, WA_NOT_FOUND, "could not %s \"%s\": gone by a test fault", kind,
                             key);

@@ -9,8 +9,10 @@
 
 #include "walagent/base/crash.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define REQUIRED_MAX (64u * 1024)
 
@@ -123,6 +125,26 @@ wa_mirror_ready(wa_mirror_store *m, size_t i, wa_error *err)
     return status;
 }
 
+bool
+wa_mirror_may_serve(wa_mirror_store *m, size_t i)
+{
+    wa_mirror_member *member = &m->members[i];
+    if (m->required == NULL || atomic_load(&member->ready))
+        return true;
+    {
+        WA_LOCK(&m->mutex);
+        if (member->unfit)
+            return false;
+    }
+    wa_error ignored = WA_ERROR_INIT;
+    if (!atomic_load(&member->has) &&
+        wa_mirror_note(m, i, wa_store_head(member->store, m->required, NULL, NULL, NULL, &ignored),
+                       &ignored) != WA_OK)
+        return false;
+    atomic_store(&member->has, true);
+    return true;
+}
+
 /* Before the main store is written to: what it alone has nobody could acknowledge. */
 static wa_status
 all_ready(wa_mirror_store *m, wa_error *err)
@@ -134,17 +156,33 @@ all_ready(wa_mirror_store *m, wa_error *err)
 
 /* ---- writes ---- */
 
+/* Who won a name the main store has said; a mirror that would replace is looked at first. */
+static wa_status
+put_once(wa_mirror_member *mirror, const char *key, const wa_body *body, const char *meta,
+         wa_put_mode mode, wa_error *err)
+{
+    if (mode == WA_PUT_CREATE && !mirror->conditional) {
+        wa_status status = wa_store_head(mirror->store, key, NULL, NULL, NULL, err);
+        if (status == WA_OK)
+            return wa_error_set(err, WA_EXISTS, "object \"%s\" exists", key);
+        if (status != WA_NOT_FOUND)
+            return status;
+        wa_error_clear(err);
+    }
+    return wa_store_put(mirror->store, key, body, meta, mode, err);
+}
+
 static wa_status
 follow_put(wa_mirror_store *m, size_t i, const char *key, const wa_body *body, const char *meta,
            wa_put_mode mode, wa_error *err)
 {
     WA_CRASH_POINT("mirror-before-put");
-    wa_status status = wa_mirror_note_write(
-        m, i, wa_store_put(m->members[i].store, key, body, meta, mode, err), err);
+    wa_status status =
+        wa_mirror_note_write(m, i, put_once(&m->members[i], key, body, meta, mode, err), err);
     if (status != WA_EXISTS)
         return status;
     wa_error_clear(err); /* another process that met ours was faster, or an earlier try was */
-    return wa_mirror_mend(m, i, key, err);
+    return wa_mirror_judged(wa_mirror_mend(m, i, key, err), err);
 }
 
 static wa_status
@@ -260,17 +298,67 @@ mirror_abort_uploads(wa_store *store, const char *prefix, wa_time before, size_t
     return WA_OK;
 }
 
+/* An object of a member that another one has, too: they are one place by two names. */
+static wa_status
+look_for(wa_mirror_store *m, size_t owner, const char *key, wa_error *err)
+{
+    for (size_t i = owner + 1; i < m->count; i++) {
+        wa_status status = wa_mirror_note(
+            m, i, wa_store_head(m->members[i].store, key, NULL, NULL, NULL, err), err);
+        if (status == WA_OK) {
+            (void)wa_error_set(err, WA_INVALID, "mirror \"%s\": \"%s\" is the same place as \"%s\"",
+                               m->members[i].name, m->members[i].store->traits.url,
+                               m->members[owner].store->traits.url);
+            return wa_error_hint(err, "A second copy needs a place of its own.");
+        }
+        if (status != WA_NOT_FOUND)
+            return status;
+        wa_error_clear(err);
+    }
+    return WA_OK;
+}
+
+static wa_status
+check_places(wa_mirror_store *m, const char *prefix, wa_error *err)
+{
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        return wa_error_set(err, WA_IO, "could not get random bytes");
+    wa_body body = {"place", 5, -1, 0};
+    for (size_t i = 0; i + 1 < m->count; i++) {
+        WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+        WA_CLEANUP(wa_freep)
+        char *key = wa_format("%sprobe-place-%016" PRIx64 "-%zu", prefix, random, i);
+        wa_store *store = m->members[i].store;
+        wa_strv_add(&keys, key);
+        WA_TRY(
+            wa_mirror_note(m, i, wa_store_put(store, key, &body, NULL, WA_PUT_CREATE, err), err));
+        wa_status status = look_for(m, i, key, err);
+        wa_error second = WA_ERROR_INIT;
+        wa_status removed = wa_mirror_note(m, i, wa_store_delete(store, &keys, &second), &second);
+        WA_TRY(status);
+        if (removed != WA_OK)
+            *err = second;
+        WA_TRY(removed);
+    }
+    return WA_OK;
+}
+
 /* Each by itself: the main store's answer counts, a mirror must take objects and give them back. */
 static wa_status
 mirror_probe(wa_store *store, const char *prefix, bool *ret_conditional, wa_error *err)
 {
     wa_mirror_store *m = (wa_mirror_store *)store;
-    bool conditional = false, ignored = false;
+    bool conditional = false;
     WA_TRY(
         wa_mirror_note(m, 0, wa_store_probe(m->members[0].store, prefix, &conditional, err), err));
-    for (size_t i = 1; i < m->count; i++)
-        WA_TRY(
-            wa_mirror_note(m, i, wa_store_probe(m->members[i].store, prefix, &ignored, err), err));
+    for (size_t i = 1; i < m->count; i++) {
+        wa_mirror_member *mirror = &m->members[i];
+        mirror->conditional = false;
+        WA_TRY(wa_mirror_note(
+            m, i, wa_store_probe(mirror->store, prefix, &mirror->conditional, err), err));
+    }
+    WA_TRY(check_places(m, prefix, err));
     store->traits.conditional_put = conditional;
     *ret_conditional = conditional;
     return WA_OK;
@@ -326,6 +414,7 @@ add_member(wa_mirror_store *m, wa_store *store, const char *name)
         *ours = *its;
         return;
     }
+    m->members[m->count - 1].conditional = wa_str_eq(its->scheme, "file");
     ours->multipart = ours->multipart && its->multipart;
     ours->part_size = its->part_size > ours->part_size ? its->part_size : ours->part_size;
     ours->parallel = its->parallel < ours->parallel ? its->parallel : ours->parallel;
@@ -377,8 +466,10 @@ wa_store_mirror_require(wa_store *store, const char *key)
         return;
     wa_freep(&m->required);
     m->required = wa_strdup(key);
-    for (size_t i = 0; i < m->count; i++)
+    for (size_t i = 0; i < m->count; i++) {
         atomic_store(&m->members[i].ready, false);
+        atomic_store(&m->members[i].has, false);
+    }
 }
 
 size_t

@@ -105,6 +105,9 @@ facts_identify(const char *ours, const char *theirs)
 
 /* ---- copying ---- */
 
+/* Only counted, not hashed: the facts' xxh3 is that of the unpacked content (of WAL and backups),
+ * of which this layer knows nothing. What rots in the main store is found there by whoever reads
+ * it, and by verify. */
 static wa_status
 put_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const char *meta,
          wa_put_mode mode, wa_error *err)
@@ -220,6 +223,15 @@ wa_mirror_mend(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
     return copy(m, i, key, like == MISSING ? WA_PUT_CREATE : WA_PUT_REPLACE, err);
 }
 
+wa_status
+wa_mirror_judged(wa_status status, wa_error *err)
+{
+    if (status != WA_CORRUPT)
+        return status;
+    err->status = WA_UNAVAILABLE;
+    return WA_UNAVAILABLE;
+}
+
 static wa_status
 in_mirror(wa_mirror_store *m, size_t i, const char *key, uint64_t size, wa_error *err)
 {
@@ -241,7 +253,7 @@ wa_mirror_everywhere(wa_mirror_store *m, const char *key, uint64_t size, wa_erro
     if (wa_mirror_knows(m, key))
         return WA_OK;
     for (size_t i = 1; i < m->count; i++)
-        WA_TRY(in_mirror(m, i, key, size, err));
+        WA_TRY(wa_mirror_judged(in_mirror(m, i, key, size, err), err));
     wa_mirror_remember(m, key);
     return WA_OK;
 }

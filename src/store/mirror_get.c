@@ -98,6 +98,8 @@ static bool
 read_elsewhere(wa_mirror_store *m, reading *r, wa_error *err)
 {
     for (size_t i = 1; i < m->count; i++) {
+        if (!wa_mirror_may_serve(m, i))
+            continue;
         uint64_t before = r->tally.passed;
         wa_error failed = WA_ERROR_INIT;
         wa_status status = read_rest_from(m, i, r, &failed);
@@ -181,7 +183,8 @@ head_elsewhere(wa_mirror_store *m, const char *key, uint64_t *ret_size, wa_time 
 {
     for (size_t i = 1; i < m->count; i++) {
         wa_error ignored = WA_ERROR_INIT;
-        if (head_from(m, i, key, ret_size, ret_modified, ret_meta, &ignored) != WA_OK)
+        if (!wa_mirror_may_serve(m, i) ||
+            head_from(m, i, key, ret_size, ret_modified, ret_meta, &ignored) != WA_OK)
             continue;
         wa_mirror_count_served(m, i, false);
         return true;

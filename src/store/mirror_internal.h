@@ -15,6 +15,8 @@ typedef struct wa_mirror_member {
     wa_store *store;
     char *name;        /* "" for the main store */
     atomic_bool ready; /* it has the required object */
+    atomic_bool has;   /* it has one under that name */
+    bool conditional;  /* its own probe saw that it refuses to replace */
     bool up;           /* this and what follows: guarded by the mutex */
     bool unfit;        /* without the required object, or with another one */
     uint64_t served, listed, copied;
@@ -50,6 +52,8 @@ wa_status wa_mirror_note_write(wa_mirror_store *m, size_t i, wa_status status, w
 /* The mirror may be written to, and be relied on. */
 wa_status wa_mirror_ready(wa_mirror_store *m, size_t i, wa_error *err);
 bool wa_mirror_may_fall_back(wa_status status);
+/* Complete enough to answer in the main store's place, which can't be asked about it. */
+bool wa_mirror_may_serve(wa_mirror_store *m, size_t i);
 void wa_mirror_count_served(wa_mirror_store *m, size_t i, bool listing);
 
 /* ---- mirror_copy.c ---- */
@@ -64,6 +68,9 @@ wa_status wa_mirror_compare(wa_mirror_store *m, size_t i, const char *key, bool 
                             wa_error *err);
 /* What the main store has, it being missing in mirror i. NOT_FOUND: the main store hasn't it. */
 wa_status wa_mirror_bring(wa_mirror_store *m, size_t i, const char *key, wa_error *err);
+/* Of a comparison or a copy: damage in a member is its trouble, and no word about who wrote what.
+ */
+wa_status wa_mirror_judged(wa_status status, wa_error *err);
 /* In every mirror, with `size` bytes (UINT64_MAX: compare in full); copied where it is missing.
  * NOT_FOUND: the main store hasn't it (any more). */
 wa_status wa_mirror_everywhere(wa_mirror_store *m, const char *key, uint64_t size, wa_error *err);

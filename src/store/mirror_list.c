@@ -84,7 +84,7 @@ bring_missing(beside *b, const listed *item, wa_error *err)
 static wa_status
 bring(beside *b, const listed *item, wa_error *err)
 {
-    wa_status status = bring_missing(b, item, err);
+    wa_status status = wa_mirror_judged(bring_missing(b, item, err), err);
     b->failed = status != WA_OK;
     return status;
 }
@@ -104,7 +104,7 @@ see_beside(void *arg, const wa_object *object, wa_error *err)
     b->next++;
     if (is_prefix(item) || item->size == object->size)
         return WA_OK;
-    wa_status status = wa_mirror_mend(p->m, b->i, item->key, err);
+    wa_status status = wa_mirror_judged(wa_mirror_mend(p->m, b->i, item->key, err), err);
     if (status == WA_NOT_FOUND) { /* deleted meanwhile, says the main store */
         wa_error_clear(err);
         return WA_OK;
@@ -198,17 +198,22 @@ list_from(wa_mirror_store *m, size_t i, const wa_list_options *options, shown *s
     return s->caller != WA_OK ? status : wa_mirror_note(m, i, status, err);
 }
 
-/* From the first mirror that answers. False: none did, or one broke off, which is in err. */
+/* From the first mirror that answers, and may; before it is known which one may (nothing is
+ * required yet) one that shows nothing is no answer, since it may be no copy at all. False: none
+ * did, or one broke off, which is in err. */
 static bool
 list_elsewhere(wa_mirror_store *m, const wa_list_options *options, shown *s, wa_error *err)
 {
     for (size_t i = 1; i < m->count && !s->any; i++) {
         wa_error failed = WA_ERROR_INIT;
-        if (list_from(m, i, options, s, &failed) == WA_OK) {
+        if (!wa_mirror_may_serve(m, i))
+            continue;
+        wa_status status = list_from(m, i, options, s, &failed);
+        if (status == WA_OK && (s->any || m->required != NULL)) {
             wa_mirror_count_served(m, i, true);
             return true;
         }
-        if (s->any)
+        if (status != WA_OK && s->any)
             *err = failed;
     }
     return false;

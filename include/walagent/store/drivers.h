@@ -17,6 +17,7 @@ typedef enum wa_fault {
     WA_FAULT_TRUNCATE_LIST, /* list: fails after half of the objects */
     WA_FAULT_OVERWRITE,     /* put: replaces, whatever was asked for: no conditional PUT */
     WA_FAULT_DENY,          /* DENIED */
+    WA_FAULT_ROT,           /* CORRUPT */
     WA_FAULT_GONE           /* NOT_FOUND, as S3 says of an upload that was aborted */
 } wa_fault;
 /* Takes inner. */

@@ -10,7 +10,8 @@
  * won). Nothing leaves a mirror but by a delete. (3) a strict store (for whoever acknowledges on
  * what it reads) reads from the main store, and shows only what every mirror has: what a crash left
  * in the main one is copied first. (4) one that is not strict reads an object from the first mirror
- * that has it when the main store fails with UNAVAILABLE, DENIED, CORRUPT or IO, and counts that.
+ * that has it, and the required object, when the main store fails with UNAVAILABLE, DENIED, CORRUPT
+ * or IO, and counts that.
  * NOT_FOUND is said by the main store only; listings come from it too unless a fallback was asked
  * for, and never from two stores. Before the first write to a mirror (and the first strict read) in
  * a process, the mirror must have the object that wa_store_mirror_require names: else FAILED, for
