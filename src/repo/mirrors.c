@@ -13,12 +13,21 @@
 #include <string.h>
 
 #define PAGE 1000
+#define DOUBTS                                                                                     \
+    1000 /* so many are looked at again: what others write and delete meanwhile is less */
 
 typedef struct item {
     char *key;
     uint64_t size;
     bool missing, compare;
 } item;
+
+/* What a second look at the end must confirm. */
+typedef struct doubts {
+    item items[DOUBTS];
+    size_t count;
+    bool overflown; /* the mirror lacks, or has, so many that a few don't matter */
+} doubts;
 
 typedef struct sync {
     wa_repo *repo;
@@ -32,14 +41,32 @@ typedef struct sync {
     char *after; /* the last key of the page before */
     size_t next; /* of the page, while the mirror is listed beside it */
     bool last_page;
+    doubts missing, extra;
     wa_mutex mutex; /* over result */
 } sync;
 
 static void
+clear(item *items, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        wa_freep(&items[k].key);
+}
+
+static void
+doubt(doubts *d, const char *key, uint64_t size)
+{
+    if (d->count == DOUBTS)
+        d->overflown = true;
+    else
+        d->items[d->count++] = (item){wa_strdup(key), size, true, false};
+}
+
+static void
 sync_done(sync *s)
 {
-    for (size_t k = 0; k < s->count; k++)
-        wa_freep(&s->items[k].key);
+    clear(s->items, s->count);
+    clear(s->missing.items, s->missing.count);
+    clear(s->extra.items, s->extra.count);
     wa_freep(&s->entries);
     wa_freep(&s->probes);
     wa_freep(&s->after);
@@ -96,25 +123,30 @@ see_mirrors(void *arg, const wa_object *object, wa_error *err)
         return WA_CANCELLED; /* enough */
     item *one = &s->items[s->next];
     if (behind || strcmp(one->key, object->key) != 0) {
-        s->result.extra += !is_apart(s, object->key);
+        if (!is_apart(s, object->key)) {
+            s->result.extra++;
+            doubt(&s->extra, object->key, object->size);
+        }
         return WA_OK;
     }
     s->next++;
-    if (one->size != object->size)
+    if (one->size != object->size && strstr(one->key, "/index/") != NULL)
+        one->missing = true; /* a cache: the copy replaces it */
+    else if (one->size != object->size)
         count_different(s, one->key);
     else
         one->compare = is_crucial(one->key);
     return WA_OK;
 }
 
-/* Compares or copies one object of the page. */
+/* Compares or copies one object of the page. What remains `missing` was missing indeed. */
 static wa_status
 settle(void *arg, size_t index, wa_error *err)
 {
     sync *s = arg;
     item *one = &s->items[index];
     bool same = true, copied = false;
-    if (!one->missing && !one->compare)
+    if (one->missing ? s->options->only_compare : !one->compare)
         return WA_OK;
     WA_TRY(wa_cancel_check(s->options->cancel, err));
     wa_status status = one->missing || !s->options->only_compare
@@ -122,14 +154,17 @@ settle(void *arg, size_t index, wa_error *err)
                            : wa_store_mirror_has(store_of(s), s->i, one->key, &same, err);
     if (status == WA_NOT_FOUND) { /* deleted meanwhile */
         wa_error_clear(err);
+        one->missing = false;
         return WA_OK;
     }
     if (status == WA_FAILED) { /* another object is there */
         wa_error_clear(err);
+        one->missing = false;
         count_different(s, one->key);
         return WA_OK;
     }
     WA_TRY(status);
+    one->missing = one->missing && copied; /* else its writer came to the mirror meanwhile */
     WA_LOCK(&s->mutex);
     s->result.copied += copied;
     s->result.copied_bytes += copied ? one->size : 0;
@@ -144,13 +179,87 @@ static void
 count_missing(sync *s)
 {
     for (size_t k = 0; k < s->count; k++) {
-        if (!s->items[k].missing)
+        const item *one = &s->items[k];
+        if (!one->missing)
             continue;
         s->result.missing++;
-        s->result.missing_bytes += s->items[k].size;
-        note_first(s->result.first_missing, sizeof s->result.first_missing, s->items[k].key);
-        s->items[k].missing = !s->options->only_compare;
+        s->result.missing_bytes += one->size;
+        note_first(s->result.first_missing, sizeof s->result.first_missing, one->key);
+        if (s->options->only_compare)
+            doubt(&s->missing, one->key, one->size);
     }
+}
+
+static wa_status
+has(wa_store *store, const char *key, bool *ret, wa_error *err)
+{
+    wa_status status = wa_store_head(store, key, NULL, NULL, NULL, err);
+    *ret = status == WA_OK;
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+/* Does the main store have it still, and the mirror not? */
+static wa_status
+look_at_missing(void *arg, size_t index, wa_error *err)
+{
+    sync *s = arg;
+    item *one = &s->missing.items[index];
+    bool there = false;
+    WA_TRY(wa_cancel_check(s->options->cancel, err));
+    wa_status status = wa_store_mirror_has(store_of(s), s->i, one->key, &there, err);
+    if (status == WA_OK && !there)
+        WA_TRY(has(wa_store_member(store_of(s), 0), one->key, &one->missing, err));
+    else
+        one->missing = false;
+    if (status != WA_FAILED && status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    if (status == WA_FAILED)
+        count_different(s, one->key);
+    return WA_OK;
+}
+
+static wa_status
+look_at_extra(void *arg, size_t index, wa_error *err)
+{
+    sync *s = arg;
+    item *one = &s->extra.items[index];
+    bool ours = false;
+    WA_TRY(wa_cancel_check(s->options->cancel, err));
+    WA_TRY(has(wa_store_member(store_of(s), s->i), one->key, &one->missing, err));
+    if (one->missing)
+        WA_TRY(has(wa_store_member(store_of(s), 0), one->key, &ours, err));
+    one->missing = one->missing && !ours;
+    return WA_OK;
+}
+
+/* Between the two listings others wrote and deleted. */
+static wa_status
+look_again(sync *s, wa_error *err)
+{
+    if (!s->extra.overflown) {
+        WA_TRY(wa_repo_each(s->repo, s->extra.count, look_at_extra, s, err));
+        s->result.extra = 0;
+        for (size_t k = 0; k < s->extra.count; k++)
+            s->result.extra += s->extra.items[k].missing;
+    }
+    if (!s->options->only_compare || s->missing.overflown)
+        return WA_OK;
+    WA_TRY(wa_repo_each(s->repo, s->missing.count, look_at_missing, s, err));
+    s->result.missing = s->result.missing_bytes = 0;
+    s->result.first_missing[0] = '\0';
+    for (size_t k = 0; k < s->missing.count; k++) {
+        const item *one = &s->missing.items[k];
+        if (!one->missing)
+            continue;
+        s->result.missing++;
+        s->result.missing_bytes += one->size;
+        note_first(s->result.first_missing, sizeof s->result.first_missing, one->key);
+    }
+    return WA_OK;
 }
 
 static wa_status
@@ -163,14 +272,13 @@ settle_page(sync *s, wa_error *err)
         return wa_error_wrap(err, "could not list the mirror");
     while (s->next < s->count)
         s->items[s->next++].missing = true;
-    count_missing(s);
     WA_TRY(wa_repo_each(s->repo, s->count, settle, s, err));
+    count_missing(s);
     if (s->count > 0) {
         wa_freep(&s->after);
         s->after = WA_TAKE(s->items[s->count - 1].key);
     }
-    for (size_t k = 0; k < s->count; k++)
-        wa_freep(&s->items[k].key);
+    clear(s->items, s->count);
     s->count = 0;
     return WA_OK;
 }
@@ -224,6 +332,7 @@ run(sync *s, wa_error *err)
     WA_TRY(wa_store_list(wa_store_member(store_of(s), 0), &options, see_mains, s, err));
     s->last_page = true;
     WA_TRY(settle_page(s, err));
+    WA_TRY(look_again(s, err));
     if (!s->options->only_compare && s->result.different == 0)
         WA_TRY(copy_entries(s, err));
     return WA_OK;

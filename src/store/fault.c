@@ -243,6 +243,7 @@ fault_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void 
 {
     fault_store *f = (fault_store *)store;
     wa_fault what;
+    call_before(f, "list");
     if (!strikes(f, "list", &what))
         return f->inner->ops->list(f->inner, options, fn, arg, err);
     half_list h = {NULL, NULL, 0, 0};

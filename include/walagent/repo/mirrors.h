@@ -4,8 +4,8 @@
  * Compares listings, name by name and by size (lineage, histories and the cluster's entry in full),
  * and copies what is missing, several objects at a time, a page of names in memory. The cluster's
  * entry comes last, when all else is there: a mirror without it is none yet, and nobody writes to
- * it or relies on it. Nothing in a mirror is replaced or removed. It may be run while an agent
- * writes, and again at any time.
+ * it or relies on it. Nothing in a mirror is replaced (but caches) or removed. It may be run while
+ * an agent writes, and again at any time: what only one of them has is looked at again at the end.
  */
 #ifndef WALAGENT_REPO_MIRRORS_H
 #define WALAGENT_REPO_MIRRORS_H

@@ -22,8 +22,8 @@ typedef enum wa_fault {
 } wa_fault;
 /* Takes inner. */
 wa_store *wa_store_fault_new(wa_store *inner);
-/* Called once, before the n-th call from now of kind ("put", "get", "head") is carried out: what
- * another writer does at this very moment. It may use the store. */
+/* Called once, before the n-th call from now of kind ("put", "get", "head", "list") is carried out:
+ * what another writer does at this very moment. It may use the store. */
 void wa_store_fault_before(wa_store *fault, const char *kind, unsigned nth, void (*fn)(void *arg),
                            void *arg);
 /* The n-th call (1-based, counted from now) of kind ("put", "get", ..., "any") meets the fault;

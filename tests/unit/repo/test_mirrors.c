@@ -227,6 +227,110 @@ a_member_alone_is_a_loaded_repository(void **state)
     assert_int_equal(wa_repo_still_there(alone, &err), WA_OK);
 }
 
+static int happened;
+
+/* What an agent does at the very moment at which the mirror is asked. */
+static void
+finish_with_b(void *arg)
+{
+    happened++;
+    put(((fixture *)arg)->mirror, "main/42/tail/b", "chunk");
+}
+
+static void
+delete_b(void *arg)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    happened++;
+    wa_strv_add(&keys, "main/42/tail/b");
+    assert_int_equal(wa_store_delete(((fixture *)arg)->main_store, &keys, &err), WA_OK);
+}
+
+static void
+create_c(void *arg)
+{
+    happened++;
+    put(((fixture *)arg)->main_store, "main/42/tail/c", "chunk");
+    put(((fixture *)arg)->mirror, "main/42/tail/c", "chunk");
+}
+
+static void
+what_an_agent_does_meanwhile_is_neither_missing_nor_extra(void **state)
+{
+    (void)state;
+    static void (*const meanwhile[])(void *) = {finish_with_b, delete_b, create_c};
+    for (size_t k = 0; k < WA_ARRAY_SIZE(meanwhile); k++)
+        for (int only_compare = 0; only_compare < 2; only_compare++) {
+            void *own = NULL;
+            set_up(&own);
+            fixture *f = own;
+            (void)sync_now(f, false);
+            put(f->main_store, "main/42/tail/b", "chunk");
+            if (meanwhile[k] == create_c)
+                put(f->mirror, "main/42/tail/b", "chunk");
+            happened = 0;
+            /* before the mirror's listing; or when it is asked for b, after the entry (twice) */
+            if (meanwhile[k] == create_c)
+                wa_store_fault_before(f->mirror, "list", 1, meanwhile[k], f);
+            else
+                wa_store_fault_before(f->mirror, "head", 3, meanwhile[k], f);
+            wa_mirror_sync result = sync_now(f, only_compare == 1);
+            assert_int_equal(happened, 1);
+            assert_int_equal(result.missing + result.missing_bytes, 0);
+            assert_int_equal(result.copied + result.extra + result.different, 0);
+            assert_string_equal(result.first_missing, "");
+            assert_true(wa_mirror_sync_is_complete(&result));
+            tear_down(&own);
+        }
+}
+
+static void
+a_comparison_mends_nothing(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_body body = {"{}", 2, -1, 0};
+    WA_CLEANUP(wa_freep) char *meta = NULL;
+    static const char key[] = "main/42/lineage/00000001.json";
+    assert_int_equal(wa_store_put(f->main_store, key, &body, "{\"v\":1}", WA_PUT_CREATE, &err),
+                     WA_OK);
+    put(f->mirror, key, "{}");
+    uint64_t before = wa_store_requests(f->mirror, "put");
+    wa_mirror_sync result = sync_now(f, true);
+    assert_int_equal(result.missing + result.different, 0);
+    assert_int_equal(wa_store_requests(f->mirror, "put"), before);
+    (void)sync_now(f, false);
+    assert_int_equal(wa_store_head(f->mirror, key, NULL, NULL, &meta, &err), WA_OK);
+    assert_string_equal(meta, "{\"v\":1}");
+}
+
+static void
+a_cache_of_another_size_is_copied_again(void **state)
+{
+    fixture *f = *state;
+    put(f->main_store, "main/42/index/b/0/X-0001.zst", "newer");
+    put(f->mirror, "main/42/index/b/0/X-0001.zst", "old");
+    wa_mirror_sync result = sync_now(f, true);
+    assert_int_equal(result.missing, 1);
+    assert_int_equal(result.different, 0);
+    result = sync_now(f, false);
+    assert_true(wa_mirror_sync_is_complete(&result));
+    result = sync_now(f, true);
+    assert_true(wa_mirror_sync_is_complete(&result));
+}
+
+static void
+an_empty_mirror_does_not_say_that_there_is_no_archive(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_repo_only_read(f->repo, true);
+    wa_store_fault_set(f->main_store, "any", 1, 9999, WA_FAULT_FAIL);
+    assert_int_equal(wa_repo_load(f->repo, &err), WA_UNAVAILABLE);
+    assert_null(strstr(err.hint, "init"));
+}
+
 #define MIRRORS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -239,6 +343,10 @@ main(void)
         MIRRORS_TEST(the_entry_comes_last),
         MIRRORS_TEST(a_comparison_counts_and_touches_nothing),
         MIRRORS_TEST(a_member_alone_is_a_loaded_repository),
+        MIRRORS_TEST(an_empty_mirror_does_not_say_that_there_is_no_archive),
+        MIRRORS_TEST(a_cache_of_another_size_is_copied_again),
+        MIRRORS_TEST(a_comparison_mends_nothing),
+        MIRRORS_TEST(what_an_agent_does_meanwhile_is_neither_missing_nor_extra),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
