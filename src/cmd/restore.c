@@ -252,7 +252,7 @@ static const wa_command_option options[] = {
     {"no-recovery", 0, WA_ARG_FLAG, NULL, "Lay the files down and write no recovery settings."},
     {"check-wal", 0, WA_ARG_FLAG, NULL,
      "Read all WAL that the recovery needs before anything is written, even if it is much (up to "
-     "256 MiB is read anyway): a target behind damage is refused."},
+     "256 MiB is read anyway, for about ten seconds): a target behind damage is refused."},
     {"accept-unchecked-wal", 0, WA_ARG_FLAG, NULL,
      "Go on where WAL that was archived unchecked (\"walagent list\" shows it) can't be followed "
      "by walagent: only a warning, since the server may be able to read it."},
@@ -269,18 +269,20 @@ const wa_command wa_command_restore = {
     .name = "restore",
     .summary = "restore a backup and WAL into a directory: a replica or a point in time",
     .options = options,
-    .description = "Prints the plan first: which backup, which WAL from where to where, what has "
-                   "to be fetched, between which two commits the target lies. A target that can't "
-                   "be reached is refused "
-                   "before a byte is written, with the nearest reachable points. So is one behind "
-                   "WAL that can't be read: of up to 256 MiB every record is read beforehand, of "
-                   "more only with --check-wal.\n\n"
-                   "Files are written by several workers, checked against the backup's manifest, "
-                   "and made durable; pg_control is written last, so a directory of an interrupted "
-                   "run does not start. Repeat "
-                   "the command with --delta to complete it.\n\n"
-                   "A point-in-time copy does not archive into the source's archive: archive_mode "
-                   "is off unless --keep-archiving.",
+    .description =
+        "Prints the plan first: which backup, which WAL from where to where, what has "
+        "to be fetched, between which two commits the target lies. A target that can't "
+        "be reached is refused "
+        "before a byte is written, with the nearest reachable points. So is one behind "
+        "WAL that can't be read: of up to 256 MiB every record is read beforehand, for "
+        "about ten seconds; of more, for longer, and for a replica that has a primary only "
+        "with --check-wal. The plan says what was not read.\n\n"
+        "Files are written by several workers, checked against the backup's manifest, "
+        "and made durable; pg_control is written last, so a directory of an interrupted "
+        "run does not start. Repeat "
+        "the command with --delta to complete it.\n\n"
+        "A point-in-time copy does not archive into the source's archive: archive_mode "
+        "is off unless --keep-archiving.",
     .exit_codes =
         "  0   restored (or planned)\n  2   wrong usage, a directory in the way\n  3   the target "
         "can't be reached; a damaged object\n  4   the repository was not reached in time",

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define READ_AT_ONCE (UINT64_C(256) << 20) /* about a second */
+#define READ_MS 10000                      /* no segment is begun later, unless all is asked for */
 #define SUSPECTS_MAX 64u                   /* segments that are looked at one by one */
 
 typedef struct proof {
@@ -21,6 +22,8 @@ typedef struct proof {
     const wa_backup_info *backup;
     wa_lsn to;
     uint64_t most, read; /* bytes */
+    wa_mono deadline;    /* 0: none */
+    bool late;           /* it passed before all was read */
     bool begun;
     wa_walreader *reader;
     uint8_t *bytes;              /* a segment */
@@ -127,13 +130,33 @@ feed_piece(proof *x, const wa_piece *piece, wa_error *err)
     return WA_OK;
 }
 
+static wa_mono
+now(const wa_planning *p)
+{
+    return p->o->clock != NULL ? p->o->clock() : wa_mono_now();
+}
+
+/* A plan is for people and answered soon, however far the store is. */
+static wa_mono
+deadline_of(const wa_planning *p)
+{
+    return p->o->read_wal_max == UINT64_MAX ? 0 : now(p) + READ_MS;
+}
+
+static bool
+is_late(proof *x)
+{
+    x->late = x->late || (x->deadline != 0 && now(x->p) >= x->deadline);
+    return x->late;
+}
+
 static wa_status
 prove_piece(void *arg, const wa_piece *piece, wa_error *err)
 {
     proof *x = arg;
     wa_error here = WA_ERROR_INIT;
     WA_TRY(wa_cancel_check(x->p->o->cancel, err));
-    if (x->read >= x->most)
+    if (x->read >= x->most || is_late(x))
         return WA_CANCELLED;
     x->read += piece->end - piece->begin;
     wa_status status = wa_view_bytes(&x->p->view, piece, x->bytes, &here);
@@ -153,7 +176,7 @@ static wa_status
 prove(proof *x, wa_planning *p, const wa_backup_info *b, wa_lsn to, uint64_t most, wa_error *err)
 {
     const wa_cluster *cluster = wa_repo_cluster(p->o->repo);
-    *x = (proof){.p = p, .backup = b, .to = to, .most = most};
+    *x = (proof){.p = p, .backup = b, .to = to, .most = most, .deadline = deadline_of(p)};
     x->reader = wa_walreader_new(cluster->segment_size);
     x->bytes = wa_malloc(cluster->segment_size);
     wa_walreader_expect_system(x->reader, cluster->system_identifier);
@@ -276,6 +299,11 @@ static wa_status
 look_at(proof *x, const wa_piece *piece, wa_error *err)
 {
     wa_error here = WA_ERROR_INIT;
+    WA_TRY(wa_cancel_check(x->p->o->cancel, err));
+    if (is_late(x)) {
+        x->skipped++;
+        return WA_OK;
+    }
     wa_status status = wa_view_records(&x->p->view, piece, note_record, x, &here);
     if (status == WA_CORRUPT || status == WA_CONFLICT)
         return break_off_records(x, piece, &here, err);
@@ -328,30 +356,49 @@ read_max(const wa_planning *p)
     return p->o->read_wal_max > 0 ? p->o->read_wal_max : READ_AT_ONCE;
 }
 
+static void
+say_what_was_not_read(const proof *x, uint64_t bytes, bool all)
+{
+    char size[WA_SIZE_TEXT], read[WA_SIZE_TEXT];
+    wa_planning *p = x->p;
+    if (x->unparsed)
+        wa_plan_note(p, "the WAL was not read beforehand: its records are of a major version that "
+                        "can't be read");
+    if (x->skipped > 0)
+        wa_plan_note(p, "%zu more WAL segments that were archived unchecked were not looked at",
+                     x->skipped);
+    wa_format_size(bytes, size);
+    if (!all)
+        wa_plan_note(p, "these %s of WAL were not read beforehand: --check-wal does", size);
+    else if (x->late)
+        wa_plan_note(p,
+                     "only %s of these %s of WAL were read beforehand, since it takes long: "
+                     "--check-wal reads all",
+                     wa_format_size(x->read, read), size);
+}
+
+/* What can only be a warning is no reason to wait. */
+static wa_status
+read_or_look(proof *x, wa_planning *p, uint64_t bytes, bool *ret_all, wa_error *err)
+{
+    *ret_all = bytes <= read_max(p) && (!has_primary(p) || p->o->read_wal_max > 0);
+    if (*ret_all)
+        return prove(x, p, x->backup, x->to, UINT64_MAX, err);
+    return has_primary(p) ? WA_OK : look_at_unchecked(x, err);
+}
+
 wa_status
 wa_plan_prove(wa_planning *p, wa_error *err)
 {
     wa_restore_plan *plan = p->plan;
     uint64_t bytes = plan->wal_to - plan->wal_from;
-    bool all = bytes <= read_max(p);
+    bool all = false;
     p->view.follows = plan->target_lsn != 0 ? plan->target_lsn : plan->wal_to;
-    WA_CLEANUP(proof_done) proof x = {.p = p, .backup = plan->backup, .to = plan->wal_to};
-    if (all)
-        WA_TRY(prove(&x, p, plan->backup, plan->wal_to, UINT64_MAX, err));
-    else
-        WA_TRY(look_at_unchecked(&x, err));
-    plan->wal_read = all && !x.broken && !x.unparsed && !x.accepted;
-    if (x.unparsed)
-        wa_plan_note(p, "the WAL was not read beforehand: its records are of a major version that "
-                        "can't be read");
-    if (x.skipped > 0)
-        wa_plan_note(p, "%zu more WAL segments that were archived unchecked were not looked at",
-                     x.skipped);
-    if (!all) {
-        char size[WA_SIZE_TEXT];
-        wa_plan_note(p, "these %s of WAL were not read beforehand: --check-wal does",
-                     wa_format_size(bytes, size));
-    }
+    WA_CLEANUP(proof_done)
+    proof x = {.p = p, .backup = plan->backup, .to = plan->wal_to, .deadline = deadline_of(p)};
+    WA_TRY(read_or_look(&x, p, bytes, &all, err));
+    plan->wal_read = all && !x.broken && !x.unparsed && !x.accepted && !x.late;
+    say_what_was_not_read(&x, bytes, all);
     return weigh(&x, err);
 }
 

@@ -21,6 +21,7 @@
 #include "walagent/base/event.h"
 #include "walagent/base/progress.h"
 #include "walagent/base/str.h"
+#include "walagent/base/time.h"
 #include "walagent/repo/backup_object.h"
 #include "walagent/repo/coverage.h"
 #include "walagent/repo/lineage.h"
@@ -58,6 +59,7 @@ typedef struct wa_restore_options {
     bool delta;
     bool no_recovery;
     uint64_t read_wal_max;     /* WAL of up to so many bytes is read beforehand; 0: 256 MiB */
+    wa_mono (*clock)(void);    /* for the time that reading it may take; NULL: wa_mono_now */
     bool accept_unchecked_wal; /* what was archived unchecked and can't be followed: a warning */
     bool keep_archiving;       /* leave archive_mode as it was */
     const wa_strv *tablespace_map; /* "OLD=NEW" */

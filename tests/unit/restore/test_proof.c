@@ -295,11 +295,42 @@ a_replica_with_a_primary_is_warned_only(void **state)
     wa_restore_options o = {.kind = WA_TARGET_LATEST,
                             .backup_label = LABEL_A,
                             .standby = true,
-                            .primary_conninfo = "host=db1"};
+                            .primary_conninfo = "host=db1",
+                            .read_wal_max = UINT64_MAX};
     OK(plan(&a, o, &p, &err));
     assert_non_null(strstr(p->text, "WARNING"));
     assert_non_null(strstr(p->text, "000000010000000000000005"));
     assert_false(p->wal_read);
+    wa_restore_plan_free(WA_TAKE(p));
+    o.read_wal_max = 0; /* only a warning comes of it: not worth the wait */
+    OK(plan(&a, o, &p, &err));
+    assert_non_null(strstr(p->text, "not read beforehand"));
+    assert_false(p->wal_read);
+    archive_close(&a);
+}
+
+static wa_mono
+slow_clock(void) /* three seconds go by from one look to the next */
+{
+    static wa_mono ms = 1000;
+    return ms += 3000;
+}
+
+static void
+reading_ends_when_it_takes_long_and_the_plan_says_so(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    archive a;
+    archive_open(&a, BAD_RECORD);
+    wa_restore_options o = {.kind = WA_TARGET_LATEST, .backup_label = LABEL_A, .clock = slow_clock};
+    OK(plan(&a, o, &p, &err)); /* it didn't come to the damage */
+    assert_false(p->wal_read);
+    assert_non_null(strstr(p->text, "--check-wal reads all"));
+    wa_restore_plan_free(WA_TAKE(p));
+    o.read_wal_max = UINT64_MAX;
+    assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
     archive_close(&a);
 }
 
@@ -436,6 +467,7 @@ main(void)
         cmocka_unit_test(without_damage_nothing_is_refused),
         cmocka_unit_test(of_much_wal_missing_and_unchecked_segments_are_found_without_reading_all),
         cmocka_unit_test(a_replica_with_a_primary_is_warned_only),
+        cmocka_unit_test(reading_ends_when_it_takes_long_and_the_plan_says_so),
         cmocka_unit_test(chunks_stand_in_for_a_damaged_object),
         cmocka_unit_test(what_was_archived_unchecked_can_be_accepted),
         cmocka_unit_test(the_unchecked_segment_that_the_wal_begins_in_is_looked_at),
