@@ -6,6 +6,7 @@
 
 #include "walagent/repo/branch.h"
 #include "walagent/repo/lineage.h"
+#include "walagent/repo/tip.h"
 
 static void
 left_behind(check *c, const wa_lineage *lineage)
@@ -48,6 +49,29 @@ not_accepted(check *c, const wa_lineage *lineage)
                  c->system.tli);
 }
 
+/* A hold is in the lineage before its seal is put, which may have failed. */
+static void
+held(check *c, const wa_lineage *lineage)
+{
+    wa_error err = WA_ERROR_INIT;
+    bool sealed = false;
+    if (wa_tip_is_sealed(c->options->repo, &wa_lineage_head(lineage)->branch, lineage->epoch,
+                         &sealed, &err) != WA_OK)
+        wa_check_add_error(c, WA_VERDICT_FAILED, "lineage", &err);
+    else if (sealed)
+        wa_check_add(c, WA_VERDICT_FAILED, "lineage",
+                     "\"walagent lineage unseal\" ends it, or the promotion of a server.",
+                     "epoch %u was sealed by \"walagent lineage seal --hold\": no agent archives "
+                     "on timeline %u",
+                     lineage->epoch, c->system.tli);
+    else
+        wa_check_add(c, WA_VERDICT_FAILED, "lineage",
+                     "Run \"walagent lineage seal --hold\" again, or \"walagent lineage unseal\".",
+                     "epoch %u is held by \"walagent lineage seal --hold\" but was not sealed: its "
+                     "writer goes on where it runs, and archives nothing once it is started again",
+                     lineage->epoch);
+}
+
 void
 wa_check_lineage(check *c)
 {
@@ -65,11 +89,7 @@ wa_check_lineage(check *c)
     else if (!wa_branch_eq(branch, &wa_lineage_head(lineage)->branch))
         left_behind(c, lineage);
     else if (wa_lineage_is_held(lineage))
-        wa_check_add(c, WA_VERDICT_FAILED, "lineage",
-                     "\"walagent lineage unseal\" ends it, or the promotion of a server.",
-                     "epoch %u was sealed by \"walagent lineage seal --hold\": no agent archives "
-                     "on timeline %u",
-                     lineage->epoch, c->system.tli);
+        held(c, lineage);
     else
         wa_check_add(c, WA_VERDICT_OK, "lineage", NULL, "timeline %u is the archive's accepted one",
                      c->system.tli);

@@ -92,8 +92,18 @@ branch_json(wa_repo *repo, const wa_lineage *l, const wa_branch *b, json_t **ret
     return WA_OK;
 }
 
+/* Two things: a hold is said before its seal is put, and a seal may be held or not. */
+static wa_status
+epoch_sealed(wa_repo *repo, const wa_lineage *l, bool *ret, wa_error *err)
+{
+    *ret = false;
+    if (l->number == 0 || wa_lineage_head(l) == NULL || l->writer[0] == '\0')
+        return WA_OK;
+    return wa_tip_is_sealed(repo, &wa_lineage_head(l)->branch, l->epoch, ret, err);
+}
+
 static void
-print_lineage(const wa_lineage *l)
+print_lineage(const wa_lineage *l, bool sealed)
 {
     char time[WA_TIME_TEXT];
     if (l->number == 0)
@@ -101,8 +111,13 @@ print_lineage(const wa_lineage *l)
     else
         printf("lineage %llu, epoch %u, writer %s, since %s (%s)\n", (unsigned long long)l->number,
                l->epoch, l->writer[0] ? l->writer : "-", wa_time_format(l->since, time), l->reason);
-    if (wa_lineage_is_held(l))
-        puts("held: no agent writes on this timeline until \"walagent lineage unseal\"");
+    if (wa_lineage_is_held(l) && sealed)
+        puts("sealed and held: no agent writes on this timeline until \"walagent lineage unseal\"");
+    else if (wa_lineage_is_held(l))
+        puts("held but not sealed: the writer goes on where it runs, and no agent that starts "
+             "writes on this timeline; run \"walagent lineage seal --hold\" again, or \"unseal\"");
+    else if (sealed)
+        puts("sealed: an agent that is started opens the next epoch");
 }
 
 static wa_status
@@ -111,7 +126,9 @@ show(wa_context *ctx, wa_repo *repo, wa_error *err)
     WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
     WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
     size_t count = 0;
+    bool sealed = false;
     WA_TRY(wa_lineage_load(repo, &l, err));
+    WA_TRY(epoch_sealed(repo, l, &sealed, err));
     WA_TRY(wa_branches_all(repo, &branches, &count, err));
     WA_CLEANUP(wa_json_freep) json_t *list = json_array();
     WA_CLEANUP(wa_table_freep) wa_table *t = wa_table_new(4);
@@ -130,7 +147,7 @@ show(wa_context *ctx, wa_repo *repo, wa_error *err)
         json_array_append_new(list, one);
     }
     if (!ctx->json) {
-        print_lineage(l);
+        print_lineage(l, sealed);
         wa_table_print(t, stdout);
         return WA_OK;
     }
@@ -143,6 +160,7 @@ show(wa_context *ctx, wa_repo *repo, wa_error *err)
                        l->number == 0 ? NULL : wa_time_format_rfc3339(l->since, time));
     wa_json_set_string(json, "reason", l->reason);
     wa_json_set_bool(json, "held", wa_lineage_is_held(l));
+    wa_json_set_bool(json, "epoch_sealed", sealed);
     wa_json_set(json, "branches", WA_TAKE(list));
     wa_print_json(json);
     return WA_OK;
@@ -303,10 +321,12 @@ report_seal(const wa_context *ctx, const wa_lineage *l, wa_lsn sealed)
         wa_json_set_string(seal, "branch", text);
         wa_json_set_u64(seal, "epoch", l->epoch);
         wa_json_set_string(seal, "lsn", at);
+        wa_json_set_bool(seal, "held", wa_lineage_is_held(l));
         wa_json_set(json, "sealed", seal);
         wa_print_json(json);
     } else if (!ctx->quiet) {
-        printf("epoch %u of branch %s is sealed at %s\n", l->epoch, text, at);
+        printf("epoch %u of branch %s is sealed at %s%s\n", l->epoch, text, at,
+               wa_lineage_is_held(l) ? " and held" : "");
     }
 }
 
@@ -417,7 +437,10 @@ const wa_command wa_command_lineage = {
         "over on this timeline: they go on when a server is promoted, or when one of them is "
         "started again. With --hold a start changes nothing either, which a supervisor or a "
         "reboot may cause at any time: they wait, and \"status\", \"check\" and the log say so, "
-        "until a server is promoted or unseal opens the next epoch for the writer. Where no agent "
+        "until a server is promoted or unseal opens the next epoch for the writer. Agents of "
+        "versions "
+        "without --hold know nothing of it, and open the next epoch when they are started. Where "
+        "no agent "
         "writes nobody is fenced, and that is an error. archive_command is not fenced.\n\n"
         "resolve ends a conflict: archive-push refused a WAL file (exit 5) because the archive has "
         "other content under its name. The pushed bytes that are kept in quarantine/ are settled "

@@ -138,19 +138,26 @@ check_writer(const wa_lineage *l, wa_error *err)
                               "archive_command archives is not. Stop the old primary itself.");
 }
 
+/* The tip that a seal goes to. */
+static wa_status
+find_place(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
+{
+    WA_TRY(check_writer(l, err));
+    WA_TRY(wa_tip_find(repo, l, ret, err));
+    if (*ret != 0)
+        return WA_OK;
+    wa_error_set(err, WA_NOT_FOUND, "nothing is archived yet: nobody was fenced");
+    return wa_error_hint(err,
+                         "Try again when \"walagent lineage\" shows archived WAL, or stop "
+                         "the agent that is writer %s.",
+                         l->writer);
+}
+
 static wa_status
 fence_once(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
 {
     wa_lsn tip = 0;
-    WA_TRY(check_writer(l, err));
-    WA_TRY(wa_tip_find(repo, l, &tip, err));
-    if (tip == 0) {
-        wa_error_set(err, WA_NOT_FOUND, "nothing is archived yet: nobody was fenced");
-        return wa_error_hint(err,
-                             "Try again when \"walagent lineage\" shows archived WAL, or stop "
-                             "the agent that is writer %s.",
-                             l->writer);
-    }
+    WA_TRY(find_place(repo, l, &tip, err));
     return wa_tip_seal(repo, &wa_lineage_head(l)->branch, l->epoch, tip, ret, err);
 }
 
@@ -194,29 +201,48 @@ hold_epoch(wa_repo *repo, wa_lineage **l, wa_error *err)
                         FENCE_TRIES);
 }
 
-wa_status
-wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
+/* *l: the lineage whose epoch is sealed; or that is tried with, when it fails. */
+static wa_status
+fence_newest(wa_repo *repo, bool hold, wa_lineage **l, wa_lsn *ret_lsn, wa_error *err)
 {
-    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
-    WA_TRY(wa_lineage_load(repo, &l, err));
     for (int i = 0; i < FENCE_TRIES; i++) {
         wa_lsn at = 0;
         WA_CLEANUP(wa_lineage_freep) wa_lineage *newer = NULL;
         if (hold)
-            WA_TRY(hold_epoch(repo, &l, err));
-        WA_TRY(fence_once(repo, l, &at, err));
+            WA_TRY(hold_epoch(repo, l, err));
+        WA_TRY(fence_once(repo, *l, &at, err));
         /* Who opens an epoch writes the lineage; after the seal, or it is seen here. */
         WA_TRY(wa_lineage_load(repo, &newer, err));
-        if (newer->number == l->number) {
-            *ret = WA_TAKE(l);
+        if (newer->number == (*l)->number) {
             *ret_lsn = at;
             return WA_OK;
         }
-        wa_lineage_free(l);
-        l = WA_TAKE(newer);
+        wa_lineage_free(*l);
+        *l = WA_TAKE(newer);
     }
     return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
                         FENCE_TRIES);
+}
+
+wa_status
+wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn, wa_error *err)
+{
+    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
+    wa_lsn at = 0;
+    WA_TRY(wa_lineage_load(repo, &l, err));
+    if (hold) /* nobody is held where nobody can be fenced */
+        WA_TRY(find_place(repo, l, &at, err));
+    wa_status status = fence_newest(repo, hold, &l, &at, err);
+    if (status != WA_OK && hold && wa_lineage_is_held(l)) {
+        wa_error_wrap(err, "epoch %u is held, but not known to be sealed: its writer may go on",
+                      l->epoch);
+        return wa_error_hint(err, "Run it again: \"walagent lineage\" shows what is held and what "
+                                  "is sealed. \"walagent lineage unseal\" takes it back.");
+    }
+    WA_TRY(status);
+    *ret = WA_TAKE(l);
+    *ret_lsn = at;
+    return WA_OK;
 }
 
 /* A hold whose seal never came: its writer may run still, and what it puts must not be behind an

@@ -207,8 +207,8 @@ wa_status
 wa_role_held(wa_streamer *s, wa_error *err)
 {
     wa_error_set(err, WA_UNAVAILABLE,
-                 "held: epoch %u was sealed by \"walagent lineage seal --hold\", nothing is "
-                 "archived on this timeline",
+                 "epoch %u is held by \"walagent lineage seal --hold\": this agent archives "
+                 "nothing on this timeline",
                  s->lineage->epoch);
     wa_error_hint(err, "\"walagent lineage unseal\" ends it, or the promotion of a server.");
     wa_streamer_fault(s, err, true);
@@ -381,8 +381,8 @@ unless_sealed(wa_streamer *s, watch_other *w, const char **reason, wa_error *err
                       held
                           ? "Promote a server, or end it with \"walagent lineage unseal\"."
                           : "Promote a server, or start an agent again: that opens the next epoch.",
-                      "not taking over: epoch %u of writer %s was sealed%s", epoch,
-                      s->lineage->writer, held ? " and is held" : "");
+                      "not taking over: epoch %u of writer %s %s", epoch, s->lineage->writer,
+                      held ? "is held" : "was sealed");
     return WA_OK;
 }
 

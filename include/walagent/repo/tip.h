@@ -27,7 +27,8 @@ wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa
 /* Seal the epoch of the head's writer, as the lineage says: of the newest one when somebody took
  * over or opened another epoch meanwhile. *ret: the lineage whose epoch is sealed. NOT_FOUND:
  * nobody was fenced, since no agent writes here or nothing is archived. hold: the lineage says so
- * before that, and no agent opens another epoch on this timeline until it is unsealed. */
+ * before that, and no agent opens another epoch on this timeline until it is unsealed. When it
+ * fails in between, the error says that the epoch is held and not known to be sealed. */
 wa_status wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn,
                        wa_error *err) WA_MUST_CHECK;
 /* Open the next epoch for the writer whose epoch was sealed. One that is held and was not sealed is

@@ -249,6 +249,8 @@ hold_without_seal(fixture *f)
     bool sealed = true;
     wa_store_fault_set(f->store, "put", 2, 1000, WA_FAULT_FAIL);
     assert_int_not_equal(wa_tip_fence(f->repo, true, &l, &at, &err), WA_OK);
+    assert_non_null(strstr(err.message, "is held, but not known to be sealed"));
+    assert_true(l == NULL && at == 0);
     wa_store_fault_set(f->store, "put", 0, 0, WA_FAULT_FAIL);
     wa_error_clear(&err);
     OK(wa_lineage_load(f->repo, &l, &err));
@@ -353,6 +355,12 @@ an_empty_archive_has_nobody_to_fence(void **state)
     store_epoch(&f, 1, "first");
     FAILS(wa_tip_fence(f.repo, false, &l, &at, &err), WA_NOT_FOUND);
     assert_true(err.hint[0] != '\0' && l == NULL && at == 0);
+    wa_error_clear(&err);
+    FAILS(wa_tip_fence(f.repo, true, &l, &at, &err), WA_NOT_FOUND);
+    assert_true(l == NULL && at == 0);
+    wa_error_clear(&err);
+    OK(wa_lineage_load(f.repo, &l, &err)); /* nor is it held, where nobody was fenced */
+    assert_false(wa_lineage_is_held(l));
     fixture_done(&f);
 }
 
