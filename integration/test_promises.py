@@ -212,6 +212,42 @@ def test_a_seal_that_is_held_outlives_restarts_until_it_is_unsealed(make_pg, mak
     assert wa.run("lineage", "unseal", check=None).returncode == 1
 
 
+def test_a_hold_whose_seal_never_came_is_told_and_unseal_makes_it_good(make_pg, make_walagent, file_repository,
+                                                                       work_dir):
+    """Killed in between: the lineage holds the epoch, and its writer runs."""
+    lab.own(work_dir)
+    pg = make_pg(wal_segsize=1, autovacuum="off")
+    wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"}))
+    wa.expect("ERROR", "WARNING")
+    pg.sql("CREATE TABLE t (x int)")
+    pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
+    pg.reload()
+    lab.wait_until(lambda: (wa.json("status", check=(0, 1, 3)).get("stream") or {}).get("synchronous"), 30,
+                   "the server waits for the agent")
+    pg.sql("INSERT INTO t VALUES (0)")
+    killed = wa.run("lineage", "seal", "--hold", check=None, env={"WALAGENT_CRASH_POINT": "seal-before-put"})
+    assert killed.returncode != 0
+    pg.sql("INSERT INTO t VALUES (1)")  # archived: it returned
+    told = wa.json("lineage")
+    assert told["held"] and not told["epoch_sealed"] and told["epoch"] == 1
+    assert "not sealed" in wa.run("lineage").stdout
+    said = [f for f in wa.json("check", check=(3,))["findings"] if f["what"] == "lineage"]
+    assert "was not sealed" in str(said), said
+    wa.run("lineage", "unseal")
+    told = wa.json("lineage")
+    assert not told["held"] and told["epoch"] == 2
+    waiting = Commit(pg, 2, "on")
+    waiting.join(60)
+    assert waiting.returned, wa.log[-3000:]
+    sealed = wa.json("lineage", "seal")["sealed"]
+    assert sealed["epoch"] == 2 and not sealed["held"]
+    after = Commit(pg, 3, "on")
+    lab.wait_until(lambda: (wa.json("status", check=(0, 1, 3)).get("stream") or {}).get("state") == "fenced", 30,
+                   "the writer meets the seal of the epoch that it writes")
+    assert not after.returned
+    assert wa.json("verify")["damage"] == []
+
+
 def test_a_further_repository_is_refused_and_not_ignored(make_pg, make_walagent, file_repository):
     pg = make_pg()
     wa = make_walagent(file_repository, pg)
