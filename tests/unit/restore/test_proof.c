@@ -64,7 +64,9 @@ write_segment(archive *a, wa_segno s)
     wal_fill_segment(a->wal);
 }
 
-static wa_segno bad_at_end; /* a segment that is archived with a bad record there, unchecked */
+static wa_segno bad_segment; /* is archived with a bad byte at bad_at, unchecked */
+static size_t bad_at;
+static uint16_t magic; /* of WAL pages that nobody can parse; 0: of 15 */
 
 static wa_status
 add_fact(void *arg, const wa_record *record, wa_error *err)
@@ -85,17 +87,19 @@ put_segment(archive *a, wa_segno s, damage how)
     uint8_t *bytes = malloc(SEGMENT);
     memcpy(bytes, wal_bytes(a->wal) + (s - 1) * SEGMENT, SEGMENT);
     wa_wal_facts_init(&facts);
-    OK(wa_segment_check_all(bytes, SEGMENT, s * SEGMENT, add_fact, &facts, &check, &err));
-    assert_true(check.complete);
+    if (magic == 0) {
+        OK(wa_segment_check_all(bytes, SEGMENT, s * SEGMENT, add_fact, &facts, &check, &err));
+        assert_true(check.complete);
+    }
     bool here = s == DAMAGED;
     if (here && how == ZEROES)
         memset(bytes + SEGMENT / 2, 0, SEGMENT / 2);
     if (here && (how == BAD_RECORD || how == BAD_RECORD_KNOWN))
         bytes[SEGMENT / 2] ^= 1;
-    if (s == bad_at_end)
-        bytes[SEGMENT - 5000] ^= 1;
+    if (s == bad_segment)
+        bytes[bad_at] ^= 1;
     OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts,
-                  s != bad_at_end && (!here || how != BAD_RECORD_KNOWN), &outcome, &err));
+                  s != bad_segment && (!here || how != BAD_RECORD_KNOWN), &outcome, &err));
     free(bytes);
 }
 
@@ -149,7 +153,8 @@ archive_open(archive *a, damage how)
     OK(wa_repo_of_store(a->store, "main", 1, &a->repo, &err));
     OK(wa_repo_init(a->repo, &identity, false, &created, &err));
     a->branch = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
-    a->wal = wal_builder_new(&(wal_builder_options){.system_identifier = SYSTEM_ID});
+    a->wal =
+        wal_builder_new(&(wal_builder_options){.system_identifier = SYSTEM_ID, .magic = magic});
     for (wa_segno s = 1; s <= LAST; s++)
         write_segment(a, s);
     for (wa_segno s = 1; s <= LAST; s++)
@@ -394,14 +399,48 @@ the_unchecked_segment_that_the_wal_begins_in_is_looked_at(void **state)
         wa_error err = WA_ERROR_INIT;
         wa_restore_plan *p = NULL;
         archive a;
-        bad_at_end = seg[i];
+        bad_segment = seg[i];
+        bad_at = SEGMENT - 5000;
         archive_open(&a, NONE);
-        bad_at_end = 0;
+        bad_segment = 0;
         wa_restore_options o = {
             .kind = WA_TARGET_LATEST, .backup_label = LABEL_A, .read_wal_max = SEGMENT};
         assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
         archive_close(&a);
     }
+}
+
+static void
+damage_before_a_backup_is_told_and_no_reason_to_refuse(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    archive a;
+    bad_segment = BACKUP_B - 1; /* the backup begins at two thirds of it */
+    bad_at = SEGMENT / 6;
+    archive_open(&a, NONE);
+    bad_segment = 0;
+    OK(plan(&a, at_time(BACKUP_B + 1), &p, &err));
+    assert_string_equal(p->backup->label, LABEL_B);
+    assert_non_null(strstr(p->text, "is not known from the WAL"));
+    archive_close(&a);
+}
+
+static void
+wal_that_cannot_be_parsed_does_not_count_as_read(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    archive a;
+    magic = 0xDF00;
+    archive_open(&a, NONE);
+    magic = 0;
+    OK(plan(&a, (wa_restore_options){.kind = WA_TARGET_LATEST}, &p, &err));
+    assert_false(p->wal_read);
+    assert_non_null(strstr(p->text, "major version that can't be read"));
+    archive_close(&a);
 }
 
 /* Timeline 2 leaves in the middle of segment 12 and has all of it from there on. */
@@ -469,6 +508,8 @@ main(void)
         cmocka_unit_test(a_replica_with_a_primary_is_warned_only),
         cmocka_unit_test(reading_ends_when_it_takes_long_and_the_plan_says_so),
         cmocka_unit_test(chunks_stand_in_for_a_damaged_object),
+        cmocka_unit_test(damage_before_a_backup_is_told_and_no_reason_to_refuse),
+        cmocka_unit_test(wal_that_cannot_be_parsed_does_not_count_as_read),
         cmocka_unit_test(what_was_archived_unchecked_can_be_accepted),
         cmocka_unit_test(the_unchecked_segment_that_the_wal_begins_in_is_looked_at),
         cmocka_unit_test(
