@@ -441,3 +441,26 @@ def test_an_incremental_backup_brings_the_mirror_what_it_builds_on(make_pg, majo
     assert both.json("mirror", "-n")["mirrors"][0]["complete"]
     result = both.json("verify", "--repository", "offsite")
     assert result["damage"] == [] and result["backups"] == 2
+
+
+def test_an_agent_with_a_mirror_that_is_not_copied_waits_and_goes_on(keeping, make_walagent,
+                                                                      file_repository, beside):
+    pg = keeping
+    before = follow(make_walagent(file_repository, pg))
+    backup(before)
+    write_wal(pg, 2)
+    durable(before, pg)
+    before.stop()
+    wa = mirrored(make_walagent, file_repository, beside, pg)
+    wa.start(ready=False)
+    wa.wait_log("walagent mirror")
+    told = restart_lsn(pg)
+    write_wal(pg, 2)
+    lsn = pg.lsn()
+    done = wa.run("archive-push", os.path.join(pg.data, "pg_wal", pg.switch_wal()), check=None)
+    assert done.returncode not in (0, None) and "walagent mirror" in done.stderr
+    assert wa.is_running() and not is_ready(wa) and restart_lsn(pg) == told
+    assert wa.json("mirror")["mirrors"][0]["complete"]
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
+    durable(wa, pg)
+    assert end_of(wa, "--repository", "offsite") >= number(lsn)

@@ -246,14 +246,3 @@ def test_a_hold_whose_seal_never_came_is_told_and_unseal_makes_it_good(make_pg, 
                    "the writer meets the seal of the epoch that it writes")
     assert not after.returned
     assert wa.json("verify")["damage"] == []
-
-
-def test_a_further_repository_is_refused_and_not_ignored(make_pg, make_walagent, file_repository):
-    pg = make_pg()
-    wa = make_walagent(file_repository, pg)
-    wa.run("init")
-    wa.set("repository two.url", file_repository["url"] + "2")
-    for command in ("init", "run", "check"):
-        refused = wa.run(command, check=None)
-        assert refused.returncode not in (0, None) and "repository two" in refused.stderr, command
-    wa.run("list")
