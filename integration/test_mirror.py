@@ -65,6 +65,14 @@ def end_of(wa, *argv):
     return max(number(w["end_lsn"]) for w in wa.json("list", *argv)["windows"])
 
 
+def mended(wa):
+    """The agent has compared the mirror after its start, and copied what a kill had left out."""
+    def complete():
+        mirror = lab.json.loads(wa.http("/status")[1])["repositories"][1]
+        return mirror["compared_time"] is not None and mirror["complete"] and mirror["missing"] == 0
+    lab.wait_until(complete, 30, "the agent finds the mirror complete")
+
+
 # ---- killed between the one and the other ----
 
 @pytest.mark.parametrize("point", ["mirror-before-put:1", "mirror-before-put:4", "mirror-before-put:23",
@@ -88,6 +96,7 @@ def test_what_was_acknowledged_is_in_the_mirror_after_a_kill(keeping, make_walag
     lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
     load.stop()
     durable(wa, pg)
+    mended(wa)
     wa.stop()
     compared, = wa.json("mirror", "--dry-run")["mirrors"]
     assert compared["complete"] and compared["missing"] == compared["different"] == 0, compared
@@ -117,6 +126,7 @@ def test_random_kills_leave_what_was_acknowledged_in_the_mirror(keeping, make_wa
     lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
     load.stop()
     durable(wa, pg)
+    mended(wa)
     wa.stop()
     assert moved > kills / 4, "the slot hardly moved: %d" % moved
     compared, = wa.json("mirror", "-n")["mirrors"]
@@ -464,3 +474,20 @@ def test_an_agent_with_a_mirror_that_is_not_copied_waits_and_goes_on(keeping, ma
     lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
     durable(wa, pg)
     assert end_of(wa, "--repository", "offsite") >= number(lsn)
+
+
+def test_an_agent_brings_its_mirror_the_little_that_a_crash_left_out(pg, make_walagent,
+                                                                     file_repository, beside):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    backup(wa)
+    pg.switch_wal()
+    durable(wa, pg)
+    wa.stop()
+    lost = max(name for name in tree(beside) if "/backup/" in name and name.endswith("files.zst"))
+    for name in (lost, lost + ".meta"):
+        os.unlink(os.path.join(root(beside), name))
+    assert wa.json("mirror", "-n", check=3)["mirrors"][0]["missing"] == 1
+    wa.start()
+    mended(wa)
+    wa.stop()
+    assert_same(file_repository, beside)

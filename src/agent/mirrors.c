@@ -1,6 +1,7 @@
 /*
  * mirrors.c - the agent's own look at its mirrors: once it has reached the repository, and every
- * few hours, it compares them with the main one. It copies nothing: that is `walagent mirror`.
+ * few hours, it compares them with the main one. It copies the few objects that a crash can have
+ * left in the main one alone; what is more is for `walagent mirror`.
  */
 #include "agent_internal.h"
 
@@ -13,6 +14,7 @@
 #define LOOK_MS 1000
 #define RETRY_MS 60000
 #define AGAIN_MS (6u * 3600 * 1000)
+#define MEND_MAX 100 /* objects */
 
 static wa_repo *
 repo_of(wa_agent *agent)
@@ -26,8 +28,10 @@ tell(const wa_member_status *member, const wa_mirror_sync *r)
 {
     wa_error e = WA_ERROR_INIT;
     if (wa_mirror_sync_is_complete(r)) {
-        wa_log(WA_LOG_INFO, "mirror \"%s\" has all %" PRIu64 " objects of the main repository",
-               member->name, r->objects);
+        wa_log(WA_LOG_INFO,
+               "mirror \"%s\" has all %" PRIu64 " objects of the main repository (%" PRIu64
+               " were missing)",
+               member->name, r->objects, r->copied);
         return;
     }
     if (r->different > 0)
@@ -40,9 +44,28 @@ tell(const wa_member_status *member, const wa_mirror_sync *r)
                      "mirror \"%s\" lacks %" PRIu64
                      " objects of the main repository, the first one "
                      "\"%s\"",
-                     member->name, r->missing, r->first_missing);
+                     member->name, r->missing - r->copied, r->first_missing);
     wa_error_hint(&e, "Run \"walagent mirror\".");
     wa_log_error(WA_LOG_WARNING, &e, NULL);
+}
+
+/* A mirror that is one, and that lacks only a little. */
+static bool
+can_be_mended(const wa_mirror_sync *r)
+{
+    return r->has_entry && r->different == 0 && r->missing > 0 && r->missing <= MEND_MAX;
+}
+
+static wa_status
+compare_and_mend(wa_agent *agent, wa_repo *repo, size_t i, wa_mirror_sync *ret, wa_error *err)
+{
+    wa_mirror_sync_options options = {.only_compare = true, .cancel = &agent->stop};
+    WA_TRY(wa_mirror_sync_run(repo, i, &options, ret, err));
+    if (!can_be_mended(ret))
+        return WA_OK;
+    options.only_compare = false;
+    *ret = (wa_mirror_sync){0};
+    return wa_mirror_sync_run(repo, i, &options, ret, err);
 }
 
 static bool
@@ -51,9 +74,8 @@ compare(wa_agent *agent, wa_repo *repo, size_t i)
     wa_error err = WA_ERROR_INIT;
     wa_member_status member;
     wa_mirror_sync result = {0};
-    wa_mirror_sync_options options = {.only_compare = true, .cancel = &agent->stop};
     wa_store_member_status(wa_repo_store(repo), i, &member);
-    if (wa_mirror_sync_run(repo, i, &options, &result, &err) != WA_OK) {
+    if (compare_and_mend(agent, repo, i, &result, &err) != WA_OK) {
         if (!wa_cancelled(&agent->stop))
             wa_log_error(WA_LOG_WARNING, &err, "mirror \"%s\" was not compared", member.name);
         return false;
@@ -63,7 +85,7 @@ compare(wa_agent *agent, wa_repo *repo, size_t i)
     if (i < WA_MIRRORS_MAX)
         agent->mirrors[i] = (wa_agent_mirror){.compared = wa_time_now(),
                                               .complete = wa_mirror_sync_is_complete(&result),
-                                              .missing = result.missing,
+                                              .missing = result.missing - result.copied,
                                               .different = result.different};
     return true;
 }
