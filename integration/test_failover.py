@@ -7,6 +7,8 @@ import os
 import time
 
 import lab
+from test_backup import backup, durable, follow, is_ready
+from test_main_job import promoted
 from test_stream import Load, epoch_of, keeping, lsn, make_streamer, write_wal  # noqa: F401
 
 
@@ -108,3 +110,31 @@ def test_a_writer_fenced_for_a_promotion_follows_it(make_pg, make_streamer, work
     end = agent.wait_durable(new)
     agent.stop()
     assert_both_timelines(agent, old, new, end)
+
+
+def test_timelines_are_hexadecimal_numbers(make_pg, make_walagent, file_repository, work_dir):
+    """Past timeline 9, where a decimal reading of 0000000A would fail."""
+    pg = make_pg(wal_segsize=1, restore_command="false", wal_keep_size="256MB")
+    wa = follow(make_walagent(file_repository, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE t (i int)")
+    for timeline in range(2, 12):
+        pg.sql("INSERT INTO t VALUES (%d)" % timeline)
+        durable(wa, pg)
+        pg.stop()
+        lab.write_file(os.path.join(pg.data, "recovery.signal"), "")
+        lab.own(os.path.join(pg.data, "recovery.signal"))
+        pg.start()
+        lab.wait_until(lambda: pg.value("SELECT pg_is_in_recovery()") is False, 30, "a new timeline")
+        assert pg.timeline() == timeline
+        lab.wait_until(lambda: is_ready(wa), 60, "timeline %d is streamed" % timeline)
+    pg.sql("INSERT INTO t VALUES (12)")
+    durable(wa, pg)
+    listed = wa.json("list")
+    assert listed["hole_count"] == 0 and listed["windows"][-1]["branch"].startswith("0000000B-")
+    copy = lab.Postgres(os.path.join(work_dir, "copy"), pg.major)
+    wa.run("restore", "-D", copy.data)
+    make_pg.adopt(copy)
+    promoted(copy.start())
+    assert copy.value("SELECT count(*) FROM t") == 11 and copy.timeline() == 12
+    assert wa.json("verify")["damage"] == []

@@ -73,6 +73,14 @@ def mended(wa):
     lab.wait_until(complete, 30, "the agent finds the mirror complete")
 
 
+def assert_complete(wa):
+    """The mirror has every object of the main repository, and each of them is right."""
+    compared, = wa.json("mirror", "--dry-run")["mirrors"]
+    assert compared["complete"] and compared["missing"] == compared["different"] == 0, compared
+    result = wa.json("verify", "--repository", "offsite")
+    assert result["damage"] == [] and result["segments"] > 0
+
+
 # ---- killed between the one and the other ----
 
 @pytest.mark.parametrize("point", ["mirror-before-put:1", "mirror-before-put:4", "mirror-before-put:23",
@@ -98,10 +106,7 @@ def test_what_was_acknowledged_is_in_the_mirror_after_a_kill(keeping, make_walag
     durable(wa, pg)
     mended(wa)
     wa.stop()
-    compared, = wa.json("mirror", "--dry-run")["mirrors"]
-    assert compared["complete"] and compared["missing"] == compared["different"] == 0, compared
-    result = wa.json("verify", "--repository", "offsite")
-    assert result["damage"] == [] and result["segments"] > 0
+    assert_complete(wa)
     if offsite["url"].startswith("file:"):
         assert_same(file_repository, offsite)
 
@@ -129,9 +134,7 @@ def test_random_kills_leave_what_was_acknowledged_in_the_mirror(keeping, make_wa
     mended(wa)
     wa.stop()
     assert moved > kills / 4, "the slot hardly moved: %d" % moved
-    compared, = wa.json("mirror", "-n")["mirrors"]
-    assert compared["complete"] and compared["missing"] == 0, compared
-    assert wa.json("verify", "--repository", "offsite")["damage"] == []
+    assert_complete(wa)
 
 
 def test_a_push_that_was_killed_in_between_is_in_the_mirror_when_it_succeeds(keeping, make_walagent,

@@ -4,6 +4,8 @@ import os
 import shutil
 import threading
 
+import pytest
+
 import lab
 from test_backup import durable, follow
 from test_stream import MIB, keeping, lsn, make_streamer, restart_lsn, write_wal  # noqa: F401
@@ -143,8 +145,11 @@ def test_a_server_whose_last_wal_was_lost_after_it_was_acknowledged(make_pg, mak
     assert [e for e in events if e.endswith(".json")], "no event is kept"
 
 
-def test_a_seal_ends_what_a_commit_may_rely_on(make_pg, make_walagent, file_repository, work_dir):
-    """What a failover manager does before it promotes: the LSN that is told is the last that counts."""
+# ---- seals ----
+
+@pytest.fixture
+def awaited(make_pg, make_walagent, file_repository, work_dir):
+    """A server whose commits wait for its agent, the agent, and what its status says of the stream."""
     lab.own(work_dir)
     pg = make_pg(wal_segsize=1, autovacuum="off")
     wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"}))
@@ -157,6 +162,12 @@ def test_a_seal_ends_what_a_commit_may_rely_on(make_pg, make_walagent, file_repo
         return wa.json("status", check=(0, 1, 3)).get("stream") or {}
     lab.wait_until(lambda: stream().get("synchronous"), 30, "the server waits for the agent")
     pg.sql("INSERT INTO t VALUES (0)")
+    return pg, wa, stream
+
+
+def test_a_seal_ends_what_a_commit_may_rely_on(awaited):
+    """What a failover manager does before it promotes: the LSN that is told is the last that counts."""
+    pg, wa, stream = awaited
     sealed = wa.json("lineage", "seal")["sealed"]
     assert sealed["epoch"] == 1 and lsn(sealed["lsn"]) <= lsn(pg.lsn())
     waiting = Commit(pg, 1, "on")
@@ -173,21 +184,9 @@ def test_a_seal_ends_what_a_commit_may_rely_on(make_pg, make_walagent, file_repo
     assert wa.json("verify")["damage"] == []
 
 
-def test_a_seal_that_is_held_outlives_restarts_until_it_is_unsealed(make_pg, make_walagent, file_repository,
-                                                                    work_dir):
+def test_a_seal_that_is_held_outlives_restarts_until_it_is_unsealed(awaited):
     """A supervisor starts the agent again, which the one who sealed didn't mean."""
-    lab.own(work_dir)
-    pg = make_pg(wal_segsize=1, autovacuum="off")
-    wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"}))
-    wa.expect("ERROR", "WARNING")
-    pg.sql("CREATE TABLE t (x int)")
-    pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
-    pg.reload()
-
-    def stream():
-        return wa.json("status", check=(0, 1, 3)).get("stream") or {}
-    lab.wait_until(lambda: stream().get("synchronous"), 30, "the server waits for the agent")
-    pg.sql("INSERT INTO t VALUES (0)")
+    pg, wa, stream = awaited
     sealed = wa.json("lineage", "seal", "--hold")["sealed"]
     waiting = Commit(pg, 1, "on")
     for restart in range(3):
@@ -212,19 +211,9 @@ def test_a_seal_that_is_held_outlives_restarts_until_it_is_unsealed(make_pg, mak
     assert wa.run("lineage", "unseal", check=None).returncode == 1
 
 
-def test_a_hold_whose_seal_never_came_is_told_and_unseal_makes_it_good(make_pg, make_walagent, file_repository,
-                                                                       work_dir):
+def test_a_hold_whose_seal_never_came_is_told_and_unseal_makes_it_good(awaited):
     """Killed in between: the lineage holds the epoch, and its writer runs."""
-    lab.own(work_dir)
-    pg = make_pg(wal_segsize=1, autovacuum="off")
-    wa = follow(make_walagent(file_repository, pg, settings={"archive.tail_interval": "200ms"}))
-    wa.expect("ERROR", "WARNING")
-    pg.sql("CREATE TABLE t (x int)")
-    pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
-    pg.reload()
-    lab.wait_until(lambda: (wa.json("status", check=(0, 1, 3)).get("stream") or {}).get("synchronous"), 30,
-                   "the server waits for the agent")
-    pg.sql("INSERT INTO t VALUES (0)")
+    pg, wa, stream = awaited
     killed = wa.run("lineage", "seal", "--hold", check=None, env={"WALAGENT_CRASH_POINT": "seal-before-put"})
     assert killed.returncode != 0
     pg.sql("INSERT INTO t VALUES (1)")  # archived: it returned
@@ -242,7 +231,7 @@ def test_a_hold_whose_seal_never_came_is_told_and_unseal_makes_it_good(make_pg, 
     sealed = wa.json("lineage", "seal")["sealed"]
     assert sealed["epoch"] == 2 and not sealed["held"]
     after = Commit(pg, 3, "on")
-    lab.wait_until(lambda: (wa.json("status", check=(0, 1, 3)).get("stream") or {}).get("state") == "fenced", 30,
+    lab.wait_until(lambda: stream().get("state") == "fenced", 30,
                    "the writer meets the seal of the epoch that it writes")
     assert not after.returned
     assert wa.json("verify")["damage"] == []

@@ -517,30 +517,29 @@ wa_store_mirror_count_served(wa_store *store, size_t i)
     wa_mirror_count_served(m, i, false);
 }
 
-uint64_t
-wa_store_mirror_served(const wa_store *store)
+static uint64_t
+count_served(const wa_store *store, bool listings_alone)
 {
     wa_mirror_store *m = mirrored(store);
+    uint64_t all = 0;
     if (m == NULL)
         return 0;
     WA_LOCK(&m->mutex);
-    uint64_t all = 0;
     for (size_t i = 1; i < m->count; i++)
-        all += m->members[i].served;
+        all += listings_alone ? m->members[i].listed : m->members[i].served;
     return all;
+}
+
+uint64_t
+wa_store_mirror_served(const wa_store *store)
+{
+    return count_served(store, false);
 }
 
 uint64_t
 wa_store_mirror_listed(const wa_store *store)
 {
-    wa_mirror_store *m = mirrored(store);
-    if (m == NULL)
-        return 0;
-    WA_LOCK(&m->mutex);
-    uint64_t all = 0;
-    for (size_t i = 1; i < m->count; i++)
-        all += m->members[i].listed;
-    return all;
+    return count_served(store, true);
 }
 
 void

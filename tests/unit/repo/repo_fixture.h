@@ -9,6 +9,7 @@
 #include "repo_internal.h"
 
 #include "walagent/repo/branch.h"
+#include "walagent/repo/tail.h"
 #include "walagent/repo/wal_object.h"
 #include "walagent/store/drivers.h"
 
@@ -164,6 +165,20 @@ next_random(uint64_t *seed)
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;
     return *seed;
+}
+
+/* A segment arrives whole, with the next one's first chunk, and its chunks go. */
+static inline void
+replace_chunks_by_whole(fixture *f, wa_segno segno, const void *bytes)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    wa_wal_facts facts;
+    wa_lsn next = (segno + 1) * SEGMENT;
+    wa_wal_facts_init(&facts);
+    OK(wa_wal_put(f->repo, &f->first, segno, bytes, NULL, 1, &facts, true, &outcome, &err));
+    OK(wa_tail_put(f->repo, &f->first, 1, next, next, bytes, 50, NULL, true, &err));
+    OK(wa_tail_remove(f->repo, &f->first, segno, &err));
 }
 
 #endif

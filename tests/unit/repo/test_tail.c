@@ -452,15 +452,8 @@ two_writers_cannot_both_extend_the_tail(void **state)
 static void
 segment_arrives(void *arg)
 {
-    fixture *f = arg;
-    wa_error err = WA_ERROR_INIT;
-    wa_put_outcome outcome;
-    wa_wal_facts facts;
     char *bytes = pattern(1, SEGMENT);
-    wa_wal_facts_init(&facts);
-    OK(wa_wal_put(f->repo, &f->first, 5, bytes, NULL, 1, &facts, true, &outcome, &err));
-    OK(wa_tail_put(f->repo, &f->first, 1, 6 * SEGMENT, 6 * SEGMENT, bytes, 50, NULL, true, &err));
-    OK(wa_tail_remove(f->repo, &f->first, 5, &err));
+    replace_chunks_by_whole(arg, 5, bytes);
     free(bytes);
 }
 

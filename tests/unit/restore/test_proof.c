@@ -15,14 +15,13 @@
 #include "walagent/restore/restore.h"
 #include "walagent/store/drivers.h"
 
+#include "plan_fixture.h"
 #include "wal_builder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SYSTEM_ID UINT64_C(7000000000000000001)
-#define SEGMENT (1024u * 1024)
 #define LAST 20u    /* segments 1 to this one */
 #define DAMAGED 5u  /* between the backups */
 #define BACKUP_A 2u /* the segments they begin and end in */
@@ -31,11 +30,6 @@
 #define LABEL_B "20261102T021400Z-F-000b"
 #define T0 INT64_C(800000000000000)
 #define MINUTE (INT64_C(60) * 1000000)
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("line %d: %s: %s", __LINE__, #call, err.message);                             \
-    } while (0)
 
 typedef enum damage { NONE, TORN, GONE, ZEROES, BAD_RECORD, BAD_RECORD_KNOWN } damage;
 static const char *const damage_name[] = {"none",   "torn",       "gone",
@@ -123,24 +117,15 @@ damage_object(archive *a, damage how)
 }
 
 static void
-put_backup(archive *a, const char *label, wa_segno s)
+put_backup_in(archive *a, const char *label, wa_segno s)
 {
-    wa_error err = WA_ERROR_INIT;
-    wa_backup_info *b = wa_backup_info_new();
-    snprintf(b->label, sizeof b->label, "%s", label);
-    b->branch = b->end_branch = a->branch;
-    b->start_lsn = a->middle[s - 1];
-    b->end_lsn = a->middle[s];
-    b->start_time = T0 + (wa_time)(s - 1) * MINUTE + 1000;
-    b->end_time = T0 + (wa_time)s * MINUTE + 500;
-    b->major = 15;
-    b->system_identifier = SYSTEM_ID;
-    b->segment_size = SEGMENT;
-    snprintf(b->source, sizeof b->source, "remote");
-    snprintf(b->manifest_checksum, sizeof b->manifest_checksum, "CRC32C");
-    OK(wa_backup_begin(a->repo, b, &err));
-    OK(wa_backup_commit(a->repo, b, &err));
-    wa_backup_info_free(b);
+    wa_backup_info what = {.branch = a->branch,
+                           .end_branch = a->branch,
+                           .start_lsn = a->middle[s - 1],
+                           .end_lsn = a->middle[s],
+                           .start_time = T0 + (wa_time)(s - 1) * MINUTE + 1000,
+                           .end_time = T0 + (wa_time)s * MINUTE + 500};
+    put_backup(a->repo, label, &what);
 }
 
 static void
@@ -159,8 +144,8 @@ archive_open(archive *a, damage how)
         write_segment(a, s);
     for (wa_segno s = 1; s <= LAST; s++)
         put_segment(a, s, how);
-    put_backup(a, LABEL_A, BACKUP_A);
-    put_backup(a, LABEL_B, BACKUP_B);
+    put_backup_in(a, LABEL_A, BACKUP_A);
+    put_backup_in(a, LABEL_B, BACKUP_B);
     OK(wa_index_update(a->repo, &a->branch, LAST, &err));
     damage_object(a, how);
 }

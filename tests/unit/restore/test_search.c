@@ -15,23 +15,17 @@
 #include "walagent/repo/index.h"
 #include "walagent/store/drivers.h"
 
+#include "plan_fixture.h"
 #include "wal_builder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SYSTEM_ID UINT64_C(7000000000000000001)
-#define SEGMENT (1024u * 1024)
 #define LAST 80u
 #define ENDS_MAX 2048u
 #define POINTS_MAX 512u
 #define T0 INT64_C(800000000000000)
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("line %d: %s: %s", __LINE__, #call, err.message);                             \
-    } while (0)
 
 typedef struct archive {
     uint64_t seed;
@@ -366,26 +360,6 @@ damage_ends_no_search(void **state)
     archive_done(&a);
 }
 
-static void
-put_backup(archive *a)
-{
-    wa_error err = WA_ERROR_INIT;
-    wa_backup_info *info = wa_backup_info_new();
-    snprintf(info->label, sizeof info->label, "20260101T000000Z-F-0001");
-    info->branch = info->end_branch = a->branch;
-    info->start_lsn = SEGMENT;
-    info->end_lsn = a->ends[1].lsn;
-    info->start_time = info->end_time = T0;
-    info->major = 15;
-    info->system_identifier = SYSTEM_ID;
-    info->segment_size = SEGMENT;
-    snprintf(info->source, sizeof info->source, "remote");
-    snprintf(info->manifest_checksum, sizeof info->manifest_checksum, "CRC32C");
-    OK(wa_backup_begin(a->repo, info, &err));
-    OK(wa_backup_commit(a->repo, info, &err));
-    wa_backup_info_free(info);
-}
-
 /* What the plan for a transaction and the one for a restore point say: some of it. */
 static void
 check_plans(archive *a, uint32_t segno, wa_status expected, const char *xid_says,
@@ -420,7 +394,13 @@ plans_tell_of_damage_and_reach_what_lies_before_it(void **state)
     a.damaged = 40;
     for (wa_segno s = 1; s <= LAST; s++)
         put_segment(&a, s);
-    put_backup(&a);
+    put_backup(a.repo, "20260101T000000Z-F-0001",
+               &(wa_backup_info){.branch = a.branch,
+                                 .end_branch = a.branch,
+                                 .start_lsn = SEGMENT,
+                                 .end_lsn = a.ends[1].lsn,
+                                 .start_time = T0,
+                                 .end_time = T0});
     check_plans(&a, 20, WA_OK, "1 WAL segment could not be searched",
                 "1 WAL segment could not be searched");
     check_plans(&a, 39, WA_OK, "beside the target is not known", "beside the target is not known");

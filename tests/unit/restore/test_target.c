@@ -14,25 +14,19 @@
 #include "walagent/restore/restore.h"
 #include "walagent/store/drivers.h"
 
+#include "plan_fixture.h"
 #include "wal_builder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SYSTEM_ID UINT64_C(7000000000000000001)
-#define SEGMENT (1024u * 1024)
 #define SEGMENTS_MAX 16u
 #define RECORDS_MAX 4096u
 #define BACKUPS_MAX 6u
 #define STEPS_MAX 4u
 #define ROUNDS 10u
 #define QUESTIONS 30u
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != WA_OK)                                                                       \
-            fail_msg("line %d: %s: %s", __LINE__, #call, err.message);                             \
-    } while (0)
 
 typedef struct record {
     wa_lsn lsn, end;
@@ -269,24 +263,15 @@ put_segment(history *h, wa_segno segno, const wa_wal_facts *facts)
 static void
 put_backups(history *h)
 {
-    wa_error err = WA_ERROR_INIT;
     for (size_t i = 0; i < h->backup_count; i++) {
         const backup *b = &h->backups[i];
-        wa_backup_info *info = wa_backup_info_new();
-        memcpy(info->label, b->label, sizeof info->label);
-        info->branch = h->lineage->steps[b->start_step].branch;
-        info->end_branch = h->lineage->steps[b->end_step].branch;
-        info->start_lsn = b->start;
-        info->end_lsn = b->end;
-        info->start_time = info->end_time = b->end_time;
-        info->major = 15;
-        info->system_identifier = SYSTEM_ID;
-        info->segment_size = SEGMENT;
-        snprintf(info->source, sizeof info->source, "remote");
-        snprintf(info->manifest_checksum, sizeof info->manifest_checksum, "CRC32C");
-        OK(wa_backup_begin(h->repo, info, &err));
-        OK(wa_backup_commit(h->repo, info, &err));
-        wa_backup_info_free(info);
+        wa_backup_info what = {.branch = h->lineage->steps[b->start_step].branch,
+                               .end_branch = h->lineage->steps[b->end_step].branch,
+                               .start_lsn = b->start,
+                               .end_lsn = b->end,
+                               .start_time = b->end_time,
+                               .end_time = b->end_time};
+        put_backup(h->repo, b->label, &what);
     }
 }
 

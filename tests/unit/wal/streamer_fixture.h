@@ -46,6 +46,26 @@ begin_streamer(char *dir, wa_store *store, bool spool, wa_repo **ret_repo, wa_st
     (*ret)->cluster = *wa_repo_cluster(*ret_repo);
 }
 
+/* The streamer's epoch is the second, and it takes over from the first, which has a chunk of
+ * FIRST_EPOCH_BYTES in `repo`. */
+#define FIRST_EPOCH_BYTES 100
+static inline void
+follow_first_epoch_in(wa_repo *repo, wa_streamer *s, const wa_branch *branch)
+{
+    struct {
+        wa_error err;
+    } f = {WA_ERROR_INIT};
+    char bytes[FIRST_EPOCH_BYTES] = "x";
+    wa_lineage *l = wa_lineage_new();
+    wa_lineage_append(l, branch, 0);
+    l->epoch = 2;
+    l->number = 2;
+    wa_lineage_free(s->lineage);
+    s->lineage = l;
+    s->taking_over = 1;
+    OK(&f, wa_tail_put(repo, branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true, &f.err));
+}
+
 static inline void
 end_streamer(const char *dir, wa_repo *repo, wa_streamer *s)
 {

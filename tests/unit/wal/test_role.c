@@ -47,18 +47,9 @@ teardown(void **state)
 static void
 follow_first_epoch(fixture *f, bool sealed)
 {
-    char bytes[100] = "x";
-    wa_lineage *l = wa_lineage_new();
-    wa_lineage_append(l, &f->branch, 0);
-    l->epoch = 2;
-    l->number = 2;
-    wa_lineage_free(f->s->lineage);
-    f->s->lineage = l;
-    f->s->taking_over = 1;
-    OK(f, wa_tail_put(f->repo, &f->branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true,
-                      &f->err));
+    follow_first_epoch_in(f->repo, f->s, &f->branch);
     if (sealed)
-        OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, SEGMENT + sizeof bytes, &f->err));
+        OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, SEGMENT + FIRST_EPOCH_BYTES, &f->err));
 }
 
 static bool

@@ -33,21 +33,12 @@ static int
 setup(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
-    char bytes[100] = "x";
     f->far = wa_store_fault_new(wa_store_mem_new());
     wa_store *store = wa_store_mirror_new(wa_store_mem_new(), &(wa_mirror){f->far, "far"}, 1);
     begin_streamer(f->dir, store, false, &f->repo, &f->s);
     f->branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
-    wa_lineage *l = wa_lineage_new();
-    wa_lineage_append(l, &f->branch, 0);
-    l->epoch = 2;
-    l->number = 2;
-    wa_lineage_free(f->s->lineage);
-    f->s->lineage = l;
-    f->s->taking_over = 1;
     WA_CLEANUP(wa_repo_freep) wa_repo *alone = wa_repo_member(f->repo, 0);
-    OK(f, wa_tail_put(alone, &f->branch, 1, SEGMENT, SEGMENT, bytes, sizeof bytes, NULL, true,
-                      &f->err));
+    follow_first_epoch_in(alone, f->s, &f->branch);
     *state = f;
     return 0;
 }
