@@ -255,6 +255,7 @@ def test_nothing_is_acknowledged_while_the_mirror_is_away(pg, make_walagent, fil
     lab.wait_until(lambda: not repositories()[1]["up"], 30, "the mirror is seen to be down")
     assert "offsite" in repositories()[1]["last_error"]
     assert 'walagent_mirror_up{repository="offsite"} 0' in wa.http("/metrics")[1]
+    assert wa.json("lineage")["branches"]  # the main repository answers who only asks
     assert "DOWN" in wa.run("status").stdout
     assert restart_lsn(pg) < target
     durable_lsn = lab.json.loads(wa.http("/status")[1])["stream"]["durable_lsn"]
@@ -492,5 +493,8 @@ def test_an_agent_brings_its_mirror_the_little_that_a_crash_left_out(pg, make_wa
     assert wa.json("mirror", "-n", check=3)["mirrors"][0]["missing"] == 1
     wa.start()
     mended(wa)
+    metrics = wa.http("/metrics")[1]
+    assert 'walagent_mirror_missing_objects{repository="offsite"} 0' in metrics
+    assert 'walagent_mirror_copied_objects_total{repository="offsite"} 1' in metrics
     wa.stop()
     assert_same(file_repository, beside)

@@ -176,11 +176,12 @@ wa_agent_metrics(wa_agent *agent, wa_buf *out)
         mirror_metrics(agent, out);
     if (agent->repo != NULL) {
         static const char *const kinds[] = {"put", "get", "head", "list", "delete"};
+        const wa_store *store = wa_store_member(wa_repo_store(agent->repo), 0);
         head(out, "walagent_store_requests_total", "counter",
-             "Requests to the repository's store by kind.");
+             "Requests to the main repository's store by kind.");
         for (size_t i = 0; i < WA_ARRAY_SIZE(kinds); i++)
             wa_buf_printf(out, "walagent_store_requests_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i],
-                          wa_store_requests(wa_repo_store(agent->repo), kinds[i]));
+                          wa_store_requests(store, kinds[i]));
     }
     if (agent->streamer == NULL)
         return;

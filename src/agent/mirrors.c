@@ -14,7 +14,8 @@
 #define LOOK_MS 1000
 #define RETRY_MS 60000
 #define AGAIN_MS (6u * 3600 * 1000)
-#define MEND_MAX 100 /* objects */
+#define INCOMPLETE_MS (10u * 60 * 1000) /* a person may be copying */
+#define MEND_MAX 100                    /* objects */
 
 static wa_repo *
 repo_of(wa_agent *agent)
@@ -68,7 +69,8 @@ compare_and_mend(wa_agent *agent, wa_repo *repo, size_t i, wa_mirror_sync *ret, 
     return wa_mirror_sync_run(repo, i, &options, ret, err);
 }
 
-static bool
+/* When to look again. */
+static wa_mono
 compare(wa_agent *agent, wa_repo *repo, size_t i)
 {
     wa_error err = WA_ERROR_INIT;
@@ -78,16 +80,17 @@ compare(wa_agent *agent, wa_repo *repo, size_t i)
     if (compare_and_mend(agent, repo, i, &result, &err) != WA_OK) {
         if (!wa_cancelled(&agent->stop))
             wa_log_error(WA_LOG_WARNING, &err, "mirror \"%s\" was not compared", member.name);
-        return false;
+        return RETRY_MS;
     }
     tell(&member, &result);
+    bool complete = wa_mirror_sync_is_complete(&result);
     WA_LOCK(&agent->mutex);
-    if (i < WA_MIRRORS_MAX)
+    if (i < WA_MIRRORS_MAX && agent->repo == repo) /* else a reload has replaced it */
         agent->mirrors[i] = (wa_agent_mirror){.compared = wa_time_now(),
-                                              .complete = wa_mirror_sync_is_complete(&result),
+                                              .complete = complete,
                                               .missing = result.missing - result.copied,
                                               .different = result.different};
-    return true;
+    return complete ? AGAIN_MS : INCOMPLETE_MS;
 }
 
 void *
@@ -102,10 +105,12 @@ wa_agent_mirrors_main(void *arg)
         if (repo == NULL || (repo == seen && wa_mono_now() < next))
             continue;
         seen = repo;
-        next = wa_mono_now() + AGAIN_MS;
-        for (size_t i = 1; i < wa_store_members(wa_repo_store(repo)); i++)
-            if (!compare(agent, repo, i))
-                next = wa_mono_now() + RETRY_MS;
+        wa_mono pause = AGAIN_MS;
+        for (size_t i = 1; i < wa_store_members(wa_repo_store(repo)); i++) {
+            wa_mono wanted = compare(agent, repo, i);
+            pause = wanted < pause ? wanted : pause;
+        }
+        next = wa_mono_now() + pause;
     }
     return NULL;
 }

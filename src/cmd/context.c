@@ -188,7 +188,7 @@ wa_tell_of_mirrors(const wa_repo *repo)
         wa_store_member_status(store, i, &mirror);
         if (mirror.served > 0)
             wa_log(WA_LOG_WARNING,
-                   "%llu objects were read from repository \"%s\", since the main one failed: %s",
+                   "%llu reads were answered by repository \"%s\", since the main one failed: %s",
                    (unsigned long long)mirror.served, mirror.name, main_repository.last_error);
     }
 }

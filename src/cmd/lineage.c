@@ -374,8 +374,8 @@ run(wa_context *ctx, wa_error *err)
     const char *verb = ctx->operand_count > 0 ? ctx->operands[0] : "show";
     bool adopts = strcmp(verb, "adopt") == 0, rejects = strcmp(verb, "reject") == 0;
     bool resolves = strcmp(verb, "resolve") == 0, seals = strcmp(verb, "seal") == 0;
-    bool unseals = strcmp(verb, "unseal") == 0;
-    if (!adopts && !rejects && !resolves && !seals && !unseals && strcmp(verb, "show") != 0) {
+    bool unseals = strcmp(verb, "unseal") == 0, shows = strcmp(verb, "show") == 0;
+    if (!adopts && !rejects && !resolves && !seals && !unseals && !shows) {
         wa_error_set(err, WA_INVALID, "unknown verb \"%s\" for \"walagent lineage\"", verb);
         return wa_error_hint(err, "Say \"show\", \"adopt BRANCH\", \"reject BRANCH\", \"seal\", "
                                   "\"unseal\" or \"resolve NAME --keep archived|both\".");
@@ -391,7 +391,7 @@ run(wa_context *ctx, wa_error *err)
     if (!seals && wa_arg_flag(ctx, "hold"))
         return wa_error_set(err, WA_INVALID, "--hold is for \"walagent lineage seal\"");
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
+    WA_TRY(wa_context_repo(ctx, shows ? WA_REPO_READ : WA_REPO_WRITE, true, &repo, err));
     if (resolves)
         return wa_lineage_resolve(ctx, repo, err);
     if (seals)

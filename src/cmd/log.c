@@ -255,11 +255,11 @@ run(wa_context *ctx, wa_error *err)
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
     options.repo = repo;
-    if (text != NULL)
-        return wa_log_command_around(ctx, &options, text, err);
-    if (wa_arg_flag(ctx, "find-drop"))
-        return wa_log_command_drops(ctx, &options, err);
-    return overview(ctx, &options, err);
+    wa_status status = text != NULL ? wa_log_command_around(ctx, &options, text, err)
+                       : wa_arg_flag(ctx, "find-drop") ? wa_log_command_drops(ctx, &options, err)
+                                                       : overview(ctx, &options, err);
+    wa_tell_of_mirrors(repo);
+    return status;
 }
 
 static const wa_command_option options[] = {

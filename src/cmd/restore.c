@@ -170,7 +170,6 @@ plan_and_run(wa_context *ctx, wa_restore_options *o, wa_error *err)
     wa_progress_view *view = wa_progress_show(ctx, &progress, "restore");
     wa_status status = wa_restore_run(o, plan, err);
     wa_progress_hide(view);
-    wa_tell_of_mirrors(o->repo);
     WA_TRY(status);
     if (!ctx->quiet && !ctx->json)
         printf("restored into %s; start it with: pg_ctl -D %s start\n", o->directory, o->directory);
@@ -215,7 +214,9 @@ run(wa_context *ctx, wa_error *err)
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, WA_REPO_READ, true, &repo, err));
     o.repo = repo;
-    return plan_and_run(ctx, &o, err);
+    wa_status status = plan_and_run(ctx, &o, err);
+    wa_tell_of_mirrors(repo);
+    return status;
 }
 
 static const wa_command_option options[] = {

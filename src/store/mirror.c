@@ -195,7 +195,7 @@ mirror_put(wa_store *store, const char *key, const wa_body *body, const char *me
         wa_mirror_note(m, 0, wa_store_put(m->members[0].store, key, body, meta, mode, err), err);
     if (status == WA_EXISTS) {
         wa_error taken = *err;
-        status = wa_mirror_everywhere(m, key, UINT64_MAX, err);
+        status = wa_mirror_everywhere(m, key, err);
         if (status != WA_OK && status != WA_NOT_FOUND) /* deleted since: it was taken */
             return status;
         *err = taken;
@@ -556,7 +556,7 @@ wa_store_mirror_complete(wa_store *store, const char *key, wa_error *err)
     wa_mirror_store *m = mirrored(store);
     if (m == NULL)
         return WA_OK;
-    wa_status status = wa_mirror_everywhere(m, key, UINT64_MAX, err);
+    wa_status status = wa_mirror_everywhere(m, key, err);
     if (status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err);
@@ -568,14 +568,6 @@ wa_store_mirror_has(wa_store *store, size_t i, const char *key, bool *ret, wa_er
 {
     wa_mirror_store *m = mirrored(store);
     WA_ASSERT(m != NULL && i >= 1 && i < m->count);
-    wa_status status =
-        wa_mirror_note(m, i, wa_store_head(m->members[i].store, key, NULL, NULL, NULL, err), err);
-    if (status == WA_NOT_FOUND) {
-        wa_error_clear(err);
-        *ret = false;
-        return WA_OK;
-    }
-    WA_TRY(status);
     return wa_mirror_compare(m, i, key, ret, err);
 }
 

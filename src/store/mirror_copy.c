@@ -233,27 +233,19 @@ wa_mirror_judged(wa_status status, wa_error *err)
 }
 
 static wa_status
-in_mirror(wa_mirror_store *m, size_t i, const char *key, uint64_t size, wa_error *err)
+in_mirror(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
 {
-    uint64_t there = 0;
     WA_TRY(wa_mirror_ready(m, i, err));
-    wa_status status =
-        wa_mirror_note(m, i, wa_store_head(m->members[i].store, key, &there, NULL, NULL, err), err);
-    if (status == WA_OK)
-        return size == there ? WA_OK : wa_mirror_mend(m, i, key, err);
-    if (status != WA_NOT_FOUND)
-        return status;
-    wa_error_clear(err);
-    return wa_mirror_bring(m, i, key, err);
+    return wa_mirror_mend(m, i, key, err);
 }
 
 wa_status
-wa_mirror_everywhere(wa_mirror_store *m, const char *key, uint64_t size, wa_error *err)
+wa_mirror_everywhere(wa_mirror_store *m, const char *key, wa_error *err)
 {
     if (wa_mirror_knows(m, key))
         return WA_OK;
     for (size_t i = 1; i < m->count; i++)
-        WA_TRY(wa_mirror_judged(in_mirror(m, i, key, size, err), err));
+        WA_TRY(wa_mirror_judged(in_mirror(m, i, key, err), err));
     wa_mirror_remember(m, key);
     return WA_OK;
 }

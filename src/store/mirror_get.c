@@ -162,7 +162,7 @@ wa_mirror_get(wa_store *store, const char *key, bool tail, uint64_t offset, uint
     wa_tally_init(&r.tally, to);
     WA_TRY(read_anywhere(m, &r, err));
     if (m->strict)
-        WA_TRY(wa_mirror_everywhere(m, key, UINT64_MAX, err));
+        WA_TRY(wa_mirror_everywhere(m, key, err));
     *ret_size = r.size;
     if (ret_meta != NULL)
         *ret_meta = r.meta != NULL ? WA_TAKE(r.meta) : wa_strdup("");
@@ -212,7 +212,7 @@ wa_mirror_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *re
     }
     WA_TRY(status);
     if (m->strict)
-        WA_TRY(wa_mirror_everywhere(m, key, UINT64_MAX, err));
+        WA_TRY(wa_mirror_everywhere(m, key, err));
     *ret_size = size;
     *ret_modified = modified;
     if (ret_meta != NULL)

@@ -71,9 +71,9 @@ wa_status wa_mirror_bring(wa_mirror_store *m, size_t i, const char *key, wa_erro
 /* Of a comparison or a copy: damage in a member is its trouble, and no word about who wrote what.
  */
 wa_status wa_mirror_judged(wa_status status, wa_error *err);
-/* In every mirror, with `size` bytes (UINT64_MAX: compare in full); copied where it is missing.
+/* In every mirror, with the main store's bytes; copied where it is missing.
  * NOT_FOUND: the main store hasn't it (any more). */
-wa_status wa_mirror_everywhere(wa_mirror_store *m, const char *key, uint64_t size, wa_error *err);
+wa_status wa_mirror_everywhere(wa_mirror_store *m, const char *key, wa_error *err);
 
 /* ---- mirror_list.c ---- */
 wa_status wa_mirror_list(wa_store *store, const wa_list_options *options, wa_list_fn fn, void *arg,

@@ -2,21 +2,25 @@
  * walagent/store/mirror.h - one main store and its mirrors behind the interface of a single store.
  *
  * The main store alone says who won a name; a mirror holds the same bytes under the same keys, so
- * that it can take the main one's place. Guarantees:
+ * that it can take the main one's place.
+ *
+ * Guarantees:
  *   (1) put and commit returned OK: every member has the object. EXISTS is the main store's answer,
  *       passed on when every mirror has what the main store has (it is copied where it is missing).
  *   (2) a mirror is never made different: what it has under a key with other bytes than the main
  *       store's ends the call with FAILED, naming mirror and key (not CONFLICT, which says who
- * won). Nothing leaves a mirror but by a delete. (3) a strict store (for whoever acknowledges on
- * what it reads) reads from the main store, and shows only what every mirror has: what a crash left
- * in the main one is copied first. (4) one that is not strict reads an object from the first mirror
- * that has it, and the required object, when the main store fails with UNAVAILABLE, DENIED, CORRUPT
- * or IO, and counts that.
- * NOT_FOUND is said by the main store only; listings come from it too unless a fallback was asked
- * for, and never from two stores. Before the first write to a mirror (and the first strict read) in
- * a process, the mirror must have the object that wa_store_mirror_require names: else FAILED, for
- * it can come; with other bytes INVALID. Threads: as the store's; the settings below before other
- * threads use it.
+ *       won). Nothing leaves a mirror but by a delete.
+ *   (3) a strict store (for whoever acknowledges on what it reads) reads from the main store, and
+ *       shows only what every mirror has: what a crash left in the main one is copied first.
+ *   (4) one that is not strict reads an object from the first mirror that has it when the main
+ *       store fails with UNAVAILABLE, DENIED, CORRUPT or IO, and counts that. NOT_FOUND is said by
+ *       the main store only; listings come from it too unless a fallback was asked for, and never
+ *       from two stores.
+ *
+ * Errors:    before the first write to a mirror (and the first strict read) in a process, it must
+ *            have the object that wa_store_mirror_require names: else FAILED, for it can come; with
+ *            other bytes INVALID.
+ * Threads:   as the store's; the settings below before other threads use it.
  */
 #ifndef WALAGENT_STORE_MIRROR_H
 #define WALAGENT_STORE_MIRROR_H

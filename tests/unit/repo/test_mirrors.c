@@ -274,7 +274,7 @@ what_an_agent_does_meanwhile_is_neither_missing_nor_extra(void **state)
             if (meanwhile[k] == create_c)
                 wa_store_fault_before(f->mirror, "list", 1, meanwhile[k], f);
             else
-                wa_store_fault_before(f->mirror, "head", 3, meanwhile[k], f);
+                wa_store_fault_before(f->mirror, "head", 2, meanwhile[k], f);
             wa_mirror_sync result = sync_now(f, only_compare == 1);
             assert_int_equal(happened, 1);
             assert_int_equal(result.missing + result.missing_bytes, 0);

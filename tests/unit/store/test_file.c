@@ -604,6 +604,35 @@ what_another_writes_before_it_is_ready_is_not_replaced(void **state)
     }
 }
 
+static wa_status
+never_ready(void *arg, wa_error *err)
+{
+    *(bool *)arg = true;
+    (void)err;
+    return WA_OK;
+}
+
+static void
+what_was_opened_for_reading_alone_takes_nothing(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_body body = {.data = "x", .len = 1};
+    WA_CLEANUP(wa_upload_freep) wa_upload *upload = NULL;
+    bool asked = false;
+    assert_int_equal(wa_store_put(f->store, "a", &body, "{\"n\":1}", WA_PUT_CREATE, &err), WA_OK);
+    wa_store_make_read_only(f->store);
+    assert_int_equal(wa_store_put(f->store, "b", &body, NULL, WA_PUT_CREATE, &err), WA_DENIED);
+    assert_int_equal(
+        wa_store_put_when(f->store, "b", &body, NULL, WA_PUT_CREATE, never_ready, &asked, &err),
+        WA_DENIED);
+    assert_false(asked);
+    assert_int_equal(wa_upload_begin(f->store, "b", NULL, 4, &upload, &err), WA_DENIED);
+    assert_int_equal(delete_one(f->store, "a"), WA_DENIED);
+    assert_object(f->store, "a", "x", "{\"n\":1}");
+    assert_int_equal(wa_store_head(f->store, "b", NULL, NULL, NULL, &err), WA_NOT_FOUND);
+}
+
 static void
 an_upload_with_a_hole_is_not_committed(void **state)
 {
@@ -722,6 +751,7 @@ main(void)
         TEST(only_old_left_overs_under_the_prefix_are_removed),
         TEST(a_failed_put_leaves_no_temporary_file),
         TEST(what_another_writes_before_it_is_ready_is_not_replaced),
+        TEST(what_was_opened_for_reading_alone_takes_nothing),
         TEST(an_upload_with_a_hole_is_not_committed),
         TEST(a_full_file_system_is_no_space_and_leaves_nothing),
         TEST(a_directory_without_permission_is_denied_and_the_hint_names_the_user),
