@@ -513,6 +513,38 @@ a_million_segments_are_answered_with_few_requests(void **state)
     fixture_done(&f);
 }
 
+/* Its neighbour's listing brought the name of the block when it wasn't full. */
+static void
+a_block_that_grew_since_it_was_listed_is_listed_again(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    wa_index_object o = {0};
+    memset(&a, 0, sizeof a);
+    fixture_new(&a.f);
+    for (wa_segno segno = 0; segno < 300; segno++)
+        put_one(&a, segno);
+    OK(wa_index_update(a.f.repo, &a.f.first, 299, &err));
+    OK(wa_index_find_again(a.f.repo, &a.f.first, 1, 0, &o, &err));
+    assert_true(o.end == 256);
+    wa_index_object_done(&o);
+    OK(wa_index_find_again(a.f.repo, &a.f.first, 1, 256, &o, &err));
+    assert_true(o.end == 288);
+    wa_index_object_done(&o);
+    for (wa_segno segno = 300; segno < 512; segno++)
+        put_one(&a, segno);
+    OK(wa_index_update(a.f.repo, &a.f.first, 511, &err));
+    OK(wa_index_find_again(a.f.repo, &a.f.first, 1, 256, &o, &err));
+    assert_true(o.end == 512);
+    wa_index_object_done(&o);
+    uint64_t lists = wa_store_requests(a.f.store, "list");
+    OK(wa_index_find_again(a.f.repo, &a.f.first, 1, 256, &o, &err));
+    assert_true(o.end == 512 && wa_store_requests(a.f.store, "list") == lists);
+    wa_index_object_done(&o);
+    fixture_done(&a.f);
+}
+
 typedef struct hit {
     wa_time t;
     wa_segno segno;
@@ -617,6 +649,7 @@ main(void)
         cmocka_unit_test(sums_of_xids_are_right_across_the_wrap),
         cmocka_unit_test(sums_of_earlier_versions_are_not_believed_about_xids),
         cmocka_unit_test(a_million_segments_are_answered_with_few_requests),
+        cmocka_unit_test(a_block_that_grew_since_it_was_listed_is_listed_again),
         cmocka_unit_test(an_object_that_is_lost_costs_few_requests_at_any_level),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

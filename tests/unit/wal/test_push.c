@@ -12,12 +12,29 @@
 #include "push_internal.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 #include "walagent/repo/resolution.h"
 
 #define SEG3 "000000010000000000000003"
 #define FORK 0x341000u
 #define HISTORY "1\t0/341000\tno recovery target specified\n"
+
+#define FLIPPED 300000u /* in the first frame */
+
+/* A disk may read wrong once; libc's function is replaced in this program. */
+static _Atomic unsigned wrong_readings;
+
+ssize_t
+pread(int fd, void *data, size_t len, off_t offset)
+{
+    ssize_t got = (ssize_t)syscall(SYS_pread64, fd, data, len, offset);
+    if (offset == 0 && got > (ssize_t)FLIPPED && wrong_readings > 0) {
+        wrong_readings--;
+        ((uint8_t *)data)[FLIPPED] ^= 4;
+    }
+    return got;
+}
 
 static void
 a_segment_is_stored_once_and_the_same_again_is_fine(void **state)
@@ -140,6 +157,45 @@ nothing_is_written_before_its_turn(void **state)
     wal_builder_free(b);
 }
 
+static wa_status
+no_turn_at_all(void *arg, wa_error *err)
+{
+    (void)arg;
+    return wa_error_set(err, WA_CANCELLED, "not now");
+}
+
+/* file:// sees that before it would ask. */
+static void
+that_its_name_is_taken_is_not_found_before_its_turn(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wa_cluster identity = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
+    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s/archive", f->dir);
+    wa_store_options options = {.url = url};
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    wa_store *store = NULL;
+    bool created = false;
+    OK(wa_store_open(&options, &store, &err));
+    OK(wa_repo_of_store(store, "main", 1, &repo, &err));
+    OK(wa_repo_init(repo, &identity, false, &created, &err));
+    OK(wa_repo_load(repo, &err));
+    f->push.repo = repo;
+    wal_builder *b = full_segment(700), *other = full_segment(701);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    f->push.turn = no_turn_at_all;
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err), WA_CANCELLED);
+    wa_error_clear(&err);
+    FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CANCELLED);
+    WA_CLEANUP(wa_quarantine_list_done) wa_quarantine_list kept = {0};
+    wa_error_clear(&err);
+    OK(wa_quarantine_find(repo, SEG3, &kept, &err));
+    assert_int_equal(kept.count, 0);
+    wal_builder_free(b);
+    wal_builder_free(other);
+}
+
 static void
 what_is_not_the_segment_of_its_name_is_refused(void **state)
 {
@@ -238,6 +294,27 @@ what_is_compressed_before_it_is_checked_is_what_was_pushed(void **state)
     OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
     assert_int_equal(result.outcome, WA_PUT_CREATED);
     assert_string_equal(result.xxh3, wa_xxh_of(wal_bytes(l.wal), LARGE, xxh3));
+    OK(wa_wal_get(l.repo, &f->first, 3, NULL, got, NULL, NULL, &err));
+    assert_memory_equal(got, wal_bytes(l.wal), LARGE);
+    end_large(&l);
+}
+
+/* It was compressed already when the records contradicted it. */
+static void
+what_a_wrong_reading_gave_is_not_archived(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    large l;
+    begin_large(&l, f);
+    WA_CLEANUP(wa_freep) uint8_t *got = wa_malloc(LARGE);
+    wrong_readings = 1;
+    OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
+    assert_int_equal(wrong_readings, 0);
+    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    assert_true(result.checked);
+    assert_string_equal(result.warning, "");
     OK(wa_wal_get(l.repo, &f->first, 3, NULL, got, NULL, NULL, &err));
     assert_memory_equal(got, wal_bytes(l.wal), LARGE);
     end_large(&l);
@@ -500,9 +577,11 @@ main(void)
         TEST(settled_content_is_accepted_with_a_warning_and_no_other),
         TEST(a_segment_that_is_there_is_asked_for_and_not_sent_again),
         TEST(nothing_is_written_before_its_turn),
+        TEST(that_its_name_is_taken_is_not_found_before_its_turn),
         TEST(what_is_not_the_segment_of_its_name_is_refused),
         TEST(damage_is_archived_unchecked_or_refused_as_configured),
         TEST(what_is_compressed_before_it_is_checked_is_what_was_pushed),
+        TEST(what_a_wrong_reading_gave_is_not_archived),
         TEST(what_was_compressed_of_a_segment_that_is_not_stored_goes_away),
         TEST(a_source_is_the_same_only_where_its_times_can_tell),
         TEST(junk_behind_a_switch_is_damage),
