@@ -1,5 +1,5 @@
-"""WAL segments of 1 GiB, the largest that initdb makes: nothing holds one in memory, and nothing
-counts in 16 MiB. (Many tests use 1 MiB, the smallest.)"""
+"""WAL segments of 1 GiB, the largest that initdb makes: nothing counts in 16 MiB, and what holds a
+whole one in memory (archive-push and a restore do) gets it. (Many tests use 1 MiB, the smallest.)"""
 import os
 
 import lab

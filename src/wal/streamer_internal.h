@@ -116,9 +116,10 @@ struct wa_streamer {
     wa_streamer_status status;
     wa_error fault; /* a thread's verdict that ends the session: fenced, conflict */
     bool fenced;
-    bool stopping;      /* cancelled: what was received is made durable, nothing more is read */
-    bool piece_running; /* the tail thread ships a chunk */
-    bool job_running;   /* the segments thread uses the first job outside the mutex */
+    uint32_t fenced_epoch; /* that a seal took from us; 0: none, or not known */
+    bool stopping;         /* cancelled: what was received is made durable, nothing more is read */
+    bool piece_running;    /* the tail thread ships a chunk */
+    bool job_running;      /* the segments thread uses the first job outside the mutex */
     bool full_said;
     bool synchronous_refused; /* see single_writer.c: no flush position is told */
     unsigned backlog_level;   /* told last */
@@ -148,11 +149,10 @@ struct wa_streamer {
 
     /* Receiver only. */
     wa_lineage *lineage;
-    bool began;            /* this run has seen the lineage */
-    uint32_t may_pass;     /* the epoch that was sealed already when this run began; 0: none */
-    uint32_t fenced_epoch; /* that a seal took from us; 0: none, or not known */
-    uint32_t taking_over;  /* the epoch that we follow, until it is known that nobody sealed it */
-    wa_segno last_segno;   /* the last whole segment received, to prove it at a reconnect */
+    bool began;           /* this run has seen the lineage */
+    uint32_t may_pass;    /* the epoch that was sealed already when this run began; 0: none */
+    uint32_t taking_over; /* the epoch that we follow, until it is known that nobody sealed it */
+    wa_segno last_segno;  /* the last whole segment received, to prove it at a reconnect */
     char last_xxh3[WA_XXH_HEX];
     struct wa_damage *damage;
     wa_buf history;    /* of the timeline that begins, until its branch is known */

@@ -29,9 +29,11 @@ typedef struct wa_push_options {
     /* The archive probably has it (streamed or pushed ahead by somebody else): one question first,
      * which saves compression and upload. */
     bool look_first;
-    /* Called when all is checked and compressed, before a segment is written: pushes that run side
-     * by side become visible in the order of their names. Not OK: nothing is written. May be NULL.
-     */
+    /* Called when nothing is left but to make the segment (or its chunk) visible or to find that
+     * its name is taken; a whole one is compressed by then, and written in file://. Pushes that run
+     * side by side so become visible in the order of their names. Not OK: nothing becomes visible,
+     * and that is the answer. Called earlier as well where only the segment before tells the
+     * branch. May be NULL. */
     wa_status (*turn)(void *arg, wa_error *err);
     void *turn_arg;
     void *room; /* memory for one segment, reused by the caller; NULL: allocated */
