@@ -23,8 +23,7 @@ check_mirror(check *c, size_t i)
         wa_check_add_error(c, WA_VERDICT_FAILED, "mirror", &err);
         return;
     }
-    if (!c->repo_away && wa_store_get_traits(store)->conditional_put &&
-        !wa_store_get_traits(wa_store_member(store, i))->conditional_put)
+    if (!c->repo_away && wa_store_mirror_looks_first(store, i))
         wa_check_add(c, WA_VERDICT_WARNING, "mirror",
                      "The main repository decides who wins a name; a store with conditional PUT is "
                      "the safer mirror.",

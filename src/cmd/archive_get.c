@@ -104,8 +104,7 @@ open_and_get(get_run *r, wa_mono deadline, wa_error *err)
     /* 0: the default; a standby must not wait for a dead store's retries */
     uint64_t budget = r->mode == WA_GET_STANDBY ? (uint64_t)wa_mono_left(deadline) : 0;
     /* a main repository that is away leaves time for a mirror */
-    const char *const *mirrors = wa_config_repositories(r->config);
-    if (mirrors != NULL && mirrors[0] != NULL)
+    if (wa_config_repositories(r->config)[0] != NULL)
         budget /= 2;
     WA_TRY(wa_open_repo(r->config, wa_arg_value(r->ctx, "repository"), budget, r->ctx->cancel,
                         WA_REPO_GET, &repo, err));

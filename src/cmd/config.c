@@ -64,7 +64,7 @@ each_section(const wa_config *config, json_t *json)
             show_section(config, last, last);
     }
     const char *const *names = wa_config_repositories(config);
-    for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
+    for (size_t i = 0; names[i] != NULL; i++) {
         WA_CLEANUP(wa_freep) char *section = wa_format("repository %s", names[i]);
         if (json != NULL)
             wa_json_set(json, section, section_json(config, section, "repository"));

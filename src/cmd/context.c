@@ -90,7 +90,7 @@ open_with_mirrors(const wa_config *config, uint64_t budget_ms, wa_cancel *cancel
 {
     const char *const *names = wa_config_repositories(config);
     size_t count = 0;
-    while (names != NULL && names[count] != NULL)
+    while (names[count] != NULL)
         count++;
     wa_repo_options options = repo_options(config, "repository");
     WA_CLEANUP(wa_freep) wa_repo_mirror *mirrors = wa_calloc(count + 1, sizeof *mirrors);
@@ -114,9 +114,9 @@ open_alone(const wa_config *config, const char *name, uint64_t budget_ms, wa_can
 {
     const char *const *names = wa_config_repositories(config);
     size_t i = 0;
-    while (names != NULL && names[i] != NULL && strcmp(names[i], name) != 0)
+    while (names[i] != NULL && strcmp(names[i], name) != 0)
         i++;
-    if (names == NULL || names[i] == NULL) {
+    if (names[i] == NULL) {
         wa_error_set(err, WA_INVALID, "there is no [repository %s] in the configuration", name);
         return wa_error_hint(err, "\"walagent config show\" lists the repositories.");
     }
@@ -161,13 +161,13 @@ wa_context_repo(wa_context *ctx, wa_repo_use use, bool load, wa_repo **ret, wa_e
     WA_TRY(wa_crypto_load(err));
     warn_of_tls(config, "repository");
     const char *const *names = wa_config_repositories(config);
-    for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
+    for (size_t i = 0; names[i] != NULL; i++) {
         WA_CLEANUP(wa_freep) char *section = wa_format("repository %s", names[i]);
         warn_of_tls(config, section);
     }
     WA_TRY(wa_open_repo(config, alone, 0, ctx->cancel, use, &repo, err));
     if (load && wa_repo_load(repo, err) != WA_OK) {
-        bool others = alone == NULL && names != NULL && names[0] != NULL;
+        bool others = alone == NULL && names[0] != NULL;
         WA_CLEANUP(wa_freep) char *hint = wa_strdup(err->hint);
         if (others && use == WA_REPO_READ)
             wa_error_hint(err, "%s%s\"--repository %s\" reads that copy alone.", hint,

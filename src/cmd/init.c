@@ -66,11 +66,10 @@ warn_of_mirrors(const wa_repo *repo)
 {
     wa_store *store = wa_repo_store((wa_repo *)(uintptr_t)repo);
     for (size_t i = 1; i < wa_store_members(store); i++) {
-        const wa_store_traits *traits = wa_store_get_traits(wa_store_member(store, i));
-        if (wa_store_get_traits(store)->conditional_put && !traits->conditional_put)
+        if (wa_store_mirror_looks_first(store, i))
             wa_log(WA_LOG_WARNING,
                    "the mirror %s has no conditional PUT: it is looked at before each write",
-                   traits->url);
+                   wa_store_get_traits(wa_store_member(store, i))->url);
     }
 }
 

@@ -97,7 +97,7 @@ static wa_status
 epoch_sealed(wa_repo *repo, const wa_lineage *l, bool *ret, wa_error *err)
 {
     *ret = false;
-    if (l->number == 0 || wa_lineage_head(l) == NULL || l->writer[0] == '\0')
+    if (!wa_lineage_has_writer(l))
         return WA_OK;
     return wa_tip_is_sealed(repo, &wa_lineage_head(l)->branch, l->epoch, ret, err);
 }
@@ -237,28 +237,15 @@ find_branch(wa_repo *repo, const char *text, wa_branch *ret, wa_error *err)
     return wa_error_hint(err, "\"walagent lineage\" lists the branches.");
 }
 
-/* The writer of the head before must not acknowledge anything more: an empty chunk at the end of
- * its chain. It may extend the chain meanwhile. *ret_lsn: where it is sealed; 0: nothing to seal.
- */
-static wa_status
-fence(wa_repo *repo, const wa_lineage *before, wa_lsn *ret_lsn, wa_error *err)
-{
-    const wa_lineage_step *head = wa_lineage_head(before);
-    wa_lsn tip = 0;
-    *ret_lsn = 0;
-    if (before->number == 0 || head == NULL || before->writer[0] == '\0')
-        return WA_OK;
-    WA_TRY(wa_tip_find(repo, before, &tip, err));
-    return tip == 0 ? WA_OK : wa_tip_seal(repo, &head->branch, before->epoch, tip, ret_lsn, err);
-}
-
 static void
 record(wa_repo *repo, const wa_lineage *before, const wa_lineage *next, const char *verb,
        bool adopts)
 {
     wa_error lost = WA_ERROR_INIT;
-    wa_lsn sealed;
-    if (adopts && fence(repo, before, &sealed, &lost) != WA_OK)
+    bool sealed = false;
+    /* The writer of the head before must not acknowledge anything more. */
+    if (adopts && wa_lineage_has_writer(before) &&
+        wa_tip_end_epoch(repo, before, &sealed, &lost) != WA_OK)
         wa_log_error(WA_LOG_WARNING, &lost,
                      "the writer of the branch that was the head could not be fenced");
     wa_error_clear(&lost);

@@ -89,7 +89,7 @@ load_entry(void *arg, size_t index, wa_error *err)
     wa_error_clear(err);
     WA_CLEANUP(wa_freep) char *key = wa_backup_key(s->repo, entry->label, "abandoned.json");
     bool abandoned = false;
-    WA_TRY(wa_object_exists(s->repo, key, &abandoned, err));
+    WA_TRY(wa_object_exists(wa_repo_store(s->repo), key, &abandoned, err));
     entry->state = abandoned ? LABEL_ABANDONED : LABEL_UNFINISHED;
     return WA_OK;
 }

@@ -101,9 +101,9 @@ was_abandoned(wa_repo *repo, const char *label, bool *ret, wa_error *err)
     WA_CLEANUP(wa_freep) char *abandoned = wa_backup_key(repo, label, "abandoned.json");
     WA_CLEANUP(wa_freep) char *begin = wa_backup_key(repo, label, "begin.json");
     bool marked = false, begun = false;
-    WA_TRY(wa_object_exists(repo, abandoned, &marked, err));
+    WA_TRY(wa_object_exists(wa_repo_store(repo), abandoned, &marked, err));
     if (!marked)
-        WA_TRY(wa_object_exists(repo, begin, &begun, err));
+        WA_TRY(wa_object_exists(wa_repo_store(repo), begin, &begun, err));
     *ret = marked || !begun;
     return WA_OK;
 }
@@ -168,10 +168,10 @@ wa_backup_abandon(wa_repo *repo, const char *label, const char *reason, wa_error
     WA_CLEANUP(wa_freep) char *abandoned = wa_backup_key(repo, label, "abandoned.json");
     WA_CLEANUP(wa_freep) char *begin = wa_backup_key(repo, label, "begin.json");
     bool complete = false;
-    WA_TRY(wa_object_exists(repo, done, &complete, err));
+    WA_TRY(wa_object_exists(wa_repo_store(repo), done, &complete, err));
     if (!complete) {
         WA_TRY(put_abandoned(repo, label, reason, err));
-        WA_TRY(wa_object_exists(repo, done, &complete, err));
+        WA_TRY(wa_object_exists(wa_repo_store(repo), done, &complete, err));
         if (complete)
             WA_TRY(wa_object_delete(repo, abandoned, err));
     }

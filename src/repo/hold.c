@@ -50,7 +50,7 @@ wa_hold_release(wa_repo *repo, const char *label, wa_error *err)
         return wa_error_set(err, WA_INVALID, "invalid backup label \"%s\"", label);
     WA_CLEANUP(wa_freep) char *key = wa_repo_key(repo, "hold/%s", label);
     bool held = false;
-    WA_TRY(wa_object_exists(repo, key, &held, err));
+    WA_TRY(wa_object_exists(wa_repo_store(repo), key, &held, err));
     if (!held)
         return wa_error_set(err, WA_NOT_FOUND, "backup \"%s\" is not held", label);
     return wa_object_delete(repo, key, err);

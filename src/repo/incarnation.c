@@ -130,7 +130,7 @@ wa_repo_still_there(wa_repo *repo, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *key = wa_incarnation_key(repo, wa_repo_cluster(repo)->incarnation);
     bool there = false;
-    WA_TRY(wa_object_exists(repo, key, &there, err));
+    WA_TRY(wa_object_exists(wa_repo_store(repo), key, &there, err));
     if (there)
         return WA_OK;
     wa_error_set(err, WA_UNAVAILABLE, "%s has no entry for cluster \"%s\" any more",

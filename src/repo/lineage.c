@@ -43,6 +43,12 @@ wa_lineage_is_held(const wa_lineage *l)
     return l->held_epoch != 0 && l->held_epoch == l->epoch;
 }
 
+bool
+wa_lineage_has_writer(const wa_lineage *l)
+{
+    return l->number != 0 && wa_lineage_head(l) != NULL && l->writer[0] != '\0';
+}
+
 const wa_lineage_step *
 wa_lineage_head(const wa_lineage *l)
 {

@@ -176,29 +176,24 @@ settle(void *arg, size_t index, wa_error *err)
 }
 
 static void
+add_missing(sync *s, const item *one)
+{
+    s->result.missing++;
+    s->result.missing_bytes += one->size;
+    note_first(s->result.first_missing, sizeof s->result.first_missing, one->key);
+}
+
+static void
 count_missing(sync *s)
 {
     for (size_t k = 0; k < s->count; k++) {
         const item *one = &s->items[k];
         if (!one->missing)
             continue;
-        s->result.missing++;
-        s->result.missing_bytes += one->size;
-        note_first(s->result.first_missing, sizeof s->result.first_missing, one->key);
+        add_missing(s, one);
         if (s->options->only_compare)
             doubt(&s->missing, one->key, one->size);
     }
-}
-
-static wa_status
-has(wa_store *store, const char *key, bool *ret, wa_error *err)
-{
-    wa_status status = wa_store_head(store, key, NULL, NULL, NULL, err);
-    *ret = status == WA_OK;
-    if (status != WA_NOT_FOUND)
-        return status;
-    wa_error_clear(err);
-    return WA_OK;
 }
 
 /* Does the main store have it still, and the mirror not? */
@@ -211,7 +206,7 @@ look_at_missing(void *arg, size_t index, wa_error *err)
     WA_TRY(wa_cancel_check(s->options->cancel, err));
     wa_status status = wa_store_mirror_has(store_of(s), s->i, one->key, &there, err);
     if (status == WA_OK && !there)
-        WA_TRY(has(wa_store_member(store_of(s), 0), one->key, &one->missing, err));
+        WA_TRY(wa_object_exists(wa_store_member(store_of(s), 0), one->key, &one->missing, err));
     else
         one->missing = false;
     if (status != WA_FAILED && status != WA_NOT_FOUND)
@@ -229,9 +224,9 @@ look_at_extra(void *arg, size_t index, wa_error *err)
     item *one = &s->extra.items[index];
     bool ours = false;
     WA_TRY(wa_cancel_check(s->options->cancel, err));
-    WA_TRY(has(wa_store_member(store_of(s), s->i), one->key, &one->missing, err));
+    WA_TRY(wa_object_exists(wa_store_member(store_of(s), s->i), one->key, &one->missing, err));
     if (one->missing)
-        WA_TRY(has(wa_store_member(store_of(s), 0), one->key, &ours, err));
+        WA_TRY(wa_object_exists(wa_store_member(store_of(s), 0), one->key, &ours, err));
     one->missing = one->missing && !ours;
     return WA_OK;
 }
@@ -255,9 +250,7 @@ look_again(sync *s, wa_error *err)
         const item *one = &s->missing.items[k];
         if (!one->missing)
             continue;
-        s->result.missing++;
-        s->result.missing_bytes += one->size;
-        note_first(s->result.first_missing, sizeof s->result.first_missing, one->key);
+        add_missing(s, one);
     }
     return WA_OK;
 }

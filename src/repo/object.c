@@ -126,10 +126,9 @@ wa_object_delete(wa_repo *repo, const char *key, wa_error *err)
 }
 
 wa_status
-wa_object_exists(wa_repo *repo, const char *key, bool *ret, wa_error *err)
+wa_object_exists(wa_store *store, const char *key, bool *ret, wa_error *err)
 {
-    uint64_t size = 0;
-    wa_status status = wa_store_head(wa_repo_store(repo), key, &size, NULL, NULL, err);
+    wa_status status = wa_store_head(store, key, NULL, NULL, NULL, err);
     if (status != WA_OK && status != WA_NOT_FOUND)
         return status;
     *ret = status == WA_OK;

@@ -53,7 +53,8 @@ wa_status wa_object_get_json(wa_repo *repo, const char *key, json_t **ret,
                              wa_error *err) WA_MUST_CHECK;
 wa_status wa_object_delete(wa_repo *repo, const char *key, wa_error *err) WA_MUST_CHECK;
 /* False: positively absent. */
-wa_status wa_object_exists(wa_repo *repo, const char *key, bool *ret, wa_error *err) WA_MUST_CHECK;
+wa_status wa_object_exists(wa_store *store, const char *key, bool *ret,
+                           wa_error *err) WA_MUST_CHECK;
 
 /* Keys below a prefix ("dir/"); sorted as the store gives them. `after` may be NULL. */
 wa_status wa_repo_list(wa_repo *repo, const char *prefix, bool delimited, const char *after,

@@ -41,8 +41,6 @@ chain_done(chain *c)
     wa_chunks_done(&c->chunks);
     free(c->known);
     free(c->links);
-    c->known = NULL;
-    c->links = NULL;
 }
 
 static wa_status

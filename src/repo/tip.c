@@ -128,10 +128,21 @@ wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
                         epoch);
 }
 
+wa_status
+wa_tip_end_epoch(wa_repo *repo, const wa_lineage *l, bool *ret_sealed, wa_error *err)
+{
+    wa_lsn tip = 0;
+    WA_TRY(wa_tip_find(repo, l, &tip, err));
+    if (tip != 0)
+        WA_TRY(wa_tip_seal(repo, &wa_lineage_head(l)->branch, l->epoch, tip, &tip, err));
+    *ret_sealed = tip != 0;
+    return WA_OK;
+}
+
 static wa_status
 check_writer(const wa_lineage *l, wa_error *err)
 {
-    if (l->number != 0 && wa_lineage_head(l) != NULL && l->writer[0] != '\0')
+    if (wa_lineage_has_writer(l))
         return WA_OK;
     wa_error_set(err, WA_NOT_FOUND, "no agent writes here: nobody was fenced");
     return wa_error_hint(err, "Only an agent (\"walagent run\") can be fenced; what "
@@ -151,6 +162,13 @@ find_place(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
                          "Try again when \"walagent lineage\" shows archived WAL, or stop "
                          "the agent that is writer %s.",
                          l->writer);
+}
+
+static wa_status
+changed_by_others(wa_error *err)
+{
+    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
+                        FENCE_TRIES);
 }
 
 static wa_status
@@ -197,8 +215,7 @@ hold_epoch(wa_repo *repo, wa_lineage **l, wa_error *err)
             return status;
         wa_error_clear(err);
     }
-    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
-                        FENCE_TRIES);
+    return changed_by_others(err);
 }
 
 /* *l: the lineage whose epoch is sealed; or that is tried with, when it fails. */
@@ -220,8 +237,7 @@ fence_newest(wa_repo *repo, bool hold, wa_lineage **l, wa_lsn *ret_lsn, wa_error
         wa_lineage_free(*l);
         *l = WA_TAKE(newer);
     }
-    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
-                        FENCE_TRIES);
+    return changed_by_others(err);
 }
 
 wa_status
@@ -249,17 +265,6 @@ wa_tip_fence(wa_repo *repo, bool hold, wa_lineage **ret, wa_lsn *ret_lsn, wa_err
  * epoch that others take for the newest. So the epoch ends before the next one begins; where
  * nothing is archived there is no place for a seal, and it doesn't end. Taking back the hold alone
  * would not do: a writer that was started meanwhile waits for an epoch of its own. */
-static wa_status
-seal_held(wa_repo *repo, const wa_lineage *l, bool *ret_sealed, wa_error *err)
-{
-    wa_lsn tip = 0;
-    WA_TRY(wa_tip_find(repo, l, &tip, err));
-    if (tip != 0)
-        WA_TRY(wa_tip_seal(repo, &wa_lineage_head(l)->branch, l->epoch, tip, &tip, err));
-    *ret_sealed = tip != 0;
-    return WA_OK;
-}
-
 wa_status
 wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err)
 {
@@ -273,7 +278,7 @@ wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err)
             return wa_error_set(err, WA_NOT_FOUND, "epoch %u is not sealed: nothing was changed",
                                 l->epoch);
         if (!sealed)
-            WA_TRY(seal_held(repo, l, &ends, err));
+            WA_TRY(wa_tip_end_epoch(repo, l, &ends, err));
         WA_CLEANUP(wa_lineage_freep) wa_lineage *next = wa_lineage_copy(l);
         next->held_epoch = 0;
         if (ends)
@@ -285,8 +290,7 @@ wa_tip_unseal(wa_repo *repo, wa_lineage **ret, wa_error *err)
             return status;
         wa_error_clear(err);
     }
-    return wa_error_set(err, WA_UNAVAILABLE, "the lineage was changed by others %d times meanwhile",
-                        FENCE_TRIES);
+    return changed_by_others(err);
 }
 
 /* The last chunk of the epoch in a segment; *ret_key NULL: it has none. */

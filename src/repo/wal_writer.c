@@ -102,7 +102,7 @@ wa_wal_quarantine_body(wa_repo *repo, const wa_branch *branch, const char *name,
     char *key = wa_repo_key(repo, "quarantine/%s/%s-%s.zst", wa_branch_format(branch, text), name,
                             info->xxh3);
     bool there = false;
-    WA_TRY(wa_object_exists(repo, key, &there, err));
+    WA_TRY(wa_object_exists(wa_repo_store(repo), key, &there, err));
     if (!there) {
         WA_CLEANUP(wa_json_freep) json_t *details = conflict_details(info, name, key, reason);
         WA_CLEANUP(wa_freep)

@@ -487,6 +487,13 @@ wa_store_member(wa_store *store, size_t i)
     return m == NULL ? store : m->members[i].store;
 }
 
+bool
+wa_store_mirror_looks_first(wa_store *store, size_t i)
+{
+    return wa_store_get_traits(store)->conditional_put &&
+           !wa_store_get_traits(wa_store_member(store, i))->conditional_put;
+}
+
 void
 wa_store_member_status(const wa_store *store, size_t i, wa_member_status *ret)
 {

@@ -53,6 +53,8 @@ wa_lineage *wa_lineage_copy(const wa_lineage *l);
 void wa_lineage_free(wa_lineage *l);
 WA_DEFINE_CLEANUP(wa_lineage, wa_lineage_free)
 bool wa_lineage_is_held(const wa_lineage *l);
+/* An agent writes the head, or did: its epoch can be sealed. */
+bool wa_lineage_has_writer(const wa_lineage *l);
 const wa_lineage_step *wa_lineage_head(const wa_lineage *l); /* NULL: empty */
 bool wa_lineage_has(const wa_lineage *l, const wa_branch *branch);
 /* Where the branch's accepted WAL ends (the begin of the next step; 0: open). Asserts has. */

@@ -24,6 +24,10 @@ wa_status wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip,
  * time. CONFLICT: the name is taken by bytes that are no part of the chain. */
 wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
                       wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
+/* Seal this lineage's epoch at the head's tip. Where nothing is archived there is no place for a
+ * seal: *ret_sealed false. */
+wa_status wa_tip_end_epoch(wa_repo *repo, const wa_lineage *l, bool *ret_sealed,
+                           wa_error *err) WA_MUST_CHECK;
 /* Seal the epoch of the head's writer, as the lineage says: of the newest one when somebody took
  * over or opened another epoch meanwhile. *ret: the lineage whose epoch is sealed. NOT_FOUND:
  * nobody was fenced, since no agent writes here or nothing is archived. hold: the lineage says so

@@ -43,6 +43,8 @@ void wa_store_mirror_require(wa_store *store, const char *key);
 /* 1 without mirrors. Member 0 is the main store (or the store itself). Borrowed. */
 size_t wa_store_members(const wa_store *store);
 wa_store *wa_store_member(wa_store *store, size_t i);
+/* The main store has conditional PUT and mirror i has not: it is looked at before each write. */
+bool wa_store_mirror_looks_first(wa_store *store, size_t i);
 
 typedef struct wa_member_status {
     char name[64]; /* "" for the main store */

@@ -210,7 +210,7 @@ an_abandoned_run_leaves_nothing_and_cannot_commit(void **state)
                 assert_int_equal(status, WA_UNAVAILABLE);
                 char *key = wa_backup_key(f.repo, label_a, "abandoned.json");
                 bool marked = false;
-                OK(wa_object_exists(f.repo, key, &marked, &err));
+                OK(wa_object_exists(f.store, key, &marked, &err));
                 if (marked || count_keys(&f, "backup/") == 0)
                     FAILS(wa_backup_commit(f.repo, b, &err), WA_CONFLICT);
                 free(key);
@@ -303,8 +303,8 @@ a_backup_that_was_committed_while_it_was_cleaned_has_its_data(void **state)
         char *done = wa_backup_key(f.repo, label_a, "backup.json");
         char *pack = wa_backup_key(f.repo, label_a, "pack-00001.tar.zst");
         bool exists = false, data = false;
-        OK(wa_object_exists(f.repo, done, &exists, &err));
-        OK(wa_object_exists(f.repo, pack, &data, &err));
+        OK(wa_object_exists(f.store, done, &exists, &err));
+        OK(wa_object_exists(f.store, pack, &data, &err));
         assert_true(!exists || data);
         if (commit.status == WA_OK)
             assert_true(exists && abandon.status == WA_CONFLICT);
@@ -495,7 +495,7 @@ of_a_commit_and_an_abandon_at_once_no_half_backup_remains(void **state)
     put_raw(&f, abandoned, "{}", 2);
     FAILS(wa_backup_commit(f.repo, b, &err), WA_CONFLICT);
     bool there = true;
-    OK(wa_object_exists(f.repo, done, &there, &err));
+    OK(wa_object_exists(f.store, done, &there, &err));
     assert_false(there);
     free(abandoned);
     free(done);
