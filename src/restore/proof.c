@@ -29,8 +29,9 @@ typedef struct proof {
     uint8_t *bytes;              /* a segment */
     wa_lsn last_lsn, last_end;   /* the last record that could be read; 0: none */
     wa_commit_point transaction; /* the last one that ended up to there */
-    wa_piece before;             /* the piece that was read before this one */
+    wa_source from, before;      /* of this piece and of the one that was read before it */
     bool unparsed;               /* records that nobody here can read */
+    bool accept;                 /* go on where unchecked WAL can't be followed */
     bool accepted;               /* something was read past, as asked */
     size_t skipped;              /* unchecked segments that were not looked at */
     bool broken;
@@ -80,10 +81,10 @@ break_off_records(proof *x, const wa_piece *piece, const wa_error *why, wa_error
 {
     char name[WA_SEGMENT_NAME];
     uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
-    WA_TRY(wa_view_is_unchecked(&x->p->view, piece, &x->unchecked, err));
-    if (!x->unchecked && x->before.end != 0 && x->before.end == piece->begin)
+    WA_TRY(wa_view_is_unchecked(&x->p->view, &x->from, &x->unchecked, err));
+    if (!x->unchecked)
         WA_TRY(wa_view_is_unchecked(&x->p->view, &x->before, &x->unchecked, err));
-    if (!x->unchecked || !x->p->o->accept_unchecked_wal)
+    if (!x->unchecked || !x->accept)
         return break_off(x, piece, why);
     wa_plan_note(x->p,
                  "WARNING: the records of WAL segment \"%s\" can't be followed (%.200s); it was "
@@ -159,24 +160,27 @@ prove_piece(void *arg, const wa_piece *piece, wa_error *err)
     if (x->read >= x->most || is_late(x))
         return WA_CANCELLED;
     x->read += piece->end - piece->begin;
-    wa_status status = wa_view_bytes(&x->p->view, piece, x->bytes, &here);
-    if (status == WA_CORRUPT || status == WA_NOT_FOUND)
+    wa_status status = wa_view_bytes(&x->p->view, piece, x->bytes, &x->from, &here);
+    if (wa_is_damage(status))
         return break_off(x, piece, &here);
     if (status != WA_OK) {
         *err = here;
         return status;
     }
     status = feed_piece(x, piece, err);
-    x->before = *piece;
+    x->before = x->from;
     return status;
 }
 
 /* Read from the backup's start up to `to`, at most `most` bytes. */
 static wa_status
-prove(proof *x, wa_planning *p, const wa_backup_info *b, wa_lsn to, uint64_t most, wa_error *err)
+prove(proof *x, wa_planning *p, const wa_backup_info *b, wa_lsn to, uint64_t most, bool accept,
+      wa_error *err)
 {
     const wa_cluster *cluster = wa_repo_cluster(p->o->repo);
-    *x = (proof){.p = p, .backup = b, .to = to, .most = most, .deadline = deadline_of(p)};
+    proof_done(x);
+    *x = (proof){
+        .p = p, .backup = b, .to = to, .most = most, .accept = accept, .deadline = deadline_of(p)};
     x->reader = wa_walreader_new(cluster->segment_size);
     x->bytes = wa_malloc(cluster->segment_size);
     wa_walreader_expect_system(x->reader, cluster->system_identifier);
@@ -266,8 +270,6 @@ weigh(const proof *x, wa_error *err)
 /* ---- too much to be read ---- */
 
 typedef struct suspects {
-    wa_planning *p;
-    const wa_run *run;
     wa_segno segno[SUSPECTS_MAX];
     size_t count, all;
 } suspects;
@@ -304,7 +306,8 @@ look_at(proof *x, const wa_piece *piece, wa_error *err)
         x->skipped++;
         return WA_OK;
     }
-    wa_status status = wa_view_records(&x->p->view, piece, note_record, x, &here);
+    x->from = (wa_source){.chunks = false};
+    wa_status status = wa_view_records(&x->p->view, piece, note_record, x, &x->from, &here);
     if (status == WA_CORRUPT || status == WA_CONFLICT)
         return break_off_records(x, piece, &here, err);
     if (status == WA_NOT_FOUND)
@@ -323,7 +326,7 @@ look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
     if (begin >= end)
         return WA_OK;
     wa_segno first = begin / size, behind = (end + size - 1) / size;
-    suspects s = {.run = run};
+    suspects s = {.count = 0};
     WA_TRY(find_unchecked(x->p, run, first, behind - 1, &s, err));
     x->skipped += s.all - s.count;
     for (size_t i = 0; i < s.count; i++) {
@@ -383,7 +386,7 @@ read_or_look(proof *x, wa_planning *p, uint64_t bytes, bool *ret_all, wa_error *
 {
     *ret_all = bytes <= read_max(p) && (!has_primary(p) || p->o->read_wal_max > 0);
     if (*ret_all)
-        return prove(x, p, x->backup, x->to, UINT64_MAX, err);
+        return prove(x, p, x->backup, x->to, UINT64_MAX, x->accept, err);
     return has_primary(p) ? WA_OK : look_at_unchecked(x, err);
 }
 
@@ -395,7 +398,11 @@ wa_plan_prove(wa_planning *p, wa_error *err)
     bool all = false;
     p->view.follows = plan->target_lsn != 0 ? plan->target_lsn : plan->wal_to;
     WA_CLEANUP(proof_done)
-    proof x = {.p = p, .backup = plan->backup, .to = plan->wal_to, .deadline = deadline_of(p)};
+    proof x = {.p = p,
+               .backup = plan->backup,
+               .to = plan->wal_to,
+               .accept = p->o->accept_unchecked_wal,
+               .deadline = deadline_of(p)};
     WA_TRY(read_or_look(&x, p, bytes, &all, err));
     plan->wal_read = all && !x.broken && !x.unparsed && !x.accepted && !x.late;
     say_what_was_not_read(&x, bytes, all);
@@ -414,7 +421,7 @@ wa_plan_prove_missing(wa_planning *p, const wa_run *run, const wa_segno *segno, 
         wa_lsn start = wa_segment_start(segno[i], size);
         wa_piece piece = {run->branch, segno[i], start, start + size, false};
         wa_status status = wa_view_facts(&p->view, &piece, facts, &here);
-        if (status == WA_NOT_FOUND || status == WA_CORRUPT)
+        if (wa_is_damage(status))
             (void)break_off(&x, &piece, &here);
         else if (status != WA_OK)
             return wa_error_set(err, status, "%s", here.message);
@@ -428,7 +435,7 @@ wa_plan_explain_damage(wa_planning *p, wa_error *err)
     wa_error ignored = WA_ERROR_INIT;
     wa_status status = err->status;
     const wa_backup_info *b = p->tried != NULL ? p->tried : first_backup(p, 0, UINT64_MAX);
-    if (b == NULL || (status != WA_CORRUPT && status != WA_NOT_FOUND))
+    if (b == NULL || !wa_is_damage(status))
         return status;
     WA_CLEANUP(proof_done) proof x = {0};
     wa_lsn end = wa_view_end_from(&p->view, b->start_lsn);

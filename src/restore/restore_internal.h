@@ -15,6 +15,13 @@
 #define WA_RESTORE_FILE "pg_wal/walagent.restore.json"
 #define WA_CONTROL_PATH "global/pg_control"
 
+/* What a store lacks or has damaged. */
+static inline bool
+wa_is_damage(wa_status status)
+{
+    return status == WA_CORRUPT || status == WA_NOT_FOUND;
+}
+
 /* ---- files: what the manifest says ---- */
 
 typedef struct wa_expected_file {
@@ -176,16 +183,24 @@ wa_status wa_view_pieces(const wa_view *v, wa_lsn from, wa_lsn to, bool backward
                          void *arg, wa_error *err) WA_MUST_CHECK;
 wa_status wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret,
                         wa_error *err) WA_MUST_CHECK;
-/* The piece's segment, filled up to the piece's end. CORRUPT, NOT_FOUND: it can't be had. */
+/* Where a segment's bytes came from; all zero: from nowhere. */
+typedef struct wa_source {
+    wa_branch branch;
+    wa_segno segno;
+    bool chunks;    /* they may stand in for a damaged object */
+    bool unchecked; /* no chunks: it was archived though its records could not be checked */
+} wa_source;
+/* The piece's segment, filled up to the piece's end. CORRUPT, NOT_FOUND: it can't be had. The
+ * source may be NULL. */
 wa_status wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes,
-                        wa_error *err) WA_MUST_CHECK;
-/* Was it archived though its records could not be checked? False also when it can't be had. */
-wa_status wa_view_is_unchecked(const wa_view *v, const wa_piece *piece, bool *ret,
+                        wa_source *ret_source, wa_error *err) WA_MUST_CHECK;
+/* Was it archived unchecked? Of chunks: one of them? False also when they can't be had any more. */
+wa_status wa_view_is_unchecked(const wa_view *v, const wa_source *from, bool *ret,
                                wa_error *err) WA_MUST_CHECK;
 /* Every record that ends in the piece, also one that began before it. CORRUPT: some could not be
- * read; the others were given to fn. */
+ * read; the others were given to fn. The source is set whenever the bytes could be had. */
 wa_status wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
-                          wa_error *err) WA_MUST_CHECK;
+                          wa_source *ret_source, wa_error *err) WA_MUST_CHECK;
 
 /* ---- search: the records that targets mean ---- */
 

@@ -38,7 +38,7 @@ facts_of(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret, wa_error *e
 {
     wa_wal_facts_init(ret);
     wa_status status = wa_view_facts(v, piece, ret, err);
-    if (status != WA_CORRUPT && status != WA_NOT_FOUND)
+    if (!wa_is_damage(status))
         return status;
     wa_error_clear(err);
     wa_wal_facts_init(ret);
@@ -51,8 +51,8 @@ static wa_status
 read_what_can_be(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
                  wa_search_damage *damage, wa_error *err)
 {
-    wa_status status = wa_view_records(v, piece, fn, arg, err);
-    if (status != WA_CORRUPT && status != WA_CONFLICT && status != WA_NOT_FOUND)
+    wa_status status = wa_view_records(v, piece, fn, arg, NULL, err);
+    if (!wa_is_damage(status) && status != WA_CONFLICT)
         return status;
     if (damage->count++ == 0)
         damage->first = *err;
@@ -126,7 +126,7 @@ first_in_piece(first_search *s, const wa_piece *piece, bool by_facts, wa_error *
         if (!facts_may_fit(s, facts))
             return WA_OK;
     }
-    return wa_view_records(s->v, piece, first_record, s, err);
+    return wa_view_records(s->v, piece, first_record, s, NULL, err);
 }
 
 static wa_status
@@ -184,7 +184,7 @@ static wa_status
 near_piece(void *arg, const wa_piece *piece, wa_error *err)
 {
     first_search *s = arg;
-    WA_TRY(wa_view_records(s->v, piece, first_record, s, err));
+    WA_TRY(wa_view_records(s->v, piece, first_record, s, NULL, err));
     return s->found.known || ++s->near_pieces == 2 ? WA_CANCELLED : WA_OK;
 }
 
@@ -228,7 +228,7 @@ before_piece(void *arg, const wa_piece *piece, wa_error *err)
     WA_TRY(facts_of(s->v, piece, facts, err));
     if (facts->commits + facts->aborts == 0 && !facts->overflow)
         return WA_OK;
-    WA_TRY(wa_view_records(s->v, piece, before_record, s, err));
+    WA_TRY(wa_view_records(s->v, piece, before_record, s, NULL, err));
     return s->found.known ? WA_CANCELLED : WA_OK;
 }
 
@@ -499,7 +499,7 @@ static wa_status
 record_piece(void *arg, const wa_piece *piece, wa_error *err)
 {
     record_search *s = arg;
-    WA_TRY(wa_view_records(s->v, piece, any_record, s, err));
+    WA_TRY(wa_view_records(s->v, piece, any_record, s, NULL, err));
     return s->found != 0 ? WA_CANCELLED : WA_OK;
 }
 

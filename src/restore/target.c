@@ -80,7 +80,7 @@ refuse_place(wa_planning *p, wa_lsn lsn, const char *what, wa_error *err)
 static wa_status
 may_be_unknown(wa_planning *p, wa_status status, wa_error *err)
 {
-    if (status != WA_CORRUPT && status != WA_NOT_FOUND)
+    if (!wa_is_damage(status))
         return status;
     wa_plan_note(p, "which transactions lie beside the target is not known (%.300s)", err->message);
     wa_error_clear(err);
@@ -195,7 +195,7 @@ holds_too_much(wa_planning *p, const wa_backup_info *b, bool *ret, wa_error *err
         return WA_OK;
     wa_commit_point last = {0};
     wa_status status = wa_search_before(&p->view, begin, b->start_lsn, b->start_lsn, &last, err);
-    if (status == WA_CORRUPT || status == WA_NOT_FOUND) { /* the backup doesn't need that WAL */
+    if (wa_is_damage(status)) { /* the backup doesn't need that WAL */
         wa_plan_note(p,
                      "whether backup %s holds transactions that are later than the target is not "
                      "known from the WAL (%.200s)",

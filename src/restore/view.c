@@ -132,7 +132,7 @@ from_branch(sources *s, const wa_branch *branch, wa_error *err)
     }
     if (status == WA_CORRUPT && s->damage.status == WA_OK)
         s->damage = *err;
-    if (status == WA_CORRUPT || status == WA_NOT_FOUND) {
+    if (wa_is_damage(status)) {
         wa_error_clear(err);
         return WA_NOT_FOUND;
     }
@@ -207,23 +207,8 @@ wa_view_facts(const wa_view *v, const wa_piece *piece, wa_wal_facts *ret, wa_err
 typedef struct filled {
     uint8_t *bytes;
     wa_lsn needed;
+    wa_source source;
 } filled;
-
-/* Chunks stand in for an object that can't be read, as they do for archive-get. */
-static wa_status
-filled_whole(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
-{
-    filled *f = out;
-    wa_error other = WA_ERROR_INIT;
-    wa_lsn end = 0;
-    wa_status status = wa_wal_get(v->repo, branch, segno, NULL, f->bytes, NULL, NULL, err);
-    if (status != WA_CORRUPT ||
-        wa_tail_assemble(v->repo, branch, segno, f->bytes, &end, NULL, &other) != WA_OK ||
-        end < f->needed)
-        return status;
-    wa_error_clear(err);
-    return WA_OK;
-}
 
 static wa_status
 filled_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
@@ -233,60 +218,67 @@ filled_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out
     WA_TRY(wa_tail_assemble(v->repo, branch, segno, f->bytes, &end, NULL, err));
     if (end < f->needed) /* a descendant's may have more */
         return wa_error_set(err, WA_NOT_FOUND, "only a part of the segment is there");
+    f->source = (wa_source){.branch = *branch, .segno = segno, .chunks = true};
+    return WA_OK;
+}
+
+/* Chunks stand in for an object that can't be read, as they do for archive-get. */
+static wa_status
+filled_whole(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    filled *f = out;
+    wa_error other = WA_ERROR_INIT;
+    wa_wal_info info = {0};
+    wa_status status = wa_wal_get(v->repo, branch, segno, NULL, f->bytes, NULL, &info, err);
+    if (status == WA_OK)
+        f->source = (wa_source){.branch = *branch, .segno = segno, .unchecked = !info.checked};
+    if (status != WA_CORRUPT || filled_tail(v, branch, segno, out, &other) != WA_OK)
+        return status;
+    wa_error_clear(err);
     return WA_OK;
 }
 
 wa_status
-wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes, wa_error *err)
+wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes, wa_source *ret_source,
+              wa_error *err)
 {
-    filled f = {bytes, piece->end};
+    filled f = {.bytes = bytes, .needed = piece->end};
     sources s = {.v = v, .piece = piece, .whole = filled_whole, .tail = filled_tail, .out = &f};
-    return from_sources(&s, false, err);
-}
-
-static wa_status
-unchecked_whole(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
-{
-    wa_wal_info info = {0};
-    WA_CLEANUP(wa_freep) void *bytes = wa_malloc(segment_size(v));
-    WA_TRY(wa_wal_get(v->repo, branch, segno, NULL, bytes, NULL, &info, err));
-    *(bool *)out = !info.checked;
+    WA_TRY(from_sources(&s, false, err));
+    if (ret_source != NULL)
+        *ret_source = f.source;
     return WA_OK;
 }
 
+/* One of the segment's chunks was archived unchecked. */
 static wa_status
-unchecked_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+has_unchecked_chunk(const wa_view *v, const wa_source *from, bool *ret, wa_error *err)
 {
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
-    WA_TRY(wa_tail_list(v->repo, branch, segno, &chunks, err));
+    WA_TRY(wa_tail_list(v->repo, &from->branch, from->segno, &chunks, err));
     WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(segment_size(v));
-    bool unchecked = false;
-    for (size_t i = 0; i < chunks.count && !unchecked; i++) {
+    for (size_t i = 0; i < chunks.count && !*ret; i++) {
         wa_wal_info info = {0};
         wa_buf_reset(&bytes);
-        WA_TRY(wa_tail_get(v->repo, branch, segno, &chunks.items[i], &bytes, &info, NULL, err));
-        unchecked = !info.checked;
+        WA_TRY(wa_tail_get(v->repo, &from->branch, from->segno, &chunks.items[i], &bytes, &info,
+                           NULL, err));
+        *ret = !info.checked;
     }
-    *(bool *)out = unchecked;
     return WA_OK;
 }
 
 wa_status
-wa_view_is_unchecked(const wa_view *v, const wa_piece *piece, bool *ret, wa_error *err)
+wa_view_is_unchecked(const wa_view *v, const wa_source *from, bool *ret, wa_error *err)
 {
-    bool unchecked = false;
+    bool unchecked = from->unchecked;
     wa_error here = WA_ERROR_INIT;
-    sources s = {.v = v,
-                 .piece = piece,
-                 .whole = unchecked_whole,
-                 .tail = unchecked_tail,
-                 .out = &unchecked};
-    wa_status status = from_sources(&s, false, &here);
+    wa_status status = from->chunks ? has_unchecked_chunk(v, from, &unchecked, &here) : WA_OK;
+    if (status != WA_OK && !wa_is_damage(status)) {
+        *err = here;
+        return status;
+    }
     *ret = status == WA_OK && unchecked;
-    if (status == WA_OK || status == WA_CORRUPT || status == WA_NOT_FOUND)
-        return WA_OK;
-    *err = here;
-    return status;
+    return WA_OK;
 }
 
 /* The piece that ends where this one's segment begins. False: not covered. */
@@ -346,7 +338,7 @@ feed_before(const wa_view *v, const wa_piece *piece, wa_walreader *r, wa_error *
     for (wa_segno segno = piece->segno; count < BACK_MAX; segno--) {
         if (!piece_before(v, segno, &back[count]))
             break;
-        WA_TRY(wa_view_bytes(v, &back[count++], bytes, err));
+        WA_TRY(wa_view_bytes(v, &back[count++], bytes, NULL, err));
         if (!is_inside_record(bytes, size))
             break;
     }
@@ -356,7 +348,7 @@ feed_before(const wa_view *v, const wa_piece *piece, wa_walreader *r, wa_error *
         if (i == count)
             wa_walreader_start(r, start, 0);
         if (i > 1 || count > 1)
-            WA_TRY(wa_view_bytes(v, &back[i - 1], bytes, err));
+            WA_TRY(wa_view_bytes(v, &back[i - 1], bytes, NULL, err));
         WA_TRY(wa_walreader_feed(r, bytes, size, NULL, NULL, &end, err));
         if (end != WA_WAL_MORE)
             break;
@@ -365,12 +357,13 @@ feed_before(const wa_view *v, const wa_piece *piece, wa_walreader *r, wa_error *
 }
 
 wa_status
-wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg, wa_error *err)
+wa_view_records(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void *arg,
+                wa_source *ret_source, wa_error *err)
 {
     uint64_t size = segment_size(v);
     wa_lsn start = wa_segment_start(piece->segno, size);
     WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(size);
-    WA_TRY(wa_view_bytes(v, piece, bytes, err));
+    WA_TRY(wa_view_bytes(v, piece, bytes, ret_source, err));
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(size);
     wa_error before = WA_ERROR_INIT;
     wa_status led = is_continued(bytes) ? feed_before(v, piece, r, &before) : WA_OK;
