@@ -256,7 +256,8 @@ static const wa_command_option options[] = {
      "256 MiB is read anyway, for about ten seconds): a target behind damage is refused."},
     {"accept-unchecked-wal", 0, WA_ARG_FLAG, NULL,
      "Go on where WAL that was archived unchecked (\"walagent list\" shows it) can't be followed "
-     "by walagent: only a warning, since the server may be able to read it."},
+     "by walagent: only a warning, since the server may be able to read it. It helps a target "
+     "behind such WAL, not one that would have to be looked for in it."},
     {"keep-archiving", 0, WA_ARG_FLAG, NULL,
      "Leave archive_mode as it was (default: off in a point-in-time copy)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},

@@ -38,6 +38,7 @@ typedef struct proof {
     wa_piece at; /* where the records break off */
     wa_error why;
     bool unchecked; /* our reader can't follow what was archived unchecked: it may be wrong */
+    bool searching; /* the target was not found: nothing that is accepted leads there */
 } proof;
 
 static void
@@ -227,7 +228,10 @@ say_reachable(const proof *x, wa_buf *out)
                          "take one now. ");
     wa_buf_puts(out, "A server that still has the segment can archive it again once the damaged "
                      "object is moved away; \"walagent verify --wal\" shows all damage.");
-    if (x->unchecked)
+    if (x->unchecked && x->searching && x->p->o->accept_unchecked_wal)
+        wa_buf_puts(out, " It was archived unchecked, but --accept-unchecked-wal does not help to "
+                         "find a target.");
+    if (x->unchecked && !x->searching)
         wa_buf_puts(out, " It was archived unchecked: the server may be able to read it, and "
                          "--accept-unchecked-wal lets it try.");
 }
@@ -429,6 +433,20 @@ wa_plan_prove_missing(wa_planning *p, const wa_run *run, const wa_segno *segno, 
     return weigh(&x, err);
 }
 
+/* Where the search for the target may have met damage: that which recovery would not be let past,
+ * else that which only the search can't do without. */
+static wa_status
+prove_for_search(proof *x, wa_planning *p, const wa_backup_info *b, wa_error *err)
+{
+    wa_lsn end = wa_view_end_from(&p->view, b->start_lsn);
+    WA_TRY(prove(x, p, b, end, read_max(p), p->o->accept_unchecked_wal, err));
+    if (!x->broken && x->accepted)
+        WA_TRY(prove(x, p, b, end, read_max(p), false, err));
+    /* The end of the archive is known: only what lies before it was looked for. */
+    x->searching = !p->plan->end_of_archive;
+    return WA_OK;
+}
+
 wa_status
 wa_plan_explain_damage(wa_planning *p, wa_error *err)
 {
@@ -438,8 +456,7 @@ wa_plan_explain_damage(wa_planning *p, wa_error *err)
     if (b == NULL || !wa_is_damage(status))
         return status;
     WA_CLEANUP(proof_done) proof x = {0};
-    wa_lsn end = wa_view_end_from(&p->view, b->start_lsn);
-    if (prove(&x, p, b, end, read_max(p), &ignored) == WA_OK && x.broken) {
+    if (prove_for_search(&x, p, b, &ignored) == WA_OK && x.broken) {
         WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);
         if (p->tried != NULL)
             return refuse(&x, err);

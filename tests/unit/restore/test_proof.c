@@ -27,13 +27,23 @@
 #define BACKUP_A 2u /* the segments they begin and end in */
 #define BACKUP_B 9u
 #define LABEL_A "20261101T021400Z-F-000a"
+#define LABEL_C "20261103T021400Z-F-000c"
 #define LABEL_B "20261102T021400Z-F-000b"
 #define T0 INT64_C(800000000000000)
 #define MINUTE (INT64_C(60) * 1000000)
 
-typedef enum damage { NONE, TORN, GONE, ZEROES, BAD_RECORD, BAD_RECORD_KNOWN } damage;
-static const char *const damage_name[] = {"none",   "torn",       "gone",
-                                          "zeroes", "bad record", "bad record, known"};
+/* ENDS_IN_ZEROES is none: it is how the last segment of an archive may be. */
+typedef enum damage {
+    NONE,
+    TORN,
+    GONE,
+    ZEROES,
+    BAD_RECORD,
+    BAD_RECORD_KNOWN,
+    ENDS_IN_ZEROES
+} damage;
+static const char *const damage_name[] = {
+    "none", "torn", "gone", "zeroes", "bad record", "bad record, known", "ends in zeroes"};
 
 typedef struct archive {
     wa_store *store;
@@ -41,7 +51,10 @@ typedef struct archive {
     wa_branch branch;
     wal_builder *wal;
     wa_lsn middle[LAST + 1]; /* of the segment: where its second half's commit begins */
+    wa_lsn behind[LAST + 1]; /* its restore point */
 } archive;
+
+static wa_segno crossing; /* ends in a record that goes on in the next segment */
 
 /* A segment has two commits, one after a third and one after two thirds; the second is followed by
  * a restore point. */
@@ -55,12 +68,20 @@ write_segment(archive *a, wa_segno s)
     a->middle[s] = wal_add_commit(a->wal, 1001 + 2 * (uint32_t)s, T0 + (wa_time)s * MINUTE + 1000);
     snprintf(name, sizeof name, "point-%u", (unsigned)s);
     wal_add_restore_point(a->wal, name, T0 + (wa_time)s * MINUTE + 2000);
-    wal_fill_segment(a->wal);
+    a->behind[s] = wal_position(a->wal);
+    if (s != crossing) {
+        wal_fill_segment(a->wal);
+        return;
+    }
+    wal_fill_until(a->wal, (s + 1) * SEGMENT - 1000);
+    while (wal_position(a->wal) < (s + 1) * SEGMENT)
+        wal_add_noise(a->wal, 700, 600);
 }
 
 static wa_segno bad_segment; /* is archived with a bad byte at bad_at, unchecked */
 static size_t bad_at;
-static uint16_t magic; /* of WAL pages that nobody can parse; 0: of 15 */
+static wa_segno also_unchecked; /* and nothing is wrong with it */
+static uint16_t magic;          /* of WAL pages that nobody can parse; 0: of 15 */
 
 static wa_status
 add_fact(void *arg, const wa_record *record, wa_error *err)
@@ -88,12 +109,15 @@ put_segment(archive *a, wa_segno s, damage how)
     bool here = s == DAMAGED;
     if (here && how == ZEROES)
         memset(bytes + SEGMENT / 2, 0, SEGMENT / 2);
+    if (s == LAST && how == ENDS_IN_ZEROES)
+        memset(bytes + a->middle[LAST] % SEGMENT, 0, SEGMENT - a->middle[LAST] % SEGMENT);
     if (here && (how == BAD_RECORD || how == BAD_RECORD_KNOWN))
         bytes[SEGMENT / 2] ^= 1;
     if (s == bad_segment)
         bytes[bad_at] ^= 1;
     OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts,
-                  s != bad_segment && (!here || how != BAD_RECORD_KNOWN), &outcome, &err));
+                  s != bad_segment && s != also_unchecked && (!here || how != BAD_RECORD_KNOWN),
+                  &outcome, &err));
     free(bytes);
 }
 
@@ -340,6 +364,164 @@ chunks_stand_in_for_a_damaged_object(void **state)
     archive_close(&a);
 }
 
+/* An archive may end in zeroes, where nothing else may. */
+static void
+zeroes_at_the_end_of_the_archive_are_no_damage(void **state)
+{
+    (void)state;
+    archive a;
+    archive_open(&a, ENDS_IN_ZEROES);
+    reaches(&a, (wa_restore_options){.kind = WA_TARGET_LATEST}, LABEL_B, "latest");
+    archive_close(&a);
+}
+
+/* With the option only. */
+static void
+is_let_past(const archive *a, wa_restore_options o, const char *segment)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    assert_int_equal(plan(a, o, &p, &err), WA_UNREACHABLE);
+    assert_non_null(strstr(err.message, segment));
+    assert_non_null(strstr(err.hint, "--accept-unchecked-wal lets it try"));
+    wa_error_clear(&err);
+    o.accept_unchecked_wal = true;
+    OK(plan(a, o, &p, &err));
+    assert_non_null(strstr(p->text, "it was archived unchecked and is accepted as asked"));
+    assert_non_null(strstr(p->text, segment));
+    assert_false(p->wal_read);
+}
+
+/* What had to be looked for in such WAL, the option doesn't help to find: it isn't offered. */
+static void
+is_not_found_in_unchecked_wal(const archive *a, wa_restore_options o)
+{
+    static const char name[] = "--accept-unchecked-wal", no_help[] = " does not help";
+    for (int accept = 0; accept < 2; accept++) {
+        wa_error err = WA_ERROR_INIT;
+        WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+        o.accept_unchecked_wal = accept;
+        wa_status status = plan(a, o, &p, &err);
+        assert_int_equal(status, o.kind == WA_TARGET_XID ? WA_CORRUPT : WA_UNREACHABLE);
+        assert_non_null(strstr(err.message, "000000010000000000000005"));
+        assert_non_null(strstr(err.hint, "--to-lsn"));
+        assert_non_null(strstr(err.hint, LABEL_B));
+        const char *named = strstr(err.hint, name);
+        assert_int_equal(named != NULL, accept);
+        assert_true(!accept || strncmp(named + strlen(name), no_help, strlen(no_help)) == 0);
+    }
+}
+
+static void
+a_target_within_unchecked_wal_is_not_offered_to_accept_it(void **state)
+{
+    (void)state;
+    archive a;
+    archive_open(&a, BAD_RECORD_KNOWN);
+    is_not_found_in_unchecked_wal(&a, at_time(DAMAGED));
+    is_not_found_in_unchecked_wal(
+        &a, (wa_restore_options){.kind = WA_TARGET_LSN, .lsn = a.middle[DAMAGED]});
+    is_not_found_in_unchecked_wal(
+        &a, (wa_restore_options){.kind = WA_TARGET_XID, .xid = 1001 + 2 * DAMAGED});
+    archive_close(&a);
+}
+
+/* The end of the archive needs no search. */
+static void
+unchecked_wal_at_the_end_of_the_archive_can_be_accepted(void **state)
+{
+    (void)state;
+    archive a;
+    bad_segment = LAST;
+    bad_at = SEGMENT / 2;
+    archive_open(&a, NONE);
+    bad_segment = 0;
+    is_let_past(&a, (wa_restore_options){.kind = WA_TARGET_LATEST}, "000000010000000000000014");
+    archive_close(&a);
+}
+
+/* It is met in the next segment, which is checked. */
+static void
+a_bad_record_that_began_in_an_unchecked_segment_can_be_accepted(void **state)
+{
+    (void)state;
+    archive a;
+    crossing = bad_segment = DAMAGED - 1;
+    bad_at = SEGMENT - 20;
+    archive_open(&a, NONE);
+    crossing = bad_segment = 0;
+    is_let_past(&a, (wa_restore_options){.kind = WA_TARGET_LATEST, .backup_label = LABEL_A},
+                "000000010000000000000005");
+    archive_close(&a);
+}
+
+static void
+unchecked_chunks_that_stand_in_can_be_accepted(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    archive a;
+    archive_open(&a, TORN);
+    uint8_t *bytes = malloc(SEGMENT);
+    memcpy(bytes, wal_bytes(a.wal) + (DAMAGED - 1) * SEGMENT, SEGMENT);
+    bytes[SEGMENT / 2] ^= 1;
+    OK(wa_tail_put(a.repo, &a.branch, 1, DAMAGED * SEGMENT, DAMAGED * SEGMENT, bytes, SEGMENT, NULL,
+                   false, &err));
+    free(bytes);
+    is_let_past(&a, (wa_restore_options){.kind = WA_TARGET_LATEST, .backup_label = LABEL_A},
+                "000000010000000000000005");
+    archive_close(&a);
+}
+
+/* Of the segment that a target lies in, what recovery reads is looked at, and no more. */
+static void
+the_unchecked_segment_of_the_target_is_looked_at_up_to_it(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    archive a;
+    archive_open(&a, BAD_RECORD_KNOWN);
+    /* The index names the place of the restore point, behind the bad record. */
+    is_let_past(
+        &a,
+        (wa_restore_options){.kind = WA_TARGET_NAME, .name = "point-5", .read_wal_max = SEGMENT},
+        "000000010000000000000005");
+    wa_restore_options before = {
+        .kind = WA_TARGET_XID, .xid = 1000 + 2 * DAMAGED, .read_wal_max = SEGMENT};
+    OK(plan(&a, before, &p, &err));
+    assert_string_equal(p->backup->label, LABEL_A);
+    archive_close(&a);
+}
+
+/* What lies before the backup is not told as what can be reached. */
+static void
+the_unchecked_segment_that_the_wal_begins_in_is_told_of_from_there_on(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    wa_restore_plan *p = NULL;
+    archive a;
+    also_unchecked = 1;
+    bad_segment = 3;
+    bad_at = SEGMENT / 6;
+    archive_open(&a, NONE);
+    also_unchecked = bad_segment = 0;
+    put_backup(a.repo, LABEL_C,
+               &(wa_backup_info){.branch = a.branch,
+                                 .end_branch = a.branch,
+                                 .start_lsn = a.behind[1],
+                                 .end_lsn = a.middle[2],
+                                 .start_time = T0 + MINUTE + 3000,
+                                 .end_time = T0 + 2 * MINUTE + 500});
+    wa_restore_options o = {
+        .kind = WA_TARGET_LATEST, .backup_label = LABEL_C, .read_wal_max = SEGMENT};
+    assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
+    assert_non_null(strstr(err.hint, "--to-lsn"));
+    assert_null(strstr(err.hint, "the last transaction"));
+    archive_close(&a);
+}
+
 /* Our reader may be wrong about bytes that the server sent twice: there is a way past it, and only
  * past them. */
 static void
@@ -391,6 +573,10 @@ the_unchecked_segment_that_the_wal_begins_in_is_looked_at(void **state)
         wa_restore_options o = {
             .kind = WA_TARGET_LATEST, .backup_label = LABEL_A, .read_wal_max = SEGMENT};
         assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
+        wa_error_clear(&err);
+        o.read_wal_max = 0; /* no place before the backup's end can be reached */
+        assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
+        assert_int_equal(strstr(err.hint, "--to-lsn") != NULL, seg[i] == BACKUP_A);
         archive_close(&a);
     }
 }
@@ -497,6 +683,13 @@ main(void)
         cmocka_unit_test(wal_that_cannot_be_parsed_does_not_count_as_read),
         cmocka_unit_test(what_was_archived_unchecked_can_be_accepted),
         cmocka_unit_test(the_unchecked_segment_that_the_wal_begins_in_is_looked_at),
+        cmocka_unit_test(the_unchecked_segment_that_the_wal_begins_in_is_told_of_from_there_on),
+        cmocka_unit_test(the_unchecked_segment_of_the_target_is_looked_at_up_to_it),
+        cmocka_unit_test(a_target_within_unchecked_wal_is_not_offered_to_accept_it),
+        cmocka_unit_test(unchecked_wal_at_the_end_of_the_archive_can_be_accepted),
+        cmocka_unit_test(a_bad_record_that_began_in_an_unchecked_segment_can_be_accepted),
+        cmocka_unit_test(unchecked_chunks_that_stand_in_can_be_accepted),
+        cmocka_unit_test(zeroes_at_the_end_of_the_archive_are_no_damage),
         cmocka_unit_test(
             a_parents_damaged_segment_of_a_fork_is_not_needed_by_who_follows_the_child),
     };
