@@ -379,6 +379,7 @@ def test_a_corrupt_pack_is_detected_and_named_and_the_copy_does_not_start(story,
     done = wa.run("restore", "-D", target, "--tablespace-map",
                   "%s=%s/ts" % (story.location, work_dir), check=3)
     assert os.path.basename(pack) in done.stderr
+    assert "incomplete and does not start" in done.stderr and "--delta" in done.stderr
     assert not os.path.exists(target + "/global/pg_control")
     # The whole archive again: --delta completes it.
     story.wa.run("restore", "-D", target, "--delta", "--tablespace-map",
@@ -394,6 +395,11 @@ def test_directories_in_the_way_are_refused(story, work_dir):
     assert "no data directory" in story.wa.run("restore", "-D", full, "--delta", *ts, check=2).stderr
     assert lab.read_file(full + "/keep") == "mine"
     assert "no directory" in story.wa.run("restore", "-D", full + "/keep/x", *ts, check=2).stderr
+    # Where no directory can be made, none is incomplete.
+    os.mkdir(work_dir + "/closed", 0o555)
+    done = story.wa.run("restore", "-D", work_dir + "/closed/x", *ts, check=None)
+    assert done.returncode != 0 and "could not restore into" in done.stderr, done.stderr
+    assert not os.path.exists(work_dir + "/closed/x") and "incomplete" not in done.stderr
     assert "server is running" in story.wa.run("restore", "-D", story.pg.data, "--delta", *ts,
                                                check=2).stderr
     # Without a mapping the tablespace would go where the living one is.
