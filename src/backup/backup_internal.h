@@ -42,6 +42,11 @@ wa_status wa_packer_add_other(wa_packer *p, const wa_tar_entry *entry, const cha
 wa_status wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const char *path,
                                wa_error *err) WA_MUST_CHECK;
 wa_status wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *err) WA_MUST_CHECK;
+/* Room for the bytes that come next (at least 1; never across a frame's end): what is filled in
+ * there and then written from there, in order, is not copied. Until the next call of another kind
+ * than write. */
+wa_status wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len,
+                         wa_error *err) WA_MUST_CHECK;
 wa_status wa_packer_end_file(wa_packer *p, wa_error *err) WA_MUST_CHECK;
 /* CRC-32C of the file that was ended last. */
 uint32_t wa_packer_last_crc(const wa_packer *p);

@@ -3,9 +3,10 @@
  * opened: cut into pieces, read by `jobs` workers, and put in order into the packer and the
  * manifest.
  *
- * A ring of slots, each with room for one piece: [oldest, oldest + in_flight) are at the readers
- * or read. A file's descriptor lives from its first piece to its last, so the ring's size bounds
- * the open files too.
+ * A ring of slots, one for each piece: [oldest, oldest + in_flight) are at the readers or read. A
+ * file's descriptor lives from its first piece to its last, so the ring's size bounds the open
+ * files too. Pieces of small files have memory of their own, so that several files are read at a
+ * time; those of large files are read to where they will be compressed, a frame at a time.
  *
  * The page cache is the server's: of what nobody had read before us nothing stays in it.
  */
@@ -22,7 +23,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PIECE (1024u * 1024)      /* a multiple of every page size */
+#define PIECE (1024u * 1024)     /* a multiple of ALIGN */
+#define DIRECT_PIECE (PIECE / 2) /* of a large file: eight readers share a frame */
+#define LARGE (2 * PIECE)
+#define ALIGN (32u * 1024)        /* a multiple of every page size */
 #define READ_AT_ONCE (64u * 1024) /* smaller than what handing over costs */
 #define LOOK_EVERY_MS 1000
 #define LOOK_MAX (16ull << 30) /* a larger file than PostgreSQL's own: not worth the memory */
@@ -33,7 +37,8 @@ typedef struct file {
     uint64_t size;
     mode_t mode;
     int64_t mtime;
-    bool *was_cached; /* a piece each, before we read it; NULL: all */
+    bool *was_cached; /* a PIECE each, before we read it; NULL: all */
+    bool begun;       /* in the packer */
 } file;
 
 typedef struct slot {
@@ -42,7 +47,8 @@ typedef struct slot {
     file *file;
     uint64_t offset;
     size_t len;
-    uint8_t *data;
+    uint8_t *data; /* own, or room in the frame */
+    uint8_t *own;
     bool at_once; /* read by the caller: there is no job */
     wa_status status;
     wa_error error;
@@ -101,9 +107,22 @@ wa_local_pipe_free(wa_local_pipe *pipe)
         pipe->oldest = (pipe->oldest + 1) % pipe->slot_count;
     }
     for (size_t i = 0; i < pipe->slot_count; i++)
-        wa_freep(&pipe->slots[i].data);
+        wa_freep(&pipe->slots[i].own);
     wa_freep(&pipe->slots);
     wa_freep(&pipe);
+}
+
+static void
+forget_uncached(const file *f, uint64_t offset, size_t len)
+{
+    for (uint64_t end = offset + len, next; offset < end; offset = next) {
+        next = (offset / PIECE + 1) * PIECE;
+        if (next > end)
+            next = end;
+        if (!f->was_cached[offset / PIECE])
+            (void)posix_fadvise(f->source.fd, (off_t)offset, (off_t)(next - offset),
+                                POSIX_FADV_DONTNEED);
+    }
 }
 
 static void
@@ -114,18 +133,25 @@ read_slot(wa_job *job, size_t worker)
     const file *f = s->file;
     s->status =
         wa_local_read(&f->source, s->offset, s->data, s->len, &s->pipe->l->damage, &s->error);
-    if (f->was_cached != NULL && !f->was_cached[s->offset / PIECE])
-        (void)posix_fadvise(f->source.fd, (off_t)s->offset, (off_t)s->len, POSIX_FADV_DONTNEED);
+    if (f->was_cached != NULL)
+        forget_uncached(f, s->offset, s->len);
+}
+
+static wa_status
+begin_file(wa_local *l, file *f, wa_error *err)
+{
+    wa_tar_entry entry = {
+        .path = f->path, .type = WA_TAR_FILE, .size = f->size, .mode = f->mode, .mtime = f->mtime};
+    f->begun = true;
+    return wa_packer_begin_file(l->packer, &entry, f->path, err);
 }
 
 static wa_status
 put_piece(wa_local *l, const slot *s, wa_error *err)
 {
-    const file *f = s->file;
-    wa_tar_entry entry = {
-        .path = f->path, .type = WA_TAR_FILE, .size = f->size, .mode = f->mode, .mtime = f->mtime};
-    if (s->offset == 0)
-        WA_TRY(wa_packer_begin_file(l->packer, &entry, f->path, err));
+    file *f = s->file;
+    if (!f->begun)
+        WA_TRY(begin_file(l, f, err));
     if (s->len > 0)
         WA_TRY(wa_packer_write(l->packer, s->data, s->len, err));
     if (!is_last_piece(s))
@@ -168,7 +194,7 @@ pace(wa_local *l, size_t len, wa_error *err)
 {
     wa_mono now = wa_mono_now();
     l->read_bytes += len;
-    if (now - l->looked >= LOOK_EVERY_MS) {
+    if (now >= l->looked + LOOK_EVERY_MS) {
         WA_TRY(wa_backup_local_alive(l->conn, err));
         l->looked = now;
     }
@@ -180,41 +206,91 @@ pace(wa_local *l, size_t len, wa_error *err)
                      : wa_cancel_check(l->options->cancel, err);
 }
 
-/* There is a free slot. */
-static void
-give_piece(wa_local_pipe *pipe, file *f, uint64_t offset, size_t len)
+/* room: where to read it to; NULL: memory of its own. When that went well the file is the slots'.
+ */
+static wa_status
+give_piece(wa_local_pipe *pipe, file *f, uint64_t offset, size_t len, void *room, wa_error *err)
 {
+    WA_TRY(pace(pipe->l, len, err));
+    if (pipe->in_flight == pipe->slot_count)
+        WA_TRY(collect_oldest(pipe, err));
     slot *s = &pipe->slots[(pipe->oldest + pipe->in_flight) % pipe->slot_count];
-    uint8_t *data = s->data != NULL ? s->data : wa_malloc(PIECE);
+    uint8_t *own = s->own != NULL || room != NULL ? s->own : wa_malloc(PIECE);
     *s = (slot){.job = {.run = read_slot},
                 .pipe = pipe,
                 .file = f,
                 .offset = offset,
                 .len = len,
-                .data = data,
+                .data = room != NULL ? room : own,
+                .own = own,
                 .at_once = len <= READ_AT_ONCE};
     pipe->in_flight++;
     if (s->at_once)
         read_slot(&s->job, 0);
     else
         wa_pool_submit(pipe->readers, &s->job);
+    return WA_OK;
+}
+
+static size_t
+piece_of(const file *f, uint64_t offset, size_t most)
+{
+    return f->size - offset < most ? (size_t)(f->size - offset) : most;
 }
 
 /* Takes the file, whatever happens. */
 static wa_status
-give_file(wa_local_pipe *pipe, file *f, wa_error *err)
+give_small(wa_local_pipe *pipe, file *f, wa_error *err)
 {
     WA_CLEANUP(file_freep) file *owned = f;
     uint64_t offset = 0;
     do {
-        size_t len = f->size - offset < PIECE ? (size_t)(f->size - offset) : PIECE;
-        WA_TRY(pace(pipe->l, len, err));
-        if (pipe->in_flight == pipe->slot_count)
-            WA_TRY(collect_oldest(pipe, err));
-        give_piece(pipe, f, offset, len);
-        owned = NULL; /* the slots' from now on */
+        size_t len = piece_of(f, offset, PIECE);
+        WA_TRY(give_piece(pipe, f, offset, len, NULL, err));
+        owned = NULL;
         offset += len;
     } while (offset < f->size);
+    return WA_OK;
+}
+
+/* Pieces that fill the frame, and one across its end: pages are read whole. */
+static wa_status
+give_frame(wa_local_pipe *pipe, file **owned, uint64_t *offset, wa_error *err)
+{
+    file *f = *owned;
+    void *room = NULL;
+    size_t left = 0;
+    WA_TRY(wa_packer_room(pipe->l->packer, &room, &left, err));
+    for (uint8_t *at = room; at != NULL && *offset < f->size;) {
+        size_t len = piece_of(f, *offset, DIRECT_PIECE);
+        if (len > left)
+            len = left - left % ALIGN;
+        bool across = len == 0;
+        if (across)
+            len = piece_of(f, *offset, ALIGN);
+        WA_TRY(give_piece(pipe, f, *offset, len, across ? NULL : at, err));
+        *owned = NULL;
+        *offset += len;
+        left -= across ? 0 : len;
+        at = across ? NULL : at + len;
+    }
+    bool more = *offset < f->size;
+    WA_TRY(wa_local_pipe_drain(pipe, err)); /* with the last piece the file goes */
+    if (more)
+        *owned = f; /* no slot has it */
+    return WA_OK;
+}
+
+/* The same, with nothing else at the readers. */
+static wa_status
+give_large(wa_local_pipe *pipe, file *f, wa_error *err)
+{
+    WA_CLEANUP(file_freep) file *owned = f;
+    uint64_t offset = 0;
+    WA_TRY(wa_local_pipe_drain(pipe, err));
+    WA_TRY(begin_file(pipe->l, f, err));
+    while (owned != NULL)
+        WA_TRY(give_frame(pipe, &owned, &offset, err));
     return WA_OK;
 }
 
@@ -280,7 +356,7 @@ wa_local_copy_file(wa_local *l, const char *dir, const char *path, wa_error *err
         f->was_cached = look_at_cache(f->source.fd, f->size);
         (void)posix_fadvise(f->source.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     }
-    return give_file(l->pipe, f, err);
+    return f->size > LARGE ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
 }
 
 wa_status

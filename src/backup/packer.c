@@ -255,6 +255,13 @@ wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *err)
 }
 
 wa_status
+wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len, wa_error *err)
+{
+    WA_ASSERT(p->path != NULL);
+    return wa_container_space(p->container, ret_room, ret_len, err);
+}
+
+wa_status
 wa_packer_end_file(wa_packer *p, wa_error *err)
 {
     if (p->left != 0)

@@ -347,7 +347,8 @@ write_bytes(wa_container_writer *w, const void *data, size_t len, bool in_place,
             void *room;
             WA_TRY(wa_container_space(w, &room, &step, err));
             step = len < step ? len : step;
-            memcpy(room, from, step);
+            if (from != room)
+                memcpy(room, from, step);
             WA_TRY(wa_container_advance(w, step, err));
         }
         from += step;

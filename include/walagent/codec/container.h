@@ -58,6 +58,7 @@ typedef struct wa_container_writer wa_container_writer;
  */
 wa_status wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size,
                                   wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
+/* Bytes that were put into wa_container_space's room beforehand stay where they are. */
 wa_status wa_container_write(wa_container_writer *w, const void *data, size_t len,
                              wa_error *err) WA_MUST_CHECK;
 /* Without a copy: data must stay as it is until finish has returned, or the writer is freed. */

@@ -1,0 +1,224 @@
+/*
+ * test_local_file.c - files of a data directory through readers into a pack: small ones side by
+ * side, large ones straight into the frames, pages across a frame's end.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "local_internal.h"
+
+#include "walagent/base/bytes.h"
+#include "walagent/base/file.h"
+#include "walagent/pg/page.h"
+#include "walagent/store/drivers.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PAGE 8192u
+#define NEVER (3600u * 1000)
+
+typedef struct fixture {
+    char dir[64];
+    wa_repo *repo;
+    wa_pool *pool;
+    wa_backup_options options;
+    wa_local local;
+    wa_error err;
+} fixture;
+
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        wa_status s_ = (call);                                                                     \
+        if (s_ != WA_OK)                                                                           \
+            fail_msg("%s", f->err.message);                                                        \
+    } while (0)
+
+static int
+setup(void **state)
+{
+    fixture *f = wa_calloc(1, sizeof *f);
+    wa_cluster identity = {.system_identifier = 7412345678901234567u,
+                           .major = 15,
+                           .segment_size = 16 * 1024 * 1024,
+                           .since = wa_time_now()};
+    bool created = false;
+    snprintf(f->dir, sizeof f->dir, "/tmp/walagent-test-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    OK(wa_repo_of_store(wa_store_mem_new(), "main", 1, &f->repo, &f->err));
+    OK(wa_repo_init(f->repo, &identity, false, &created, &f->err));
+    OK(wa_pool_new("compress", 2, 3, &f->pool, &f->err));
+    f->options = (wa_backup_options){.repo = f->repo, .data_dir = f->dir, .jobs = 3};
+    wa_local *l = &f->local;
+    l->options = &f->options;
+    l->info = wa_backup_info_new();
+    l->info->start_lsn = 2000;
+    wa_backup_new_label(false, wa_time_now(), l->info->label);
+    l->control.block_size = PAGE;
+    l->control.relation_segment_blocks = 131072;
+    l->check_pages = true;
+    l->began = wa_mono_now();
+    l->looked = l->began + NEVER; /* there is no session */
+    wa_buf_init(&l->damage.places, 4096);
+    wa_mutex_init(&l->damage.mutex);
+    OK(wa_packer_new(f->repo, l->info, f->pool, 1, 1, NULL, &l->packer, &f->err));
+    OK(wa_local_manifest_new(f->repo, l->info, 1, &l->manifest, &f->err));
+    OK(wa_local_pipe_new(l, &l->pipe, &f->err));
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture *f = *state;
+    wa_error ignored = WA_ERROR_INIT;
+    wa_local_pipe_free(f->local.pipe);
+    wa_local_manifest_free(f->local.manifest);
+    wa_packer_free(f->local.packer);
+    wa_buf_done(&f->local.damage.places);
+    wa_mutex_done(&f->local.damage.mutex);
+    wa_backup_info_free(f->local.info);
+    wa_pool_free(f->pool);
+    wa_repo_free(f->repo);
+    if (wa_remove_tree(f->dir, &ignored) != WA_OK)
+        print_message("%s\n", ignored.message);
+    wa_freep(&f);
+    return 0;
+}
+
+static uint8_t *
+content_of(size_t size, unsigned seed)
+{
+    uint8_t *content = wa_malloc(size + 1);
+    for (size_t i = 0; i < size; i++)
+        content[i] = (uint8_t)((i * 2654435761u + seed) >> 13);
+    return content;
+}
+
+static void
+make_file(fixture *f, const char *path, const uint8_t *content, size_t size)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s/%s", f->dir, path);
+    WA_CLEANUP(wa_freep) char *dir = wa_path_dir(full);
+    OK(wa_mkdir_p(dir, 0700, &f->err));
+    WA_CLEANUP(wa_closep) int fd = open(full, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    OK(wa_pwrite_all(fd, content, size, 0, full, &f->err));
+}
+
+typedef struct expectation {
+    const size_t *sizes;
+    size_t count;
+    wa_container *pack;
+} expectation;
+
+static wa_status
+compare_file(void *arg, const wa_backup_file *file, wa_error *err)
+{
+    expectation *e = arg;
+    size_t i = e->count++;
+    assert_int_equal(file->type, 'f');
+    assert_int_equal(file->size, e->sizes[i]);
+    WA_CLEANUP(wa_freep) uint8_t *expected = content_of(e->sizes[i], (unsigned)i);
+    WA_CLEANUP(wa_freep) uint8_t *got = wa_malloc(e->sizes[i] + 1);
+    WA_CLEANUP(wa_decoder_freep) wa_decoder *decoder = wa_decoder_new();
+    WA_TRY(wa_container_read(e->pack, decoder, file->offset, got, file->size, err));
+    assert_memory_equal(got, expected, file->size);
+    return WA_OK;
+}
+
+static void
+files_of_any_size_arrive_in_order_and_as_they_are(void **state)
+{
+    static const size_t sizes[] = {100,      0,       65536,   65537,   1048576, 1048577,
+                                   2097152,  2097153, 4194304, 4194304, 524288,  4193280,
+                                   4195328,  4161536, 9437307, 1,       2097184, 12582912,
+                                   13000001, 31,      3000000, 3000000, 3000000, 200000};
+    fixture *f = *state;
+    wa_local *l = &f->local;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(sizes); i++) {
+        char path[32];
+        snprintf(path, sizeof path, "pg_xact/%04zu", i);
+        WA_CLEANUP(wa_freep) uint8_t *content = content_of(sizes[i], (unsigned)i);
+        make_file(f, path, content, sizes[i]);
+        OK(wa_local_copy_file(l, "pg_xact", path, &f->err));
+    }
+    OK(wa_local_pipe_drain(l->pipe, &f->err));
+    OK(wa_packer_finish(l->packer, &f->err));
+    OK(wa_local_damage(l, &f->err));
+    assert_int_equal(l->info->pack_count, 1);
+    WA_CLEANUP(wa_freep) char *key = wa_backup_key(f->repo, l->info->label, "pack-00001.tar.zst");
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
+    WA_CLEANUP(wa_container_freep) wa_container *pack = NULL;
+    OK(wa_store_ranges(wa_repo_store(f->repo), key, UINT64_MAX, &ranges, &f->err));
+    OK(wa_container_open(ranges, &pack, &f->err));
+    expectation e = {.sizes = sizes, .pack = pack};
+    OK(wa_backup_files(f->repo, l->info->label, compare_file, &e, &f->err));
+    assert_int_equal(e.count, WA_ARRAY_SIZE(sizes));
+}
+
+/* 9 MiB, so that pages lie across the ends of two frames. */
+static void
+every_page_of_a_large_file_is_checked(void **state)
+{
+    enum { PAGES = 1152 };
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) uint8_t *content = wa_calloc(PAGES, PAGE);
+    for (uint32_t i = 0; i < PAGES; i++) {
+        uint8_t *page = content + i * PAGE;
+        memset(page, (int)(i % 255) + 1, PAGE);
+        wa_put_u64le(page, 0);
+        wa_put_u32le(page + 4, 1000);
+        wa_put_u16le(page + 8, wa_page_checksum(page, PAGE, i));
+    }
+    make_file(f, "base/5/16384", content, PAGES * PAGE);
+    OK(wa_local_copy_file(&f->local, "base/5", "base/5/16384", &f->err));
+    OK(wa_local_pipe_drain(f->local.pipe, &f->err));
+    OK(wa_local_damage(&f->local, &f->err));
+    for (uint32_t i = 0; i < PAGES; i++)
+        content[i * PAGE + 4000]++;
+    make_file(f, "base/5/16385", content, PAGES * PAGE);
+    OK(wa_local_copy_file(&f->local, "base/5", "base/5/16385", &f->err));
+    OK(wa_local_pipe_drain(f->local.pipe, &f->err));
+    assert_int_equal(f->local.damage.count, PAGES);
+}
+
+/* Whatever is at the readers then ends with the pipe (checked for leaks). */
+static void
+a_cancelled_copy_leaves_nothing(void **state)
+{
+    fixture *f = *state;
+    wa_cancel cancel;
+    OK(wa_cancel_init(&cancel, &f->err));
+    WA_CLEANUP(wa_freep) uint8_t *content = content_of(9437184, 0);
+    make_file(f, "pg_xact/0000", content, 100000);
+    make_file(f, "pg_xact/0001", content, 9437184);
+    f->options.cancel = &cancel;
+    OK(wa_local_copy_file(&f->local, "pg_xact", "pg_xact/0000", &f->err));
+    wa_cancel_trigger(&cancel);
+    assert_int_equal(wa_local_copy_file(&f->local, "pg_xact", "pg_xact/0001", &f->err),
+                     WA_CANCELLED);
+    f->options.cancel = NULL;
+    wa_cancel_done(&cancel);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(files_of_any_size_arrive_in_order_and_as_they_are, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(every_page_of_a_large_file_is_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cancelled_copy_leaves_nothing, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
