@@ -256,8 +256,8 @@ static const wa_command_option options[] = {
      "256 MiB is read anyway, for about ten seconds): a target behind damage is refused."},
     {"accept-unchecked-wal", 0, WA_ARG_FLAG, NULL,
      "Go on where WAL that was archived unchecked (\"walagent list\" shows it) can't be followed "
-     "by walagent: only a warning, since the server may be able to read it. It helps a target "
-     "behind such WAL, not one that would have to be looked for in it."},
+     "by walagent: only a warning, since the server may be able to read it. A target that would "
+     "have to be looked for in such WAL the server finds, or recovery ends with an error."},
     {"keep-archiving", 0, WA_ARG_FLAG, NULL,
      "Leave archive_mode as it was (default: off in a point-in-time copy)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
@@ -278,7 +278,10 @@ const wa_command wa_command_restore = {
         "before a byte is written, with the nearest reachable points. So is one behind "
         "WAL that can't be read: of up to 256 MiB every record is read beforehand, for "
         "about ten seconds; of more, for longer, and for a replica that has a primary only "
-        "with --check-wal. The plan says what was not read.\n\n"
+        "with --check-wal. The plan says what was not read. A replica that has a primary is not "
+        "refused for damaged WAL: it asks its primary for what the archive can't give, and the "
+        "plan "
+        "warns of what is known to be missing or, with --check-wal, damaged.\n\n"
         "Files are written by several workers, checked against the backup's manifest, "
         "and made durable; pg_control is written last, so a directory of an interrupted "
         "run does not start. Repeat "

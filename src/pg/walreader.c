@@ -89,6 +89,14 @@ wa_walreader_start(wa_walreader *r, wa_lsn lsn, wa_lsn prev_lsn)
     r->tli_at = 0;
     r->system = 0;
     r->have = r->tot_len = 0;
+    r->skip_to = 0;
+}
+
+void
+wa_walreader_start_record(wa_walreader *r, wa_lsn lsn)
+{
+    wa_walreader_start(r, lsn - lsn % WA_WAL_PAGE, 0);
+    r->skip_to = r->end = lsn;
 }
 
 wa_status

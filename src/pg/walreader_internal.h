@@ -51,6 +51,7 @@ struct wa_walreader {
     wa_error failure; /* why BROKEN */
     wa_lsn fail_at;   /* ENDED, BROKEN: behind the bytes that did not fit */
     bool first_page;  /* no page since the start */
+    wa_lsn skip_to;   /* on the first page, where the first record begins; 0: as the page says */
 
     wa_lsn pos;          /* behind the last byte looked at */
     wa_lsn end;          /* behind the last complete record */

@@ -173,8 +173,14 @@ check_continuation(wa_walreader *r, const page *pg, wa_error *err)
 {
     bool continued = (pg->info & WAL_PAGE_CONTINUED) != 0;
     uint32_t left = 0;
+    wa_lsn content = pg->addr + wal_page_header_size(r, pg->addr);
     char at[WA_LSN_TEXT];
 
+    if (r->first_page && r->skip_to > content) {
+        r->state = WAL_SKIPPING;
+        r->skip_left = r->skip_pad = (uint32_t)(r->skip_to - content);
+        return WA_OK;
+    }
     if (pg->info & WAL_PAGE_OVERWRITE)
         return void_record(r, pg, err);
     if (r->first_page && continued && pg->rem_len > 0 && pg->rem_len <= WAL_RECORD_MAX) {

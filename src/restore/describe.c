@@ -112,7 +112,9 @@ describe_target(const wa_planning *p, wa_buf *out)
                                        : "Target: the end of the archive\n");
         return;
     }
-    if (plan->end_of_archive)
+    if (plan->target_by_server)
+        wa_buf_puts(out, ": the server has to find it\n");
+    else if (plan->end_of_archive)
         wa_buf_printf(out, ": the end of the WAL there is, %s\n", wa_lsn_format(plan->wal_to, a));
     else
         wa_buf_printf(out, ": %s the record at %s\n", plan->target_inclusive ? "behind" : "before",
@@ -189,6 +191,7 @@ wa_restore_plan_to_json(const wa_restore_plan *plan)
     wa_json_set_bool(json, "has_target", plan->has_target);
     set_lsn(json, "target_lsn", plan->target_lsn);
     wa_json_set_bool(json, "target_inclusive", plan->target_inclusive);
+    wa_json_set_bool(json, "target_by_server", plan->target_by_server);
     wa_json_set_bool(json, "end_of_archive", plan->end_of_archive);
     wa_json_set(json, "before", point_to_json(&plan->before));
     wa_json_set(json, "after", point_to_json(&plan->after));

@@ -359,7 +359,7 @@ wa_restore_plan_make(const wa_restore_options *options, wa_restore_plan **ret, w
     WA_TRY(wa_plan_lineage(&p, err));
     WA_TRY(wa_plan_usable(&p, err));
     if (wa_plan_target(&p, err) != WA_OK)
-        return wa_plan_explain_damage(&p, err);
+        WA_TRY(wa_plan_explain_damage(&p, err));
     p.plan->wal_from = p.plan->backup->start_lsn;
     WA_TRY(wa_plan_prove(&p, err));
     choose_branch(&p);

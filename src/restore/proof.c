@@ -4,8 +4,9 @@
  * That the segments are there is known from names. Whether a recovery can read them is not: an
  * object may be damaged, gone since the index was written, or hold records that end in zeroes. As
  * much as can be read at once is read, the way recovery does it: record after record. Of more WAL
- * only segments that were archived unchecked, and those that a listing misses, are looked at, and
- * the plan says so.
+ * only segments that were archived unchecked (each from the record that leads into it to the end of
+ * the last one that begins in it), and those that a listing misses, are looked at, and the plan
+ * says so.
  */
 #include "restore_internal.h"
 
@@ -15,7 +16,8 @@
 
 #define READ_AT_ONCE (UINT64_C(256) << 20) /* about a second */
 #define READ_MS 10000                      /* no segment is begun later, unless all is asked for */
-#define SUSPECTS_MAX 64u                   /* segments that are looked at one by one */
+#define SUSPECTS_MAX 64u                   /* segments that are looked at */
+#define LEAD_MAX 64u                       /* segments that one record may reach back */
 
 typedef struct proof {
     wa_planning *p;
@@ -33,12 +35,13 @@ typedef struct proof {
     bool unparsed;               /* records that nobody here can read */
     bool accept;                 /* go on where unchecked WAL can't be followed */
     bool accepted;               /* something was read past, as asked */
+    wa_lsn look_end;             /* only records that begin before it are looked at; 0: all */
+    wa_lsn looked_to;            /* where the last piece that was read ends */
     size_t skipped;              /* unchecked segments that were not looked at */
     bool broken;
     wa_piece at; /* where the records break off */
     wa_error why;
     bool unchecked; /* our reader can't follow what was archived unchecked: it may be wrong */
-    bool searching; /* the target was not found: nothing that is accepted leads there */
 } proof;
 
 static void
@@ -63,7 +66,8 @@ note_record(void *arg, const wa_record *record, wa_error *err)
                                            .end = record->end,
                                            .xid = end.xid,
                                            .time = end.time};
-    return WA_OK;
+    /* It began where it is looked at: what comes behind it didn't. */
+    return x->look_end != 0 && record->end > x->look_end ? WA_CANCELLED : WA_OK;
 }
 
 static wa_status
@@ -104,9 +108,9 @@ feed_piece(proof *x, const wa_piece *piece, wa_error *err)
     wa_lsn start = wa_segment_start(piece->segno, size), from = piece->begin;
     wa_error here = WA_ERROR_INIT;
     wa_wal_end state = WA_WAL_MORE;
-    if (!x->begun) {
+    if (!x->begun) { /* where a record begins, or a segment */
+        wa_walreader_start_record(x->reader, from);
         from -= from % WA_WAL_PAGE;
-        wa_walreader_start(x->reader, from, 0);
         x->begun = true;
     }
     wa_status status =
@@ -170,7 +174,17 @@ prove_piece(void *arg, const wa_piece *piece, wa_error *err)
     }
     status = feed_piece(x, piece, err);
     x->before = x->from;
+    x->looked_to = piece->end;
     return status;
+}
+
+static void
+reader_open(proof *x)
+{
+    const wa_cluster *cluster = wa_repo_cluster(x->p->o->repo);
+    x->reader = wa_walreader_new(cluster->segment_size);
+    x->bytes = wa_malloc(cluster->segment_size);
+    wa_walreader_expect_system(x->reader, cluster->system_identifier);
 }
 
 /* Read from the backup's start up to `to`, at most `most` bytes. */
@@ -178,13 +192,10 @@ static wa_status
 prove(proof *x, wa_planning *p, const wa_backup_info *b, wa_lsn to, uint64_t most, bool accept,
       wa_error *err)
 {
-    const wa_cluster *cluster = wa_repo_cluster(p->o->repo);
     proof_done(x);
     *x = (proof){
         .p = p, .backup = b, .to = to, .most = most, .accept = accept, .deadline = deadline_of(p)};
-    x->reader = wa_walreader_new(cluster->segment_size);
-    x->bytes = wa_malloc(cluster->segment_size);
-    wa_walreader_expect_system(x->reader, cluster->system_identifier);
+    reader_open(x);
     return wa_view_pieces(&p->view, b->start_lsn, to, false, prove_piece, x, err);
 }
 
@@ -228,10 +239,7 @@ say_reachable(const proof *x, wa_buf *out)
                          "take one now. ");
     wa_buf_puts(out, "A server that still has the segment can archive it again once the damaged "
                      "object is moved away; \"walagent verify --wal\" shows all damage.");
-    if (x->unchecked && x->searching && x->p->o->accept_unchecked_wal)
-        wa_buf_puts(out, " It was archived unchecked, but --accept-unchecked-wal does not help to "
-                         "find a target.");
-    if (x->unchecked && !x->searching)
+    if (x->unchecked)
         wa_buf_puts(out, " It was archived unchecked: the server may be able to read it, and "
                          "--accept-unchecked-wal lets it try.");
 }
@@ -250,20 +258,45 @@ refuse(const proof *x, wa_error *err)
     return wa_error_hint(err, "%s", wa_buf_str(&hint));
 }
 
-/* A standby takes from its primary what the archive can't give. */
-static bool
-has_primary(const wa_planning *p)
+static wa_status
+note_last_record(void *arg, const wa_piece *piece, wa_error *err)
 {
-    return p->o->standby && !wa_str_empty(p->o->primary_conninfo);
+    proof *x = arg;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    WA_TRY(wa_view_facts(&x->p->view, piece, facts, err));
+    if (facts->records == 0)
+        return WA_OK;
+    if (facts->last_end <= piece->end) { /* else of another branch, behind the fork */
+        x->last_lsn = facts->last_record;
+        x->last_end = facts->last_end;
+    }
+    return WA_CANCELLED;
+}
+
+/* The last record and the last transaction before the damage, where what was read doesn't tell
+ * them. They are told, not needed. */
+static void
+find_nearest(proof *x)
+{
+    const wa_view *v = &x->p->view;
+    wa_lsn from = x->backup->start_lsn, to = x->at.begin;
+    wa_error ignored = WA_ERROR_INIT;
+    if (x->last_lsn == 0 &&
+        wa_view_pieces(v, from, to, true, note_last_record, x, &ignored) != WA_OK)
+        x->last_lsn = 0;
+    if (!x->transaction.known &&
+        wa_search_before(v, from, to, to, &x->transaction, &ignored) != WA_OK)
+        x->transaction.known = false;
 }
 
 static wa_status
-weigh(const proof *x, wa_error *err)
+weigh(proof *x, wa_error *err)
 {
     if (!x->broken)
         return WA_OK;
+    find_nearest(x);
     wa_status status = refuse(x, err);
-    if (!has_primary(x->p))
+    if (!wa_plan_has_primary(x->p))
         return status;
     wa_plan_note(x->p, "WARNING: %.500s: the replica needs that WAL from its primary",
                  err->message);
@@ -301,27 +334,61 @@ find_unchecked(wa_planning *p, const wa_run *run, wa_segno first, wa_segno last,
     return wa_index_visit(p->o->repo, &p->view.coverage, &run->branch, first, last, &visitor, err);
 }
 
+typedef struct lead {
+    const proof *x;
+    size_t count;
+    wa_lsn begin;
+} lead;
+
+/* Backwards, to the piece in which a record ends: one that goes on behind it may begin there. */
 static wa_status
-look_at(proof *x, const wa_piece *piece, wa_error *err)
+find_lead(void *arg, const wa_piece *piece, wa_error *err)
 {
-    wa_error here = WA_ERROR_INIT;
-    WA_TRY(wa_cancel_check(x->p->o->cancel, err));
-    if (is_late(x)) {
-        x->skipped++;
-        return WA_OK;
+    lead *l = arg;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    l->begin = piece->begin;
+    wa_status status = wa_view_facts(&l->x->p->view, piece, facts, err);
+    if (wa_is_damage(status)) { /* reading it will tell */
+        wa_error_clear(err);
+        return WA_CANCELLED;
     }
-    x->from = (wa_source){.chunks = false};
-    wa_status status = wa_view_records(&x->p->view, piece, note_record, x, &x->from, &here);
-    if (status == WA_CORRUPT || status == WA_CONFLICT)
-        return break_off_records(x, piece, &here, err);
-    if (status == WA_NOT_FOUND)
-        return break_off(x, piece, &here);
-    if (status != WA_OK && status != WA_UNSUPPORTED)
-        *err = here;
-    return status == WA_UNSUPPORTED ? WA_OK : status;
+    WA_TRY(status);
+    return facts->records > 0 || ++l->count == LEAD_MAX ? WA_CANCELLED : WA_OK;
 }
 
-/* Segments of one run that were archived unchecked. */
+static wa_status
+look_piece(void *arg, const wa_piece *piece, wa_error *err)
+{
+    proof *x = arg;
+    if (piece->begin >= x->look_end && !(x->begun && wa_walreader_in_record(x->reader)))
+        return WA_CANCELLED;
+    return prove_piece(x, piece, err);
+}
+
+/* The records that end or begin in [begin, end), as recovery reads them. */
+static wa_status
+look_at(proof *x, wa_lsn begin, wa_lsn end, wa_error *err)
+{
+    lead l = {.x = x, .begin = begin};
+    x->begun = false;
+    x->before = (wa_source){.chunks = false};
+    x->last_lsn = x->last_end = 0;
+    x->transaction = (wa_commit_point){.known = false};
+    x->look_end = end;
+    WA_TRY(wa_view_pieces(&x->p->view, x->backup->start_lsn, begin, true, find_lead, &l, err));
+    return wa_view_pieces(&x->p->view, l.begin, x->to, false, look_piece, x, err);
+}
+
+static size_t
+end_of_neighbours(const suspects *s, size_t first)
+{
+    size_t last = first;
+    while (last + 1 < s->count && s->segno[last + 1] == s->segno[last] + 1)
+        last++;
+    return last;
+}
+
+/* Segments of one run that were archived unchecked; neighbours together. */
 static wa_status
 look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
 {
@@ -333,11 +400,15 @@ look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
     suspects s = {.count = 0};
     WA_TRY(find_unchecked(x->p, run, first, behind - 1, &s, err));
     x->skipped += s.all - s.count;
-    for (size_t i = 0; i < s.count; i++) {
-        wa_lsn start = wa_segment_start(s.segno[i], size), stop = start + size;
-        wa_piece piece = {run->branch, s.segno[i], start < begin ? begin : start,
-                          stop > end ? end : stop, run->tail && s.segno[i] == behind - 1};
-        WA_TRY(look_at(x, &piece, err));
+    for (size_t i = 0; i < s.count && !x->broken && !x->unparsed; i++) {
+        size_t first_one = i;
+        i = end_of_neighbours(&s, i);
+        wa_lsn start = wa_segment_start(s.segno[first_one], size);
+        wa_lsn stop = wa_segment_start(s.segno[i] + 1, size);
+        if (!is_late(x))
+            WA_TRY(look_at(x, start < begin ? begin : start, stop > end ? end : stop, err));
+        for (size_t k = first_one; k <= i && x->late; k++)
+            x->skipped += wa_segment_start(s.segno[k], size) >= x->looked_to;
     }
     return WA_OK;
 }
@@ -346,12 +417,10 @@ static wa_status
 look_at_unchecked(proof *x, wa_error *err)
 {
     const wa_coverage *c = &x->p->view.coverage;
-    for (size_t i = 0; i < c->count; i++) {
-        wa_status status = look_at_run(x, &c->runs[i], x->backup->start_lsn, x->to, err);
-        if (status == WA_CANCELLED && err->status == WA_OK)
-            return WA_OK;
-        WA_TRY(status);
-    }
+    reader_open(x);
+    x->most = UINT64_MAX;
+    for (size_t i = 0; i < c->count && !x->broken && !x->unparsed; i++)
+        WA_TRY(look_at_run(x, &c->runs[i], x->backup->start_lsn, x->to, err));
     return WA_OK;
 }
 
@@ -388,10 +457,10 @@ say_what_was_not_read(const proof *x, uint64_t bytes, bool all)
 static wa_status
 read_or_look(proof *x, wa_planning *p, uint64_t bytes, bool *ret_all, wa_error *err)
 {
-    *ret_all = bytes <= read_max(p) && (!has_primary(p) || p->o->read_wal_max > 0);
+    *ret_all = bytes <= read_max(p) && (!wa_plan_has_primary(p) || p->o->read_wal_max > 0);
     if (*ret_all)
         return prove(x, p, x->backup, x->to, UINT64_MAX, x->accept, err);
-    return has_primary(p) ? WA_OK : look_at_unchecked(x, err);
+    return wa_plan_has_primary(p) ? WA_OK : look_at_unchecked(x, err);
 }
 
 wa_status
@@ -433,18 +502,18 @@ wa_plan_prove_missing(wa_planning *p, const wa_run *run, const wa_segno *segno, 
     return weigh(&x, err);
 }
 
-/* Where the search for the target may have met damage: that which recovery would not be let past,
- * else that which only the search can't do without. */
+/* Where the search for the target may have met damage. Of much WAL the beginning is read too. */
 static wa_status
-prove_for_search(proof *x, wa_planning *p, const wa_backup_info *b, wa_error *err)
+prove_for_search(proof *x, wa_planning *p, wa_error *err)
 {
-    wa_lsn end = wa_view_end_from(&p->view, b->start_lsn);
-    WA_TRY(prove(x, p, b, end, read_max(p), p->o->accept_unchecked_wal, err));
-    if (!x->broken && x->accepted)
-        WA_TRY(prove(x, p, b, end, read_max(p), false, err));
-    /* The end of the archive is known: only what lies before it was looked for. */
-    x->searching = !p->plan->end_of_archive;
-    return WA_OK;
+    wa_lsn end = wa_view_end_from(&p->view, x->backup->start_lsn);
+    if (end - x->backup->start_lsn > read_max(p)) {
+        x->to = end;
+        WA_TRY(look_at_unchecked(x, err));
+        if (x->broken || x->accepted)
+            return WA_OK;
+    }
+    return prove(x, p, x->backup, end, read_max(p), x->accept, err);
 }
 
 wa_status
@@ -455,9 +524,17 @@ wa_plan_explain_damage(wa_planning *p, wa_error *err)
     const wa_backup_info *b = p->tried != NULL ? p->tried : first_backup(p, 0, UINT64_MAX);
     if (b == NULL || !wa_is_damage(status))
         return status;
-    WA_CLEANUP(proof_done) proof x = {0};
-    if (prove_for_search(&x, p, b, &ignored) == WA_OK && x.broken) {
+    WA_CLEANUP(proof_done)
+    proof x = {
+        .p = p, .backup = b, .accept = p->o->accept_unchecked_wal, .deadline = deadline_of(p)};
+    size_t noted = strlen(p->note); /* what is accepted, the plan's own proof tells */
+    wa_status proved = prove_for_search(&x, p, &ignored);
+    p->note[noted] = '\0';
+    if (proved == WA_OK && x.accepted && !x.broken && wa_plan_leave_to_server(p, err) == WA_OK)
+        return WA_OK;
+    if (proved == WA_OK && x.broken) {
         WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);
+        find_nearest(&x);
         if (p->tried != NULL)
             return refuse(&x, err);
         say_reachable(&x, &hint); /* what was looked for may not be there at all */

@@ -216,6 +216,7 @@ wa_status wa_search_after(const wa_view *v, wa_lsn lsn, wa_lsn to, wa_commit_poi
 /* Segments that had to be read and could not be: what is looked for may be there too. */
 typedef struct wa_search_damage {
     size_t count;
+    wa_lsn begin;   /* of the one that lies first */
     wa_error first; /* the one that was met first */
 } wa_search_damage;
 /* The last end of this transaction in [from, to). */
@@ -253,15 +254,25 @@ typedef struct wa_planning {
     wa_view view;
     bool *usable; /* per backup: on the lineage, its own WAL covered, its chain complete */
     wa_restore_plan *plan;
-    const wa_backup_info *tried; /* whose WAL is being searched; NULL: none */
-    char note[1024];             /* lines: what a person should know about the choice */
+    wa_backup_info *tried; /* whose WAL is being searched; NULL: none */
+    wa_lsn unsearched;     /* where WAL begins that could not be searched; 0: nowhere */
+    char note[1024];       /* lines: what a person should know about the choice */
 } wa_planning;
 wa_status wa_plan_lineage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_usable(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_target(wa_planning *p, wa_error *err) WA_MUST_CHECK;
+/* The search for the target failed, by WAL only that was archived unchecked and is accepted: the
+ * server shall find it. `err` is kept as it is when no backup leads there. */
+wa_status wa_plan_leave_to_server(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_sizes(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 /* On the lineage, its own WAL covered, its chain complete; whether it was asked for or not. */
 bool wa_plan_can_use(const wa_planning *p, const wa_backup_info *b);
+/* A standby takes from its primary what the archive can't give. */
+static inline bool
+wa_plan_has_primary(const wa_planning *p)
+{
+    return p->o->standby && !wa_str_empty(p->o->primary_conninfo);
+}
 /* Sets the hint of an unreachable target: what can be reached. */
 wa_status wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
     WA_PRINTF(3, 4) WA_MUST_CHECK;
@@ -273,7 +284,8 @@ wa_status wa_plan_prove(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 /* Segments that a listing hasn't, though the index has them: chunks may stand in. */
 wa_status wa_plan_prove_missing(wa_planning *p, const wa_run *run, const wa_segno *segno,
                                 size_t count, wa_error *err) WA_MUST_CHECK;
-/* An error of the search for the target, with what can be reached when it came from damage. */
+/* An error of the search for the target, with what can be reached when it came from damage. OK: it
+ * came from what is accepted, and the target is left to the server. */
 wa_status wa_plan_explain_damage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 
 #endif

@@ -56,6 +56,8 @@ read_what_can_be(const wa_view *v, const wa_piece *piece, wa_record_fn fn, void 
         return status;
     if (damage->count++ == 0)
         damage->first = *err;
+    if (damage->count == 1 || piece->begin < damage->begin)
+        damage->begin = piece->begin;
     wa_error_clear(err);
     return WA_OK;
 }

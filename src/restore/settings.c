@@ -5,7 +5,8 @@
  * pg_wal/walagent.restore.json:
  *   {"v":1,"cluster":NAME,"system_identifier":"N","backup":LABEL,
  *    "chain":[{"branch":"<TLI8>-<id8>","begin":"X/X","end":"X/X"|null}, ...],
- *    "target":"latest"|{"lsn":"X/X","inclusive":bool}|{"end":"X/X"}|{"immediate":true},
+ *    "target":"latest"|{"lsn":"X/X","inclusive":bool}|{"end":"X/X"}|{"immediate":true}|
+ *             {"by_server":true,"inclusive":bool},
  *    "standby":bool,"restored":TIME}
  */
 #include "restore_internal.h"
@@ -68,6 +69,22 @@ action_name(wa_target_action action)
     }
 }
 
+/* The target as it was given; the server knows what it means. */
+static void
+add_given_target(const wa_restore_options *o, wa_strv *pairs)
+{
+    char text[WA_TIME_TEXT];
+    WA_ASSERT(o->kind == WA_TARGET_TIME || o->kind == WA_TARGET_XID || o->kind == WA_TARGET_NAME);
+    if (o->kind == WA_TARGET_TIME) {
+        add_pair(pairs, "recovery_target_time", wa_time_format(o->time, text));
+    } else if (o->kind == WA_TARGET_XID) {
+        snprintf(text, sizeof text, "%u", (uint32_t)o->xid);
+        add_pair(pairs, "recovery_target_xid", text);
+    } else {
+        add_pair(pairs, "recovery_target_name", o->name);
+    }
+}
+
 static void
 add_target(const wa_restore_options *o, const wa_restore_plan *plan, wa_strv *pairs)
 {
@@ -75,7 +92,10 @@ add_target(const wa_restore_options *o, const wa_restore_plan *plan, wa_strv *pa
     if (o->kind == WA_TARGET_CONSISTENT) {
         add_pair(pairs, "recovery_target", "immediate");
     } else if (plan->has_target && !plan->end_of_archive) {
-        add_pair(pairs, "recovery_target_lsn", wa_lsn_format(plan->target_lsn, text));
+        if (plan->target_lsn == 0)
+            add_given_target(o, pairs);
+        else
+            add_pair(pairs, "recovery_target_lsn", wa_lsn_format(plan->target_lsn, text));
         add_pair(pairs, "recovery_target_inclusive", plan->target_inclusive ? "on" : "off");
     }
     if (o->kind == WA_TARGET_CONSISTENT || plan->has_target)
@@ -176,6 +196,8 @@ target_to_json(const wa_restore_options *o, const wa_restore_plan *plan)
             wa_str_empty(o->timeline) || wa_str_eq(o->timeline, "latest") ? "latest" : "timeline");
     if (plan->end_of_archive)
         return json_pack("{s:s}", "end", wa_lsn_format(plan->wal_to, text));
+    if (plan->target_lsn == 0)
+        return json_pack("{s:b,s:b}", "by_server", 1, "inclusive", plan->target_inclusive);
     return json_pack("{s:s,s:b}", "lsn", wa_lsn_format(plan->target_lsn, text), "inclusive",
                      plan->target_inclusive);
 }

@@ -123,8 +123,9 @@ aim_at_end(wa_planning *p, wa_backup_info *b, bool has_target, wa_error *err)
     p->tried = b;
     wa_status status =
         wa_search_before(&p->view, b->start_lsn, plan->wal_to, plan->wal_to, &plan->before, err);
-    /* What can't be accepted, the proof finds. */
-    return p->o->accept_unchecked_wal ? may_be_unknown(p, status, err) : status;
+    /* What can't be accepted, the proof finds; from a primary no more than it warns of. */
+    return p->o->accept_unchecked_wal || wa_plan_has_primary(p) ? may_be_unknown(p, status, err)
+                                                                : status;
 }
 
 /* ---- latest, consistent ---- */
@@ -134,7 +135,7 @@ target_latest(wa_planning *p, wa_error *err)
 {
     wa_lsn tip = wa_coverage_tip(&p->view.coverage);
     wa_backup_info *b = newest_for(p, UINT64_MAX, tip);
-    if (b == NULL && p->o->standby && !wa_str_empty(p->o->primary_conninfo)) {
+    if (b == NULL && wa_plan_has_primary(p)) {
         b = newest_for(p, UINT64_MAX, 0);
         snprintf(p->note, sizeof p->note,
                  "WARNING: the archive has a hole behind this backup: the "
@@ -154,9 +155,15 @@ target_consistent(wa_planning *p, wa_error *err)
     p->plan->has_target = true;
     p->plan->target_inclusive = true;
     p->plan->wal_to = b->end_lsn;
-    WA_TRY(wa_search_before(&p->view, b->start_lsn, b->end_lsn, b->end_lsn, &p->plan->before, err));
-    return wa_search_after(&p->view, b->end_lsn, wa_view_end_from(&p->view, b->start_lsn),
-                           &p->plan->after, err);
+    p->tried = b;
+    wa_status status =
+        wa_search_before(&p->view, b->start_lsn, b->end_lsn, b->end_lsn, &p->plan->before, err);
+    WA_TRY(p->o->accept_unchecked_wal ? may_be_unknown(p, status, err) : status);
+    return may_be_unknown(p,
+                          wa_search_after(&p->view, b->end_lsn,
+                                          wa_view_end_from(&p->view, b->start_lsn), &p->plan->after,
+                                          err),
+                          err);
 }
 
 /* ---- LSN ---- */
@@ -312,6 +319,7 @@ weigh_damage(wa_planning *p, const wa_search_damage *damage, bool found, const c
                      damage->count == 1 ? "" : "s", damage->first.message);
         return WA_OK;
     }
+    p->unsearched = damage->begin;
     *err = damage->first;
     return wa_error_wrap(err,
                          "found no %s, and %zu WAL segment%s of the archive could not be searched",
@@ -387,4 +395,39 @@ wa_plan_target(wa_planning *p, wa_error *err)
     default:
         return target_latest(p, err);
     }
+}
+
+/* ---- left to the server ---- */
+
+/* A backup from which recovery comes to the target, as far as anybody knows where it is. NULL:
+ * none. */
+static wa_backup_info *
+backup_for_server(const wa_planning *p)
+{
+    bool anywhere = p->o->kind == WA_TARGET_XID || p->o->kind == WA_TARGET_NAME;
+    return anywhere ? newest_for(p, p->unsearched, p->unsearched) : p->tried;
+}
+
+wa_status
+wa_plan_leave_to_server(wa_planning *p, wa_error *err)
+{
+    wa_restore_plan *plan = p->plan;
+    uint64_t size = wa_repo_cluster(p->o->repo)->segment_size;
+    wa_backup_info *b = backup_for_server(p);
+    if (b == NULL || p->o->kind == WA_TARGET_LATEST || p->o->kind == WA_TARGET_CONSISTENT)
+        return err->status;
+    wa_error_clear(err);
+    plan->backup = b;
+    plan->has_target = plan->target_by_server = true;
+    plan->target_inclusive = !p->o->exclusive;
+    plan->wal_to = wa_view_end_from(&p->view, b->start_lsn);
+    if (p->o->kind == WA_TARGET_LSN) {
+        wa_lsn behind = wa_segment_start(wa_segno_of(p->o->lsn, size) + 1, size);
+        plan->target_lsn = p->o->lsn;
+        plan->wal_to = behind < plan->wal_to ? behind : plan->wal_to;
+    }
+    wa_plan_note(p, "WARNING: WAL that was archived unchecked and can't be followed lies where the "
+                    "target would be looked for: the server has to find it, and recovery ends with "
+                    "an error if it doesn't");
+    return WA_OK;
 }

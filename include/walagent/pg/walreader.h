@@ -74,6 +74,9 @@ void wa_walreader_expect_timelines(wa_walreader *r, const wa_tli *tlis, size_t c
 /* Begin at lsn (a page's start). prev_lsn: where the record before the first one that begins at or
  * after lsn starts, when it is known (then that one must link to it), else 0. */
 void wa_walreader_start(wa_walreader *r, wa_lsn lsn, wa_lsn prev_lsn);
+/* Begin at a record's first byte, as recovery does: what is fed begins with its page, and what lies
+ * before it there is not looked at, but for the page's header. */
+void wa_walreader_start_record(wa_walreader *r, wa_lsn lsn);
 /*
  * The bytes that follow the ones fed before. fn may be NULL. ret_end may be NULL.
  * CORRUPT: the bytes contradict; message says what and at which LSN ("record at 0/3000060: CRC is

@@ -93,6 +93,8 @@ typedef struct wa_restore_plan {
     wa_lsn target_lsn; /* what recovery_target_lsn becomes; 0: end of archive, name or xid as they
                           are */
     bool target_inclusive;
+    bool target_by_server; /* unchecked WAL lies where it would be looked for: the server finds it,
+                              and target_lsn is 0 unless an LSN was given */
     wa_lsn chain_end; /* where the accepted WAL of the last branch of `lineage` ends; 0: open */
     bool end_of_archive;
     wa_commit_point before, after; /* around the target */

@@ -310,6 +310,33 @@ reading_may_begin_in_the_middle_of_a_record(void **state)
     assert_non_null(strstr(err.message, "links to"));
 }
 
+/* As recovery does: what lies before it on the page is nobody's business. */
+static void
+reading_may_begin_at_a_record(void **state)
+{
+    (void)state;
+    BUILDER b = wal_builder_new(NULL);
+    wal_fill_until(b, MIB + 100000);
+    wal_add_noise(b, 1, 20000); /* the next record's page begins inside it */
+    wa_lsn before = wal_add_noise(b, 1, 100), first = wal_add_commit(b, 700, T0);
+    wal_fill_until(b, MIB + 200000);
+    wa_lsn page = first - first % WA_WAL_PAGE;
+    assert_true(before > page);
+    wal_bytes_mutable(b)[before - MIB + 50] ^= 1;
+    seen s = {0};
+    wa_wal_end end = WA_WAL_END;
+    wa_error err = WA_ERROR_INIT;
+    READER r = reader_at(0);
+    wa_walreader_start_record(r, first);
+    assert_true(wa_walreader_end(r) == first);
+    assert_int_equal(
+        feed(r, wal_bytes(b) + (page - MIB), wal_size(b) - (page - MIB), &s, &end, &err), WA_OK);
+    assert_true(s.first == first && s.last.lsn == wal_prev(b));
+    wa_walreader_start_record(r, before);
+    assert_int_equal(feed(r, wal_bytes(b) + (page - MIB), 8192, &s, &end, &err), WA_CORRUPT);
+    assert_non_null(strstr(err.message, "CRC"));
+}
+
 static void
 a_whole_segment_may_be_inside_one_record(void **state)
 {
@@ -651,6 +678,7 @@ main(void)
         cmocka_unit_test(a_record_may_end_where_the_page_ends),
         cmocka_unit_test(an_unfinished_record_is_told),
         cmocka_unit_test(reading_may_begin_in_the_middle_of_a_record),
+        cmocka_unit_test(reading_may_begin_at_a_record),
         cmocka_unit_test(a_whole_segment_may_be_inside_one_record),
         cmocka_unit_test(a_void_record_is_followed_by_its_overwrite),
         cmocka_unit_test(a_switch_leaves_zeroes_to_the_segments_end),
