@@ -224,17 +224,28 @@ def test_a_corrupt_page_fails_the_backup_and_leaves_none(make_pg, streaming):
 
 # ---- interruptions ----
 
-def test_a_terminated_backup_takes_back_what_it_wrote(make_pg, streaming):
+@pytest.mark.parametrize("limit", ["rate_limit", "upload_rate_limit"])
+def test_a_terminated_backup_takes_back_what_it_wrote(make_pg, streaming, limit):
     pg = make_pg()
     wa = streaming(pg)
     pg.pgbench("-i", "-s", "5", "-q")
-    wa.set("backup.rate_limit", "2MB")
+    wa.set("backup." + limit, {"rate_limit": "2MB", "upload_rate_limit": "32kB"}[limit])
     running = wa_popen(wa, "backup")
     lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate(timeout=30)
     assert running.returncode == 1 and "walagent: " in err, (running.returncode, err)
     assert leftovers(wa) == [] and labels(wa) == []
+
+
+def test_a_rate_that_the_server_does_not_keep_to_is_refused(make_pg, streaming):
+    wa = streaming(make_pg())
+    wa.set("backup.rate_limit", "10kB")
+    failed = wa.run("backup", check=None)
+    assert failed.returncode == 2 and "rate_limit" in failed.stderr and "--source local" in failed.stderr
+    assert leftovers(wa) == []
+    wa.set("backup.rate_limit", "20GB")  # more than it can be told: that is no error
+    wa.run("backup")
 
 
 def uploads(ceph, bucket):

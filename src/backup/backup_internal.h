@@ -14,6 +14,7 @@
 #define WALAGENT_BACKUP_INTERNAL_H
 
 #include "walagent/backup/backup.h"
+#include "walagent/base/pace.h"
 #include "walagent/codec/container.h"
 #include "walagent/codec/tar.h"
 #include "walagent/pg/conn.h"
@@ -35,6 +36,8 @@ typedef struct wa_packer wa_packer;
 wa_status wa_packer_new(wa_repo *repo, wa_backup_info *info, wa_pool *pool, int level,
                         size_t upload_threads, wa_progress *progress, wa_packer **ret,
                         wa_error *err) WA_MUST_CHECK;
+/* For the packs from here on; before the first. */
+void wa_packer_limit_upload(wa_packer *p, uint64_t bytes_per_second, wa_cancel *cancel);
 /* A directory or a link (link: its target). `path` is relative to PGDATA. */
 wa_status wa_packer_add_other(wa_packer *p, const wa_tar_entry *entry, const char *path,
                               wa_error *err) WA_MUST_CHECK;
@@ -118,6 +121,8 @@ wa_status wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *
 wa_status wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
                              wa_error *err) WA_MUST_CHECK;
 
+/* Takes `to`, which comes back as it is when there is no limit; borrows the others. */
+wa_sink *wa_sink_paced(wa_sink *to, wa_pace *pace, wa_cancel *cancel);
 /* A sink that writes into a container writer (borrowed); finish does nothing. */
 wa_sink *wa_sink_to_container(wa_container_writer *w);
 

@@ -155,8 +155,10 @@ wa_backup_copy_local(const wa_backup_options *options, wa_pg_conn *conn, wa_pool
     estimate_total(options, conn);
     WA_TRY(wa_packer_new(options->repo, info, pool, options->level, uploads, options->progress,
                          &l.packer, err));
+    wa_packer_limit_upload(l.packer, options->upload_rate_limit, options->cancel);
     WA_TRY(wa_local_manifest_new(options->repo, info, options->level, &l.manifest, err));
-    l.began = l.looked = wa_mono_now();
+    l.looked = wa_mono_now();
+    l.reading.rate = options->rate_limit;
     WA_TRY(wa_local_pipe_new(&l, &l.pipe, err));
     WA_TRY(wa_local_walk(&l, err));
     WA_TRY(wa_local_pipe_drain(l.pipe, err));

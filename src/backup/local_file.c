@@ -193,17 +193,11 @@ static wa_status
 pace(wa_local *l, size_t len, wa_error *err)
 {
     wa_mono now = wa_mono_now();
-    l->read_bytes += len;
     if (now >= l->looked + LOOK_EVERY_MS) {
         WA_TRY(wa_backup_local_alive(l->conn, err));
         l->looked = now;
     }
-    if (l->options->rate_limit == 0)
-        return wa_cancel_check(l->options->cancel, err);
-    wa_mono due =
-        l->began + (wa_mono)((double)l->read_bytes / (double)l->options->rate_limit * 1000);
-    return due > now ? wa_cancel_sleep(l->options->cancel, (uint64_t)(due - now), err)
-                     : wa_cancel_check(l->options->cancel, err);
+    return wa_pace_wait(&l->reading, len, l->options->cancel, err);
 }
 
 /* room: where to read it to; NULL: memory of its own. When that went well the file is the slots'.

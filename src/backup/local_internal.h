@@ -52,8 +52,8 @@ typedef struct wa_local {
     wa_control control; /* as it was when the backup began */
     bool check_pages;
     wa_damage damage;
-    wa_mono began, looked; /* the copy; the last look at the session */
-    uint64_t read_bytes;
+    wa_mono looked; /* at the session */
+    wa_pace reading;
 } wa_local;
 
 wa_status wa_local_pipe_new(wa_local *l, wa_local_pipe **ret, wa_error *err) WA_MUST_CHECK;

@@ -18,6 +18,8 @@ struct wa_packer {
     wa_progress *progress;
     int level;
     size_t upload_threads;
+    wa_pace upload; /* packs only: what else there is is small */
+    wa_cancel *cancel;
     /* the open pack; NULL: none */
     wa_sink *object;
     wa_container_writer *container;
@@ -136,6 +138,7 @@ open_pack(wa_packer *p, wa_error *err)
     char name[32];
     snprintf(name, sizeof name, "pack-%05zu.tar.zst", p->info->pack_count + 1);
     WA_TRY(open_object(p, name, "pack", &p->object, err));
+    p->object = wa_sink_paced(p->object, &p->upload, p->cancel);
     WA_TRY(
         wa_container_writer_new(p->object, p->pool, p->level, WA_FRAME_PACK, &p->container, err));
     p->raw = wa_sink_to_container(p->container);
@@ -189,6 +192,14 @@ wa_packer_new(wa_repo *repo, wa_backup_info *info, wa_pool *pool, int level, siz
     WA_TRY(wa_container_writer_new(p->list_object, NULL, level, WA_FRAME_TAIL, &p->list, err));
     *ret = WA_TAKE(p);
     return WA_OK;
+}
+
+void
+wa_packer_limit_upload(wa_packer *p, uint64_t bytes_per_second, wa_cancel *cancel)
+{
+    WA_ASSERT(p->object == NULL);
+    p->upload.rate = bytes_per_second;
+    p->cancel = cancel;
 }
 
 static wa_status

@@ -4,6 +4,8 @@
  */
 #include "backup_internal.h"
 
+#include "walagent/pg/basebackup.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,9 +138,22 @@ check_local(const wa_backup_options *options, wa_error *err)
     return wa_backup_local_allowed(conn, err);
 }
 
+/* Over the protocol the server keeps to the limit: MAX_RATE, in kB. */
+static wa_status
+check_rate(const wa_backup_options *options, wa_error *err)
+{
+    if (options->local || options->rate_limit == 0 || options->rate_limit >= WA_BB_RATE_MIN)
+        return WA_OK;
+    wa_error_set(err, WA_INVALID,
+                 "rate_limit in [backup] is below the least that PostgreSQL keeps to, 32 KiB per "
+                 "second");
+    return wa_error_hint(err, "Raise it, or back up with --source local.");
+}
+
 wa_status
 wa_backup_preflight(const wa_backup_options *options, wa_error *err)
 {
+    WA_TRY(check_rate(options, err));
     WA_CLEANUP(wa_pg_closep) wa_pg_conn *repl = NULL;
     WA_TRY(wa_pg_connect(&(wa_pg_connect_options){.conninfo = options->conninfo,
                                                   .replication = true,

@@ -214,6 +214,7 @@ copy_all(source *s, wa_pool *pool, wa_backup_info *info, wa_error *err)
     WA_CLEANUP(wa_packer_freep) wa_packer *packer = NULL;
     WA_TRY(wa_packer_new(options->repo, info, pool, options->level, uploads, options->progress,
                          &packer, err));
+    wa_packer_limit_upload(packer, options->upload_rate_limit, options->cancel);
     WA_TRY(copy_archives(s, packer, err));
     WA_TRY(wa_packer_finish(packer, err));
     return copy_manifest(s, packer, info, err);
@@ -229,7 +230,7 @@ wa_backup_copy_remote(const wa_backup_options *options, wa_pg_conn *repl, wa_poo
     wa_bb_options bb_options = {.label = info->label,
                                 .fast_checkpoint = options->fast_checkpoint,
                                 .manifest_checksums = info->manifest_checksum,
-                                .max_rate_kb = options->rate_limit / 1024,
+                                .max_rate = options->rate_limit,
                                 .incremental_manifest = parent_manifest};
     if (options->progress != NULL)
         atomic_store(&options->progress->phase, "waiting for the checkpoint");

@@ -55,6 +55,7 @@ fill_options(wa_context *ctx, const wa_config *config, wa_strv *annotations, wa_
     o->annotations = annotations;
     o->level = (int)wa_config_int(config, "backup", "compression_level");
     o->rate_limit = wa_config_size(config, "backup", "rate_limit");
+    o->upload_rate_limit = wa_config_size(config, "backup", "upload_rate_limit");
     o->wal_timeout_ms = 600000;
     const char *timeout = wa_arg_value(ctx, "wal-timeout");
     if (timeout != NULL)

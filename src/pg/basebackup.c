@@ -62,8 +62,11 @@ build_command(const wa_bb_options *o, char **ret, wa_error *err)
                   "BASE_BACKUP (LABEL %s, PROGRESS, CHECKPOINT '%s', WAIT 0, MANIFEST 'yes', "
                   "MANIFEST_CHECKSUMS %s",
                   label, o->fast_checkpoint ? "fast" : "spread", algorithm);
-    if (o->max_rate_kb > 0)
-        wa_buf_printf(&sql, ", MAX_RATE %llu", (unsigned long long)o->max_rate_kb);
+    if (o->max_rate > 0)
+        wa_buf_printf(
+            &sql, ", MAX_RATE %llu",
+            (unsigned long long)(o->max_rate < WA_BB_RATE_MAX ? o->max_rate : WA_BB_RATE_MAX) /
+                1024);
     if (o->incremental_manifest != NULL)
         wa_buf_puts(&sql, ", INCREMENTAL");
     wa_buf_puts(&sql, ")");

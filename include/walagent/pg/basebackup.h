@@ -11,11 +11,16 @@
 
 #include "walagent/pg/conn.h"
 
+/* What MAX_RATE may be: from 32 kB to 1 GB a second ("BASE_BACKUP" of the streaming replication
+ * protocol's chapter); more than that is limited to that. */
+#define WA_BB_RATE_MIN (32u * 1024)
+#define WA_BB_RATE_MAX (1u << 30)
+
 typedef struct wa_bb_options {
     const char *label;
     bool fast_checkpoint;
     const char *manifest_checksums;   /* "CRC32C" */
-    uint64_t max_rate_kb;             /* 0: unlimited */
+    uint64_t max_rate;                /* bytes/s, at least WA_BB_RATE_MIN; 0: unlimited */
     const char *incremental_manifest; /* path of the parent's manifest (17+); NULL: full */
 } wa_bb_options;
 

@@ -64,8 +64,7 @@ setup(void **state)
     l->control.block_size = PAGE;
     l->control.relation_segment_blocks = 131072;
     l->check_pages = true;
-    l->began = wa_mono_now();
-    l->looked = l->began + NEVER; /* there is no session */
+    l->looked = wa_mono_now() + NEVER; /* there is no session */
     wa_buf_init(&l->damage.places, 4096);
     wa_mutex_init(&l->damage.mutex);
     OK(wa_packer_new(f->repo, l->info, f->pool, 1, 1, NULL, &l->packer, &f->err));

@@ -208,10 +208,80 @@ a_file_that_the_manifest_does_not_name_is_noticed(void **state)
         WA_CORRUPT);
 }
 
+static const char *
+noise(char *data, size_t len)
+{
+    uint64_t state = 1;
+    for (size_t i = 0; i < len; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        data[i] = (char)(state >> 56);
+    }
+    return data;
+}
+
+static void
+what_is_written_in_its_room_makes_the_same_pack(void **state)
+{
+    enum { SIZE = 9 * 1024 * 1024 + 77 };
+    fixture *f = *state;
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(SIZE);
+    wa_tar_entry entry = {.path = "a", .type = WA_TAR_FILE, .size = SIZE, .mode = 0600};
+    noise(data, SIZE);
+    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
+    for (int in_room = 0; in_room < 2; in_room++) {
+        WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+        snprintf(f->info->label, sizeof f->info->label, "20261127T000000Z-F-%s",
+                 in_room ? "0001" : "0000");
+        OK(wa_packer_new(f->repo, f->info, pool, 1, 1, NULL, &p, &f->err));
+        OK(wa_packer_begin_file(p, &entry, "a", &f->err));
+        for (size_t at = 0, step = 100000; at < SIZE; at += step) {
+            void *room = data + at;
+            size_t left = SIZE;
+            if (in_room)
+                OK(wa_packer_room(p, &room, &left, &f->err));
+            step = SIZE - at < step ? SIZE - at : 100000;
+            step = left < step ? left : step;
+            if (in_room)
+                memcpy(room, data + at, step);
+            OK(wa_packer_write(p, room, step, &f->err));
+        }
+        OK(wa_packer_end_file(p, &f->err));
+        OK(wa_packer_finish(p, &f->err));
+    }
+    const wa_backup_pack *packs = f->info->packs;
+    assert_int_equal(f->info->pack_count, 2);
+    assert_string_equal(packs[0].xxh3, packs[1].xxh3);
+    assert_int_equal(packs[0].stored_size, packs[1].stored_size);
+}
+
+/* A byte a second: who didn't wait would not look at the cancel. */
+static void
+a_limited_upload_waits(void **state)
+{
+    enum { SIZE = 5 * 1024 * 1024 };
+    fixture *f = *state;
+    wa_cancel cancel;
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(SIZE);
+    wa_tar_entry entry = {.path = "a", .type = WA_TAR_FILE, .size = SIZE, .mode = 0600};
+    noise(data, SIZE);
+    OK(wa_cancel_init(&cancel, &f->err));
+    wa_cancel_trigger(&cancel);
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+    wa_packer_limit_upload(p, 1, &cancel);
+    OK(wa_packer_begin_file(p, &entry, "a", &f->err));
+    assert_int_equal(wa_packer_write(p, data, SIZE, &f->err), WA_CANCELLED);
+    wa_cancel_done(&cancel);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_written_in_its_room_makes_the_same_pack, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_limited_upload_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_is_found_by_its_offset_in_the_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_ends_early_is_corrupt, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_sent_agrees_with_its_manifest, setup, teardown),
