@@ -157,6 +157,10 @@ def test_a_damaged_segment_is_archived_with_a_warning_or_refused(make_pg, make_w
     with open(keys(walagent, "wal")[0] + ".meta", encoding="utf-8") as f:
         assert '"checked":false' in f.read()
     assert len(keys(walagent, "event")) >= 1
+    assert "its records can't be followed" in walagent.run("list").stdout
+    [hole] = walagent.json("list")["holes"]
+    assert hole["archived"] and int(hole["begin_lsn"].split("/")[1], 16) % SEGMENT < 1000000
+    walagent.run("list", "--require", "no-hole", check=3)
 
 
 def test_an_unfinished_segment_becomes_a_chunk_and_never_a_whole_one(archiving, work_dir):

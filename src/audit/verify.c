@@ -70,13 +70,18 @@ verify_coverage(wa_verify *v, const wa_windows *w)
 {
     for (size_t i = 0; i < w->hole_count && i < WA_ARRAY_SIZE(w->holes); i++) {
         char a[WA_LSN_TEXT], b[WA_LSN_TEXT];
+        bool archived = w->hole_times[i].archived;
+        if (archived && v->options->wal) /* it was read, and told */
+            continue;
         WA_CLEANUP(wa_freep)
         char *where = wa_format("%s to %s", wa_lsn_format(w->holes[i].begin, a),
                                 wa_lsn_format(w->holes[i].end, b));
         WA_CLEANUP(wa_freep)
         char *cost = wa_verify_cost(v, wa_lineage_at(w->lineage, w->holes[i].begin),
                                     w->holes[i].begin, w->holes[i].end);
-        wa_verify_damage(v, "hole", where, cost, "WAL from %s to %s is not in the archive", a, b);
+        wa_verify_damage(v, "hole", where, cost, "WAL from %s to %s %s", a, b,
+                         archived ? "was archived unchecked, and its records can't be followed"
+                                  : "is not in the archive");
     }
     for (size_t i = 0; i < w->backups.count; i++)
         if (!wa_windows_backup_usable(w, w->backups.items[i]))

@@ -3,6 +3,7 @@
  */
 #include "walagent/audit/window.h"
 
+#include "unread_internal.h"
 #include "walk_internal.h"
 
 #include <inttypes.h>
@@ -176,6 +177,20 @@ windows_of(const chain_view *v, bool accepted, wa_windows *w, wa_error *err)
     return WA_OK;
 }
 
+/* What is there along a lineage and can be followed. */
+static wa_status
+load_readable(wa_repo *repo, const wa_lineage *lineage, const wa_backups *backups, wa_lsn from,
+              wa_coverage *ret, wa_unread *ret_unread, wa_error *err)
+{
+    WA_CLEANUP(wa_coverage_done) wa_coverage c = {0};
+    WA_TRY(wa_coverage_load(repo, lineage, from, &c, err));
+    WA_TRY(wa_unread_find(repo, &c, backups, from, ret_unread, err));
+    wa_unread_cut(ret_unread, &c);
+    *ret = c;
+    c = (wa_coverage){.count = 0};
+    return WA_OK;
+}
+
 /* Branches that the lineage does not hold: another server's promotion, a test copy, the WAL of a
  * demoted primary on a timeline of its own. */
 static wa_status
@@ -195,7 +210,8 @@ other_branches(wa_repo *repo, wa_windows *w, wa_lsn from, wa_error *err)
         }
         WA_TRY(status);
         WA_CLEANUP(wa_coverage_done) wa_coverage coverage = {0};
-        WA_TRY(wa_coverage_load(repo, chain, from, &coverage, err));
+        WA_CLEANUP(wa_unread_done) wa_unread unread = {0};
+        WA_TRY(load_readable(repo, chain, &w->backups, from, &coverage, &unread, err));
         size_t before = w->count;
         chain_view v = {repo, chain, &coverage};
         WA_TRY(windows_of(&v, false, w, err));
@@ -224,9 +240,26 @@ reachable_from(const wa_windows *w, wa_lsn lsn)
     return first == NULL ? WA_TIME_NONE : first->end_time;
 }
 
+/* What can't be followed at the very end: no run lies behind it. */
+static wa_status
+add_last_hole(const chain_view *v, const wa_unread *unread, wa_windows *w, wa_error *err)
+{
+    const wa_coverage *c = v->coverage;
+    const wa_hole *last = unread->count > 0 ? &unread->items[unread->count - 1] : NULL;
+    if (last == NULL || c->count == 0 || last->begin < wa_coverage_tip(c))
+        return WA_OK;
+    size_t at = w->hole_count++;
+    if (at >= WA_HOLES_MAX)
+        return WA_OK;
+    w->holes[at] = *last;
+    w->hole_times[at] = (wa_hole_times){
+        .first_after = WA_TIME_NONE, .reachable_from = WA_TIME_NONE, .archived = true};
+    return find_time(v, &c->runs[c->count - 1], true, &w->hole_times[at].last_before, err);
+}
+
 /* Usable backups are known by now. */
 static wa_status
-load_holes(wa_repo *repo, wa_windows *w, wa_error *err)
+load_holes(wa_repo *repo, const wa_unread *unread, wa_windows *w, wa_error *err)
 {
     const wa_coverage *c = &w->coverage;
     const chain_view v = {repo, w->lineage, c};
@@ -235,12 +268,13 @@ load_holes(wa_repo *repo, wa_windows *w, wa_error *err)
     for (size_t i = 1; i < c->count && at < WA_HOLES_MAX; i++) {
         if (c->runs[i].begin <= c->runs[i - 1].end)
             continue;
-        wa_hole_times *times = &w->hole_times[at++];
+        wa_hole_times *times = &w->hole_times[at];
+        times->archived = wa_unread_has(unread, &w->holes[at++]);
         times->reachable_from = reachable_from(w, c->runs[i].begin);
         WA_TRY(find_time(&v, &c->runs[i - 1], true, &times->last_before, err));
         WA_TRY(find_time(&v, &c->runs[i], false, &times->first_after, err));
     }
-    return WA_OK;
+    return add_last_hole(&v, unread, w, err);
 }
 
 wa_status
@@ -251,10 +285,11 @@ wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
     WA_TRY(wa_backups_load(repo, &w.backups, err));
     w.usable = wa_calloc(w.backups.count + 1, sizeof *w.usable);
     wa_lsn from = oldest_start(&w.backups);
-    WA_TRY(wa_coverage_load(repo, w.lineage, from, &w.coverage, err));
+    WA_CLEANUP(wa_unread_done) wa_unread unread = {0};
+    WA_TRY(load_readable(repo, w.lineage, &w.backups, from, &w.coverage, &unread, err));
     chain_view v = {repo, w.lineage, &w.coverage};
     WA_TRY(windows_of(&v, true, &w, err));
-    WA_TRY(load_holes(repo, &w, err));
+    WA_TRY(load_holes(repo, &unread, &w, err));
     WA_TRY(other_branches(repo, &w, from, err));
     *ret = w;
     memset(&w, 0, sizeof w);
@@ -333,6 +368,7 @@ wa_windows_to_json(const wa_repo *repo, const wa_windows *w)
         set_time(one, "last_time_before", w->hole_times[i].last_before);
         set_time(one, "first_time_after", w->hole_times[i].first_after);
         set_time(one, "reachable_from_time", w->hole_times[i].reachable_from);
+        wa_json_set_bool(one, "archived", w->hole_times[i].archived);
         json_array_append_new(holes, one);
     }
     wa_json_set(json, "backups", backups);

@@ -104,8 +104,10 @@ static void
 print_hole(const wa_hole *hole, const wa_hole_times *times)
 {
     char a[WA_LSN_TEXT], b[WA_LSN_TEXT], text[WA_TIME_TEXT];
-    printf("HOLE: WAL from %s to %s is not in the archive\n", wa_lsn_format(hole->begin, a),
-           wa_lsn_format(hole->end, b));
+    printf("HOLE: WAL from %s to %s %s\n", wa_lsn_format(hole->begin, a),
+           wa_lsn_format(hole->end, b),
+           times->archived ? "was archived unchecked, and its records can't be followed"
+                           : "is not in the archive");
     printf("      the last transaction before it ended at %s", time_text(times->last_before, text));
     printf(", the first behind it at %s\n", time_text(times->first_after, text));
     if (times->reachable_from == WA_TIME_NONE)
@@ -113,6 +115,8 @@ print_hole(const wa_hole *hole, const wa_hole_times *times)
     else
         printf("      what follows can be reached again from %s on, the end of a backup\n",
                time_text(times->reachable_from, text));
+    if (times->archived)
+        puts("      \"walagent restore --accept-unchecked-wal\" lets a server try to get through");
 }
 
 static void
@@ -193,7 +197,10 @@ const wa_command wa_command_list = {
     .options = options,
     .description =
         "Shows the backups with size and duration, then the windows that can be restored per "
-        "timeline, in times and LSNs, then holes between them, damaged and unfinished backups.",
+        "timeline, in times and LSNs, then holes between them, damaged and unfinished backups. WAL "
+        "that was archived unchecked is read: where its records can't be followed a window ends, "
+        "as "
+        "a recovery would, and a hole is shown.",
     .exit_codes = "  0   listed\n  3   --require is not met",
     .example =
         "  walagent list\n  walagent list --require no-hole\n  walagent list --require -24h --json",

@@ -3,7 +3,9 @@
  * between them.
  *
  * A window begins where the first backup of a gap-free stretch is consistent (its end LSN) and ends
- * where the stretch ends. Stretches follow the accepted lineage over forks; a branch outside the
+ * where the stretch ends. A segment that was archived unchecked interrupts a stretch where its
+ * records can't be followed, as it stops a recovery: that is a hole too, marked `archived`.
+ * Stretches follow the accepted lineage over forks; a branch outside the
  * lineage that has a backup of its own, or hangs on a window, is a window too, marked not accepted.
  * Errors: the store's; CORRUPT never: damaged backups are listed in `damaged`.
  */
@@ -30,6 +32,7 @@ typedef struct wa_hole_times {
     wa_time last_before, first_after; /* of commits and aborts: the latest in the last WAL before
                                          that has some, the earliest in the first behind */
     wa_time reachable_from; /* the end of the first backup that is usable behind it; NONE: none */
+    bool archived;          /* the WAL is there, but its records can't be followed */
 } wa_hole_times;
 
 typedef struct wa_windows {

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "walagent/repo/index.h"
+
 #include "verify_fixture.h"
 
 #define MINUTE INT64_C(60000000)
@@ -187,6 +189,203 @@ without_transactions_up_to_the_fork_the_segment_before_tells_the_last(void **sta
     assert_true(w.items[0].end_time == 2 * MINUTE);
 }
 
+/* ---- what was archived unchecked ---- */
+
+#define BEGIN 144u /* of a segment's second record, by write_wal */
+#define BAD 21u    /* the unchecked one of the long archive */
+
+static void
+put_unchecked(fixture *f, wa_segno segno, const void *bytes)
+{
+    wa_put_outcome outcome;
+    OK(wa_wal_put(f->repo, &f->branch, segno, bytes, NULL, 1, NULL, false, &outcome, &f->err));
+}
+
+/* Its records end behind the first one, in zeroes. */
+static void
+put_short(fixture *f, wa_segno segno)
+{
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_calloc(1, SEGMENT);
+    memcpy(bytes, wal_bytes(f->wal) + (segno - 1) * SEGMENT, BEGIN);
+    put_unchecked(f, segno, bytes);
+}
+
+static void
+an_unchecked_segment_whose_records_end_early_splits_the_window(void **state)
+{
+    fixture *f = *state;
+    write_wal(f, 0, 0);
+    put_without(f, 5, 5);
+    put_short(f, 5);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    add_backup(f, 9 * (wa_lsn)SEGMENT + 40, 9 * (wa_lsn)SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == 5 * (wa_lsn)SEGMENT + BEGIN);
+    assert_true(w.holes[0].end == 6 * (wa_lsn)SEGMENT);
+    assert_true(w.hole_times[0].archived && w.hole_times[0].last_before == 4 * MINUTE + 2);
+    assert_int_equal(w.count, 2);
+    assert_true(w.items[0].end == w.holes[0].begin && w.items[0].end_time == 4 * MINUTE + 2);
+    assert_true(w.items[1].end == 13 * (wa_lsn)SEGMENT);
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_windows_to_json(f->repo, &w);
+    assert_true(json_is_true(
+        json_object_get(json_array_get(json_object_get(json, "holes"), 0), "archived")));
+}
+
+static void
+a_hole_without_wal_is_not_said_to_be_archived(void **state)
+{
+    fixture *f = *state;
+    write_wal(f, 0, 0);
+    put_without(f, 5, 7);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_true(w.hole_count == 1 && !w.hole_times[0].archived);
+}
+
+static void
+records_may_end_early_where_the_archive_ends(void **state)
+{
+    fixture *f = *state;
+    write_wal(f, 0, 0);
+    put_without(f, LAST, LAST);
+    put_short(f, LAST);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 0);
+    assert_true(w.count == 1 && w.items[0].end == (LAST + 1) * (wa_lsn)SEGMENT);
+}
+
+/* Of too many to read the index's word counts. */
+static void
+many_unchecked_segments_are_a_hole_unread(void **state)
+{
+    fixture *f = *state;
+    for (wa_segno s = 1; s <= 40; s++)
+        if (s >= 10 && s < 30)
+            put_unchecked(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+        else
+            put_segment(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+    OK(wa_index_update(f->repo, &f->branch, 40, &f->err));
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == 10 * (wa_lsn)SEGMENT && w.hole_times[0].archived);
+    assert_true(w.holes[0].end == 30 * (wa_lsn)SEGMENT);
+}
+
+typedef struct record_at {
+    wa_lsn wanted, lsn, end;
+} record_at;
+
+static wa_status
+take_record(void *arg, const wa_record *record, wa_error *err)
+{
+    record_at *r = arg;
+    (void)err;
+    if (record->end <= r->wanted)
+        return WA_OK;
+    r->lsn = record->lsn;
+    r->end = (record->end + 7) & ~UINT64_C(7);
+    return WA_CANCELLED;
+}
+
+/* The record that holds the byte at `lsn`. */
+static record_at
+record_with(fixture *f, wa_lsn lsn)
+{
+    record_at r = {.wanted = lsn};
+    WA_CLEANUP(wa_walreader_freep) wa_walreader *reader = wa_walreader_new(SEGMENT);
+    wa_walreader_start(reader, SEGMENT, 0);
+    assert_int_equal(wa_walreader_feed(reader, wal_bytes(f->wal), wal_size(f->wal), take_record, &r,
+                                       NULL, &f->err),
+                     WA_CANCELLED);
+    assert_true(r.lsn <= lsn && r.end > lsn);
+    return r;
+}
+
+/* A long archive with an index; one byte of segment BAD is wrong. */
+static void
+put_one_bad(fixture *f, size_t at)
+{
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    put_segments(f, BAD - 1);
+    memcpy(bytes, wal_bytes(f->wal) + (BAD - 1) * SEGMENT, SEGMENT);
+    bytes[at] ^= 1;
+    put_unchecked(f, BAD, bytes);
+    OK(wa_index_update(f->repo, &f->branch, SEGMENTS, &f->err));
+}
+
+static void
+a_backup_that_begins_behind_a_bad_record_is_usable(void **state)
+{
+    fixture *f = *state;
+    record_at bad = record_with(f, BAD * (wa_lsn)SEGMENT + SEGMENT / 3);
+    record_at next = record_with(f, BAD * (wa_lsn)SEGMENT + SEGMENT * 3 / 4);
+    assert_true(next.lsn >= bad.end);
+    put_one_bad(f, SEGMENT / 3);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    add_backup(f, next.lsn, next.end);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == bad.lsn && w.holes[0].end == next.lsn);
+    assert_true(w.count == 2 && w.usable[0] && w.usable[1]);
+    assert_true(w.items[0].end == bad.lsn && w.items[1].begin == next.end);
+}
+
+/* It is whole in the next, checked segment only. */
+static void
+a_bad_record_that_goes_on_in_the_next_segment_is_found(void **state)
+{
+    fixture *f = *state;
+    record_at bad = record_with(f, (BAD + 1) * (wa_lsn)SEGMENT - 1);
+    assert_true(bad.end > (BAD + 1) * (wa_lsn)SEGMENT);
+    put_one_bad(f, SEGMENT - 1);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == bad.lsn);
+    assert_true(w.holes[0].end == (BAD + 2) * (wa_lsn)SEGMENT);
+}
+
+/* Else it would not be told why the window ends before the archive does. */
+static void
+a_bad_record_at_the_end_of_the_archive_is_a_hole(void **state)
+{
+    fixture *f = *state;
+    write_wal(f, 0, 0);
+    put_without(f, LAST, LAST);
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    memcpy(bytes, wal_bytes(f->wal) + (LAST - 1) * SEGMENT, SEGMENT);
+    bytes[BEGIN + 25] ^= 1;
+    put_unchecked(f, LAST, bytes);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == LAST * (wa_lsn)SEGMENT + BEGIN && w.hole_times[0].archived);
+    assert_true(w.holes[0].end == (LAST + 1) * (wa_lsn)SEGMENT);
+    assert_true(w.hole_times[0].last_before == (LAST - 1) * MINUTE + 2);
+    assert_true(w.count == 1 && w.items[0].end == w.holes[0].begin);
+}
+
+/* Nobody replays it. */
+static void
+a_bad_record_before_the_oldest_backup_is_no_hole(void **state)
+{
+    fixture *f = *state;
+    record_at start = record_with(f, BAD * (wa_lsn)SEGMENT + SEGMENT / 2);
+    put_one_bad(f, SEGMENT / 6);
+    add_backup(f, start.lsn, start.end);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 0);
+    assert_true(w.count == 1 && w.usable[0]);
+}
+
 int
 main(void)
 {
@@ -197,6 +396,14 @@ main(void)
         T(a_hole_without_transactions_beside_it_says_that_nothing_is_known),
         T(a_hole_behind_a_fork_knows_nothing_of_transactions_past_the_fork),
         T(without_transactions_up_to_the_fork_the_segment_before_tells_the_last),
+        T(an_unchecked_segment_whose_records_end_early_splits_the_window),
+        T(a_hole_without_wal_is_not_said_to_be_archived),
+        T(records_may_end_early_where_the_archive_ends),
+        T(many_unchecked_segments_are_a_hole_unread),
+        T(a_backup_that_begins_behind_a_bad_record_is_usable),
+        T(a_bad_record_that_goes_on_in_the_next_segment_is_found),
+        T(a_bad_record_at_the_end_of_the_archive_is_a_hole),
+        T(a_bad_record_before_the_oldest_backup_is_no_hole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
