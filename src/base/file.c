@@ -126,6 +126,12 @@ wa_fsync(int fd, const char *path, wa_error *err)
     return WA_OK;
 }
 
+void
+wa_file_begin_writeback(int fd, uint64_t offset, uint64_t len)
+{
+    (void)sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 wa_status
 wa_fsync_dir(const char *path, wa_error *err)
 {

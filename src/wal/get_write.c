@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define SERVED_FILE "pgsql_tmp_served"
+#define PART (512u << 10)
 
 /* PostgreSQL removes files of this name from pg_wal when it starts, should we be killed. */
 static char *
@@ -28,13 +29,26 @@ temporary_name(const char *target)
                      atomic_fetch_add(&number, 1));
 }
 
+/* The disk begins with the first part while the next ones are copied. */
+static wa_status
+write_parts(int fd, const uint8_t *data, size_t len, bool durable, const char *path, wa_error *err)
+{
+    for (size_t at = 0, part; at < len; at += part) {
+        part = len - at < PART ? len - at : PART;
+        WA_TRY(wa_write_all(fd, data + at, part, path, err));
+        if (durable)
+            wa_file_begin_writeback(fd, at, part);
+    }
+    return WA_OK;
+}
+
 static wa_status
 fill(const char *path, const void *data, size_t len, size_t size, bool durable, wa_error *err)
 {
     WA_CLEANUP(wa_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
-    WA_TRY(wa_write_all(fd, data, len, path, err));
+    WA_TRY(write_parts(fd, data, len, durable, path, err));
     if (len < size && ftruncate(fd, (off_t)size) != 0)
         return wa_error_errno(err, errno, "could not extend file \"%s\": %m", path);
     if (durable)

@@ -4,9 +4,10 @@
  * One thread listens and plans, one watches the chain, the others fetch. A slot is one segment
  * ahead:
  *   WANTED -> RUNNING -> READY (its file is there) | ABSENT (looked for again a second later)
- * A slot whose generation is past (another timeline, another chain) is dropped by its worker. A
- * file gets the name by which it is taken under the mutex, so that none of an older generation is
- * ever there to be taken.
+ * A worker that has nothing to fetch sends what is READY to the disk: the server is going to wait
+ * for that. A slot whose generation is past (another timeline, another chain) is dropped by its
+ * worker. A file gets the name by which it is taken under the mutex, so that none of an older
+ * generation is ever there to be taken.
  */
 #include "prefetch_internal.h"
 
@@ -15,6 +16,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -86,6 +88,7 @@ static void
 set_slot(wa_prefetch_slot *slot, wa_slot_state state)
 {
     slot->state = state;
+    slot->sent = false;
     if (state != WA_SLOT_WANTED && state != WA_SLOT_RUNNING)
         answer_waiter(slot, state == WA_SLOT_READY);
 }
@@ -121,6 +124,36 @@ next_wanted(wa_prefetch *p)
             first = s;
     }
     return first;
+}
+
+wa_prefetch_slot *
+wa_prefetch_unsent(wa_prefetch *p)
+{
+    wa_prefetch_slot *first = NULL;
+    if (next_wanted(p) != NULL)
+        return NULL;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        wa_prefetch_slot *s = &p->slots[i];
+        if (s->state == WA_SLOT_READY && !s->sent && (first == NULL || s->segno < first->segno))
+            first = s;
+    }
+    return first;
+}
+
+/* Mutex held, and released meanwhile. The server fsyncs a restored segment before it reads it (its
+ * durable_rename), and waits for that as long as for the file. */
+static void
+send_to_disk(wa_prefetch *p, wa_prefetch_slot *slot)
+{
+    char name[WA_SEGMENT_NAME];
+    file_name(p, p->tli, slot->segno, name);
+    slot->sent = true;
+    wa_unlock(&p->mutex);
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->options->data_dir, name);
+    WA_CLEANUP(wa_closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) /* else it is taken already */
+        wa_file_begin_writeback(fd, 0, p->segment_size);
+    wa_lock(&p->mutex);
 }
 
 /* What was fetched, before it has its name. */
@@ -182,6 +215,11 @@ worker_main(void *arg)
     while (!p->stop) {
         wa_prefetch_slot *slot = trusts_chain(p) ? next_wanted(p) : NULL;
         if (slot == NULL) {
+            wa_prefetch_slot *unsent = wa_prefetch_unsent(p);
+            if (unsent != NULL) {
+                send_to_disk(p, unsent);
+                continue;
+            }
             wa_freep(&room);
             wa_cond_wait(&p->cond, &p->mutex);
             continue;

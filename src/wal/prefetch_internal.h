@@ -27,6 +27,7 @@ typedef struct wa_prefetch_slot {
     wa_segno segno;
     wa_mono again; /* ABSENT: when to look again */
     int waiter;    /* WANTED, RUNNING: a call that waits for it; -1 */
+    bool sent;     /* READY: its bytes are on their way to the disk */
 } wa_prefetch_slot;
 
 typedef struct wa_prefetch {
@@ -49,6 +50,8 @@ typedef struct wa_prefetch {
 
 /* A moving mean that begins with its first value; never 0 afterwards. */
 uint64_t wa_prefetch_mean(uint64_t mean, uint64_t value);
+/* The next file to be sent to the disk; NULL: none, or there is something to fetch first. */
+wa_prefetch_slot *wa_prefetch_unsent(wa_prefetch *p);
 /* How many segments ahead, `least` if there is room. */
 size_t wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
                          uint64_t segment_size);

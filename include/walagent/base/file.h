@@ -41,6 +41,9 @@ wa_status wa_write_all(int fd, const void *data, size_t len, const char *path,
 wa_status wa_pread_all(int fd, void *data, size_t len, off_t offset, const char *path,
                        wa_error *err) WA_MUST_CHECK;
 wa_status wa_fsync(int fd, const char *path, wa_error *err) WA_MUST_CHECK;
+/* Begins to write these bytes to the disk and doesn't wait: whoever fsyncs later finds less to do,
+ * and hears of what failed. */
+void wa_file_begin_writeback(int fd, uint64_t offset, uint64_t len);
 wa_status wa_fsync_dir(const char *path, wa_error *err) WA_MUST_CHECK;
 /* The directory that holds `path`. */
 wa_status wa_fsync_parent(const char *path, wa_error *err) WA_MUST_CHECK;

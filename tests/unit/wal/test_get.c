@@ -363,6 +363,27 @@ prefetch_goes_as_far_as_replay_needs_and_memory_allows(void **state)
 }
 
 static void
+what_is_fetched_goes_to_the_disk_in_order_and_after_what_is_wanted(void **state)
+{
+    (void)state;
+    wa_prefetch p = {0};
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
+        p.slots[i].waiter = -1;
+    assert_null(wa_prefetch_unsent(&p));
+    p.slots[3] = (wa_prefetch_slot){.state = WA_SLOT_READY, .segno = 12, .waiter = -1};
+    p.slots[5] = (wa_prefetch_slot){.state = WA_SLOT_READY, .segno = 11, .waiter = -1};
+    p.slots[6] = (wa_prefetch_slot){.state = WA_SLOT_RUNNING, .segno = 10, .waiter = -1};
+    p.slots[7] = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = 13, .waiter = -1};
+    assert_null(wa_prefetch_unsent(&p));
+    p.slots[7].state = WA_SLOT_ABSENT;
+    assert_ptr_equal(wa_prefetch_unsent(&p), &p.slots[5]);
+    p.slots[5].sent = true;
+    assert_ptr_equal(wa_prefetch_unsent(&p), &p.slots[3]);
+    p.slots[3].sent = true;
+    assert_null(wa_prefetch_unsent(&p));
+}
+
+static void
 prefetch_takes_whole_segments_only(void **state)
 {
     fixture *f = *state;
@@ -525,6 +546,7 @@ main(void)
         TEST(a_restore_pins_its_chain),
         TEST(a_damaged_object_is_replaced_by_complete_chunks_only),
         TEST(prefetch_takes_whole_segments_only),
+        TEST(what_is_fetched_goes_to_the_disk_in_order_and_after_what_is_wanted),
         TEST(prefetched_segments_go_when_their_timeline_is_left_before_them),
         TEST(prefetched_segments_go_when_the_archive_no_longer_tells_the_chain),
         cmocka_unit_test(prefetch_goes_as_far_as_replay_needs_and_memory_allows),
