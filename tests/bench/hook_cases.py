@@ -82,7 +82,7 @@ class HookCases:
                 lab.run(self.peer().argv("archive-push", path))
         return self.archived_agent
 
-    def in_a_row(self, argvs, env, cwd, after, agent_pid=None):
+    def in_a_row(self, argvs, env, cwd, after, agent_pid=None, before_call=None):
         """All calls; what they left running is ended then, and its processor time counted (we are its reaper, see
         lab)."""
         before, children = measure.cpu_of_children(), measure.children(os.getpid())
@@ -91,6 +91,8 @@ class HookCases:
         peak = measure.Peak(agent_pid) if agent_pid else None
         started = time.monotonic()
         for argv, path in argvs:
+            if before_call:
+                before_call(path)
             durations.append(measure.call(lab.as_user(argv), dict(os.environ, **(env or {})), cwd, self.log))
             after(path)
         wall = time.monotonic() - started
@@ -165,10 +167,31 @@ class HookCases:
         lab.write_file(os.path.join(directory, "standby.signal"), "")
         return directory
 
-    def one_get_row(self, argv_of, env=None):
+    def one_get_row(self, argv_of, env=None, before_call=None):
         directory = self.recovering_directory()
         return self.in_a_row([(argv_of(p), p) for p in self.saved_wal()], env, directory,
-                             lambda p: os.unlink(os.path.join(directory, "pg_wal", "RECOVERYXLOG")))
+                             lambda p: os.unlink(os.path.join(directory, "pg_wal", "RECOVERYXLOG")),
+                             before_call=before_call)
+
+    def prefetched(self):
+        """Single calls of restore_command for a segment that has been fetched ahead, no agent; cp stands for a file
+        that is there. The median call is `wall`; `cpu` is a call's share of everything, the prefetcher included."""
+        agent = self.archived()
+        ahead = os.path.join(self.scratch, "recovering", "pgsql_tmp_walagent", "pgsql_tmp_")
+        first, to = self.saved_wal()[0], "pg_wal/RECOVERYXLOG"
+
+        def is_there(path):
+            if path != first:  # that one's call begins the fetching ahead
+                lab.wait_until(lambda: os.path.exists(ahead + os.path.basename(path)), 60,
+                               "%s is fetched ahead" % os.path.basename(path))
+        results = {"walagent": [], "cp": []}
+        for _ in range(self.size.rounds):
+            results["walagent"].append(self.one_get_row(
+                lambda p: agent.command("archive-get", os.path.basename(p), to), agent.environment(), is_there))
+            results["cp"].append(self.one_get_row(lambda p: ["cp", p, to]))
+        for run in results["walagent"] + results["cp"]:
+            run.update(wall=run.pop("call"), cpu=run["cpu"] / len(self.saved_wal()))
+        return results
 
     def getrow(self):
         """restore_command in a row, prefetching included; no agent."""
