@@ -7,7 +7,7 @@ import sys
 import lab
 
 CASES = {"backup", "localbackup", "restore", "s3backup", "s3localbackup", "s3restore", "catchup", "push", "get",
-         "backlog", "getrow", "prefetched", "replay", "small", "smallrestore", "s3smallrestore"}
+         "backlog", "getrow", "prefetched", "replay", "s3replay", "small", "smallrestore", "s3smallrestore"}
 
 
 def test_every_case_of_the_bench_completes_and_measures(work_dir):

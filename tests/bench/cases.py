@@ -60,12 +60,12 @@ class Bench(hook_cases.HookCases):
         self.pg.sql("SELECT pg_drop_replication_slot('walagent_%s')" % name)
 
     def peer(self, kind="plain"):
-        """kind: plain | bundle | async | s3. Made when first asked for."""
+        """kind: plain | bundle | async | s3 | s3async. Made when first asked for."""
         if kind not in self.peers:
             self.peers[kind] = peers.PgBackRest(os.path.join(self.scratch, "backrest-" + kind), self.pg, self.level,
                                                 self.jobs, bundle=kind in ("bundle", "s3"),
-                                                asynchronous=kind == "async",
-                                                s3=self.ceph() if kind == "s3" else None)
+                                                asynchronous=kind in ("async", "s3async"),
+                                                s3=self.ceph() if kind.startswith("s3") else None)
         return self.peers[kind]
 
     def ceph(self):

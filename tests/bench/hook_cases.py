@@ -240,7 +240,9 @@ class HookCases:
         return measure.Figures(wall=elapsed, cpu=user + system)
 
     def prepare_replay(self):
-        """A copy of the server, then WAL up to a restore point, in both archives and in a plain directory."""
+        """A copy of the server, then WAL up to a restore point, kept in a plain directory; made once."""
+        if getattr(self, "replay_base", None):
+            return
         self.replay_base = os.path.join(self.scratch, "replay-base")
         self.pg.tool("pg_basebackup", "-h", self.pg.dir, "-p", str(self.pg.port), "-U", "postgres", "-D",
                      self.replay_base, "-c", "fast", "-X", "fetch", timeout=1800)
@@ -257,21 +259,28 @@ class HookCases:
             lab.own(os.path.join(kept, name))
             self.replay_wal.append(os.path.join(kept, name))
         self.pg.sql("SELECT pg_drop_replication_slot('replay')")
-        self.replay_agent = self.new_agent("replay")
-        self.replay_agent.run("init", "--no-slot")
-        peer = self.peer("async")
-        peer.clear()
-        for path in self.replay_wal:
-            self.replay_agent.run("archive-push", path)
-            lab.run(peer.argv("--no-archive-async", "archive-push", path))
-        self.background_filled = False
 
     def replay(self):
         """PostgreSQL's recovery of the same WAL from each archive, from a directory, and from pg_wal itself."""
-        self.prepare_replay()
         peer = self.peer("async")
-        ours = "WALAGENT_CONFIG=%s %s" % (self.replay_agent.config_path,
-                                          " ".join(self.replay_agent.command("archive-get", "%f", "%p")))
+        peer.clear()
+        self.background_filled = False
+        return self.replay_from(self.new_agent("replay"), peer)
+
+    def s3replay(self):
+        """The same with both archives in Ceph, over TLS."""
+        server = self.ceph()
+        return self.replay_from(self.new_agent("s3replay", server.settings(server.make_bucket(), tls=True)),
+                                self.peer("s3async"))
+
+    def replay_from(self, agent, peer):
+        """Both archives are empty."""
+        self.prepare_replay()
+        agent.run("init", "--no-slot")
+        for path in self.replay_wal:
+            agent.run("archive-push", path)
+            lab.run(peer.argv("--no-archive-async", "archive-push", path))
+        ours = "WALAGENT_CONFIG=%s %s" % (agent.config_path, " ".join(agent.command("archive-get", "%f", "%p")))
         # Its own pg1-path is the live server's; the copy's directory is the working directory.
         theirs = " ".join(peer.argv("--pg1-path=" + os.path.join(self.scratch, "replay", "data"), "archive-get",
                                     "%f", '"%p"'))
