@@ -13,25 +13,25 @@
 
 #define BACKUP_FILE_MAX (1u << 20)
 
-/* Did the streamer archive a segment of this name? */
-static bool
-is_known(const wa_push_job *job, char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
+/* Did the streamer archive a segment of this name? With these bytes nothing is left to do: they are
+ * the ones that were checked then. */
+static wa_status
+streamed_already(const wa_push_job *job, bool *ret_known, bool *ret_done, wa_push_result *ret,
+                 wa_error *err)
 {
     const wa_push_options *o = job->options;
-    return o->knows != NULL && o->knows(o->knows_arg, job->name, ret_xxh3, ret_branch);
-}
-
-/* With these bytes? Then nothing is left to do. */
-static bool
-streamed_already(const wa_push_job *job, wa_push_result *ret)
-{
     char known[WA_XXH_HEX], mine[WA_XXH_HEX];
     wa_branch branch;
-    if (!is_known(job, known, &branch) || strcmp(wa_xxh_of(job->data, job->size, mine), known) != 0)
-        return false;
+    *ret_known = o->knows != NULL && o->knows(o->knows_arg, job->name, known, &branch);
+    if (!*ret_known)
+        return WA_OK;
+    WA_TRY(wa_push_hash(job, mine, err));
+    if (strcmp(mine, known) != 0)
+        return WA_OK;
     *ret = (wa_push_result){.outcome = WA_PUT_SAME, .branch = branch, .checked = true};
     memcpy(ret->xxh3, mine, sizeof ret->xxh3);
-    return true;
+    *ret_done = true;
+    return WA_OK;
 }
 
 /* Other content is left to the upload, which keeps it. */
@@ -199,12 +199,13 @@ static wa_status
 push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
 {
     size_t len = 0;
-    char known[WA_XXH_HEX];
-    wa_branch streamed;
-    bool early = !partial && !job->options->look_first && !is_known(job, known, &streamed);
-    WA_TRY(wa_push_read(job, partial, early, err));
-    if (!partial && streamed_already(job, ret))
+    bool known = false, done = false;
+    if (!partial)
+        WA_TRY(streamed_already(job, &known, &done, ret, err));
+    if (done)
         return WA_OK;
+    bool early = !partial && !job->options->look_first && !known;
+    WA_TRY(wa_push_read(job, partial, early, err));
     WA_TRY(wa_push_check(job, err));
     WA_CLEANUP(wa_branch_answer_done)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};

@@ -39,6 +39,9 @@ wa_push_source wa_push_source_of(const struct stat *st, struct timespec now);
  * from then on. */
 wa_status wa_push_read(wa_push_job *job, bool may_be_short, bool early,
                        wa_error *err) WA_MUST_CHECK;
+/* XXH3-128 of the file, which is one segment, without holding it in memory. */
+wa_status wa_push_hash(const wa_push_job *job, char ret[static WA_XXH_HEX],
+                       wa_error *err) WA_MUST_CHECK;
 /* Once more, over what was read before; *ret_same: it reads as before. What was compressed of it is
  * dropped. */
 wa_status wa_push_read_again(wa_push_job *job, bool *ret_same, wa_error *err) WA_MUST_CHECK;

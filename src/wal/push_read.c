@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 #define PAGE_LONG 2u
-#define SETTLED_MS 200 /* many ticks of the clock that files' times are taken from */
+#define HASH_BYTES (256u * 1024) /* read at a time: what is hashed is still in the cache */
+#define SETTLED_MS 200           /* many ticks of the clock that files' times are taken from */
 
 void
 wa_push_job_done(wa_push_job *job)
@@ -167,6 +168,23 @@ wa_push_read(wa_push_job *job, bool may_be_short, bool early, wa_error *err)
     }
     memset(job->data + size, 0, job->size - size);
     return check_first_page(job, err);
+}
+
+wa_status
+wa_push_hash(const wa_push_job *job, char ret[static WA_XXH_HEX], wa_error *err)
+{
+    struct stat st;
+    WA_CLEANUP(wa_closep) int fd = -1;
+    WA_TRY(open_file(job, false, &fd, &st, err));
+    WA_CLEANUP(wa_freep) void *piece = wa_malloc(HASH_BYTES);
+    WA_CLEANUP(wa_xxh_freep) wa_xxh *hash = wa_xxh_new();
+    for (uint64_t at = 0; at < job->size; at += HASH_BYTES) {
+        WA_TRY(wa_cancel_check(job->options->cancel, err));
+        WA_TRY(wa_pread_all(fd, piece, HASH_BYTES, (off_t)at, job->path, err));
+        wa_xxh_update(hash, piece, HASH_BYTES);
+    }
+    wa_xxh_hex(hash, ret);
+    return WA_OK;
 }
 
 wa_status

@@ -130,6 +130,52 @@ a_segment_that_is_there_is_asked_for_and_not_sent_again(void **state)
     wal_builder_free(other);
 }
 
+typedef struct streamed {
+    const void *data; /* one segment, in the archive as SEG3 */
+    wa_branch branch;
+} streamed;
+
+static bool
+streamed_knows(void *arg, const char *name, char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
+{
+    const streamed *s = arg;
+    if (strcmp(name, SEG3) != 0)
+        return false;
+    wa_xxh_of(s->data, SEGMENT, ret_xxh3);
+    *ret_branch = s->branch;
+    return true;
+}
+
+static void
+what_was_streamed_is_compared_and_not_sent_again(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700);
+    streamed s = {.data = wal_bytes(b), .branch = f->first};
+    WA_CLEANUP(wa_freep) uint8_t *other = wa_memdup(wal_bytes(b), SEGMENT);
+    char xxh3[WA_XXH_HEX];
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    size_t objects = count_keys(f, "");
+    f->push.knows = streamed_knows;
+    f->push.knows_arg = &s;
+    wa_store_fault_set(f->store, "any", 1, 1000, WA_FAULT_FAIL);
+    result = (wa_push_result){0};
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(wa_store_fault_hits(f->store), 0); /* nobody was asked */
+    assert_int_equal(result.outcome, WA_PUT_SAME);
+    assert_true(result.checked && wa_branch_eq(&result.branch, &f->first));
+    assert_string_equal(result.xxh3, wa_xxh_of(wal_bytes(b), SEGMENT, xxh3));
+    wa_store_fault_set(f->store, "any", 0, 0, WA_FAULT_FAIL);
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT - 1, &result, &err), WA_CONFLICT);
+    wa_error_clear(&err);
+    other[SEGMENT - 1] ^= 1; /* the last byte of the last piece that is read */
+    FAILS(push(f, SEG3, other, SEGMENT, &result, &err), WA_CONFLICT);
+    assert_int_equal(count_keys(f, ""), objects + 2); /* quarantine and event */
+    wal_builder_free(b);
+}
+
 static wa_status
 no_turn(void *arg, wa_error *err)
 {
@@ -576,6 +622,7 @@ main(void)
         TEST(other_content_is_a_conflict_and_is_kept),
         TEST(settled_content_is_accepted_with_a_warning_and_no_other),
         TEST(a_segment_that_is_there_is_asked_for_and_not_sent_again),
+        TEST(what_was_streamed_is_compared_and_not_sent_again),
         TEST(nothing_is_written_before_its_turn),
         TEST(that_its_name_is_taken_is_not_found_before_its_turn),
         TEST(what_is_not_the_segment_of_its_name_is_refused),
