@@ -1,5 +1,5 @@
 /*
- * push_ahead.c - a short queue of segments in the order of their names, three workers that prepare
+ * push_ahead.c - a short queue of segments in the order of their names, two workers that prepare
  * them, and the turn that lets only the first of the queue be written.
  */
 #include "push_ahead_internal.h"
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WORKERS 3
+#define WORKERS 2 /* one compresses while the other writes; each holds a whole segment */
 #define KNOWN (4 * WA_PUSH_AHEAD_SEGMENTS)
 #define GLANCE_MS 250 /* how often a wait looks at its cancel */
 

@@ -4,6 +4,7 @@
 #include "walagent/base/mem.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #define HUGE_PAGE (2u * 1024 * 1024)
+#define OWN_MAPPING (4 * 1024 * 1024)
+#define KEPT_BY_ARENA (2 * 1024 * 1024)
 
 static void *
 must(void *p)
@@ -42,6 +45,13 @@ wa_malloc_large(size_t size)
     must(failed == 0 ? p : NULL);
     (void)madvise(p, size, MADV_HUGEPAGE);
     return p;
+}
+
+void
+wa_malloc_give_back(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, OWN_MAPPING);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
 }
 
 void *

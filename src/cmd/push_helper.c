@@ -142,6 +142,7 @@ wa_push_helper_run(wa_context *ctx, wa_error *err)
     if (socket_path == NULL)
         return wa_error_set(err, WA_INVALID, "\"%s\" is not in the pg_wal of this directory",
                             ctx->operands[0]);
+    wa_malloc_give_back();
     WA_TRY(wa_crypto_load(err));
     if (chdir("/") != 0)
         return wa_error_errno(err, errno, "could not change to the root directory: %m");

@@ -28,6 +28,7 @@ run(wa_context *ctx, wa_error *err)
         wa_error_set(err, WA_INVALID, "no server is configured");
         return wa_error_hint(err, "Set conninfo in [cluster].");
     }
+    wa_malloc_give_back();
     WA_TRY(wa_crypto_load(err));
     wa_agent_options options = {
         .config_path = wa_arg_value(ctx, "config"), .version = WA_VERSION, .open_repo = open_repo};

@@ -35,6 +35,10 @@ void *wa_malloc(size_t size); /* never NULL; aborts on exhaustion */
 /* The same for megabytes that are used from end to end: in huge pages where the system has them, a
  * page fault for each 4 KiB costs more than the copy that fills it. Freed like any other. */
 void *wa_malloc_large(size_t size);
+/* For a process that lives for long, called before it has threads: what is freed goes back to the
+ * system. Left alone, glibc takes the largest block that was ever freed for a common one, and each
+ * thread's arena keeps up to twice as much for good. */
+void wa_malloc_give_back(void);
 void *wa_calloc(size_t count, size_t size); /* zeroed, overflow-checked */
 void *wa_realloc(void *p, size_t size);
 void *wa_reallocarray(void *p, size_t count, size_t size);
