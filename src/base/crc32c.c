@@ -4,6 +4,9 @@
  * Bit-reflected: the polynomial's x^0 is the top bit. Appending n zero bytes multiplies the
  * register by x^(8n) modulo the polynomial; by that the sums of three streams, which the processor
  * computes side by side because one instruction waits three cycles for the one before, become one.
+ *
+ * WAL records are too short for streams: there the processor works on neighbouring records at the
+ * same time by itself, as long as no loop over single bytes makes it guess how often it turns.
  */
 #include "walagent/base/crc32c.h"
 
@@ -13,6 +16,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>
@@ -24,10 +28,15 @@
 
 #define POLYNOMIAL 0x82F63B78U
 
-typedef uint32_t (*update_fn)(uint32_t reg, const unsigned char *p, size_t len);
+#define RECORD_HEADER 24u /* its last 4 bytes are the CRC */
+
+typedef struct implementation {
+    uint32_t (*update)(uint32_t reg, const unsigned char *p, size_t len);
+    uint32_t (*record)(const unsigned char *p, size_t tot_len);
+} implementation;
 
 static uint32_t slices[8][256];
-static _Atomic(update_fn) chosen;
+static _Atomic(const implementation *) chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static uint32_t
@@ -64,6 +73,55 @@ update_by_tables(uint32_t reg, const unsigned char *p, size_t len)
         reg = reg >> 8 ^ slices[0][(reg ^ *p) & 255];
     return reg;
 }
+
+static uint32_t
+record_by_tables(const unsigned char *p, size_t tot_len)
+{
+    uint32_t reg = update_by_tables(UINT32_MAX, p + RECORD_HEADER, tot_len - RECORD_HEADER);
+    return update_by_tables(reg, p, RECORD_HEADER - 4);
+}
+
+static const implementation tables = {update_by_tables, record_by_tables};
+
+#if defined(__x86_64__) || defined(__aarch64__)
+
+#if defined(__x86_64__)
+#define HARDWARE __attribute__((target("sse4.2")))
+#define ADD_WORD(reg, word) _mm_crc32_u64(reg, word)
+#else
+#define HARDWARE __attribute__((target("+crc")))
+#define ADD_WORD(reg, word) __crc32cd((uint32_t)(reg), word)
+#endif
+
+/*
+ * The last word of a record's body, of which `pad` bytes (0 to 7) are padding, in one step. The
+ * others are moved to the word's end: zero bytes in front of them leave a register of zero as it
+ * is. What they don't reach of the register, when they are less than four, is added behind.
+ */
+HARDWARE static inline uint64_t
+add_last_word(uint64_t reg, uint64_t word, unsigned pad)
+{
+    uint64_t not_reached = reg >> 8 >> (56 - 8 * pad);
+    return ADD_WORD(0, (word ^ reg) << (8 * pad)) ^ not_reached;
+}
+
+HARDWARE static uint32_t
+record_by_words(const unsigned char *p, size_t tot_len)
+{
+    const unsigned char *at = p + RECORD_HEADER;
+    const unsigned char *last = p + (tot_len - 1) / 8 * 8;
+    uint64_t reg = UINT32_MAX;
+    if (tot_len > RECORD_HEADER) {
+        for (; at < last; at += 8)
+            reg = ADD_WORD(reg, wa_get_u64le(at));
+        reg = add_last_word(reg, wa_get_u64le(last), (unsigned)(-tot_len & 7));
+    }
+    reg = ADD_WORD(reg, wa_get_u64le(p));
+    reg = ADD_WORD(reg, wa_get_u64le(p + 8));
+    return (uint32_t)add_last_word(reg, wa_get_u64le(p + 16), 4);
+}
+
+#endif
 
 #if defined(__x86_64__)
 
@@ -116,7 +174,7 @@ append_zeros(zeros_table table, uint32_t reg)
            table[3][reg >> 24];
 }
 
-__attribute__((target("sse4.2"))) static uint32_t
+HARDWARE static uint32_t
 update_three_streams(uint32_t reg, const unsigned char *p, size_t block, zeros_table zeros)
 {
     uint64_t a = reg;
@@ -131,11 +189,9 @@ update_three_streams(uint32_t reg, const unsigned char *p, size_t block, zeros_t
     return append_zeros(zeros, reg) ^ (uint32_t)c;
 }
 
-__attribute__((target("sse4.2"))) static uint32_t
+HARDWARE static uint32_t
 update_by_sse42(uint32_t reg, const unsigned char *p, size_t len)
 {
-    for (; len > 0 && ((uintptr_t)p & 7) != 0; p++, len--)
-        reg = _mm_crc32_u8(reg, *p);
     for (; len >= 3 * LONG_BLOCK; p += 3 * LONG_BLOCK, len -= 3 * LONG_BLOCK)
         reg = update_three_streams(reg, p, LONG_BLOCK, long_zeros);
     for (; len >= 3 * SHORT_BLOCK; p += 3 * SHORT_BLOCK, len -= 3 * SHORT_BLOCK)
@@ -147,19 +203,30 @@ update_by_sse42(uint32_t reg, const unsigned char *p, size_t len)
     return reg;
 }
 
-static update_fn
+HARDWARE static uint32_t
+record_by_sse42(const unsigned char *p, size_t tot_len)
+{
+    if (tot_len < RECORD_HEADER + 3 * SHORT_BLOCK)
+        return record_by_words(p, tot_len);
+    uint32_t reg = update_by_sse42(UINT32_MAX, p + RECORD_HEADER, tot_len - RECORD_HEADER);
+    return update_by_sse42(reg, p, RECORD_HEADER - 4);
+}
+
+static const implementation hardware = {update_by_sse42, record_by_sse42};
+
+static bool
 prepare_hardware(void)
 {
     if (!__builtin_cpu_supports("sse4.2"))
-        return NULL;
+        return false;
     fill_zeros(long_zeros, LONG_BLOCK);
     fill_zeros(short_zeros, SHORT_BLOCK);
-    return update_by_sse42;
+    return true;
 }
 
 #elif defined(__aarch64__)
 
-__attribute__((target("+crc"))) static uint32_t
+HARDWARE static uint32_t
 update_by_armv8(uint32_t reg, const unsigned char *p, size_t len)
 {
     for (; len >= 8; p += 8, len -= 8)
@@ -169,18 +236,22 @@ update_by_armv8(uint32_t reg, const unsigned char *p, size_t len)
     return reg;
 }
 
-static update_fn
+static const implementation hardware = {update_by_armv8, record_by_words};
+
+static bool
 prepare_hardware(void)
 {
-    return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0 ? update_by_armv8 : NULL;
+    return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
 }
 
 #else
 
-static update_fn
+static const implementation hardware = {update_by_tables, record_by_tables};
+
+static bool
 prepare_hardware(void)
 {
-    return NULL;
+    return false;
 }
 
 #endif
@@ -189,19 +260,30 @@ static void
 choose(void)
 {
     fill_slices();
-    update_fn hardware = prepare_hardware();
-    atomic_store(&chosen, hardware != NULL ? hardware : update_by_tables);
+    atomic_store(&chosen, prepare_hardware() ? &hardware : &tables);
+}
+
+static inline const implementation *
+get_chosen(void)
+{
+    const implementation *now = atomic_load_explicit(&chosen, memory_order_acquire);
+    if (now == NULL) {
+        WA_ASSERT(pthread_once(&once, choose) == 0);
+        now = atomic_load(&chosen);
+    }
+    return now;
 }
 
 uint32_t
 wa_crc32c(uint32_t crc, const void *data, size_t len)
 {
-    update_fn update = atomic_load_explicit(&chosen, memory_order_acquire);
-    if (update == NULL) {
-        WA_ASSERT(pthread_once(&once, choose) == 0);
-        update = atomic_load(&chosen);
-    }
-    return ~update(~crc, data, len);
+    return ~get_chosen()->update(~crc, data, len);
+}
+
+uint32_t
+wa_crc32c_record(const void *record, size_t tot_len)
+{
+    return ~get_chosen()->record(record, tot_len);
 }
 
 uint32_t
@@ -209,4 +291,11 @@ wa_crc32c_portable(uint32_t crc, const void *data, size_t len)
 {
     WA_ASSERT(pthread_once(&once, choose) == 0);
     return ~update_by_tables(~crc, data, len);
+}
+
+uint32_t
+wa_crc32c_record_portable(const void *record, size_t tot_len)
+{
+    WA_ASSERT(pthread_once(&once, choose) == 0);
+    return ~record_by_tables(record, tot_len);
 }

@@ -205,14 +205,6 @@ deliver(wa_walreader *r, const sink *s, const wa_record *record, wa_lsn aligned_
     return WA_OK;
 }
 
-/* Does the CRC of the body, continued over the header, match the header's? Leaves it in *ret. */
-static inline bool
-crc_matches(uint32_t body_crc, const uint8_t *header, uint32_t *ret)
-{
-    *ret = wa_crc32c(body_crc, header, 20);
-    return *ret == wa_get_u32le(header + 20);
-}
-
 static inline wa_record
 describe(const wa_walreader *r, wa_lsn lsn, const uint8_t *h, const uint8_t *body)
 {
@@ -230,6 +222,13 @@ describe(const wa_walreader *r, wa_lsn lsn, const uint8_t *h, const uint8_t *bod
                        .body_len = body_len < WA_RECORD_KEEP ? body_len : WA_RECORD_KEEP};
 }
 
+/* The last `count` (0 to 7) of the 8 bytes that end a record, as a number. */
+static inline uint64_t
+padding(const uint8_t *last, uint32_t count)
+{
+    return wa_get_u64le(last) >> 8 >> (56 - 8 * count);
+}
+
 /* Records that lie wholly in the n bytes at p. Returns through *ret_used how many were taken. */
 static wa_status
 read_in_place(wa_walreader *r, const sink *s, const uint8_t *p, size_t n, size_t *ret_used,
@@ -243,17 +242,14 @@ read_in_place(wa_walreader *r, const sink *s, const uint8_t *p, size_t n, size_t
         if (tot_len < WAL_RECORD_HEADER || tot_len > n || aligned > n)
             break;
         wa_lsn lsn = r->pos;
-        uint32_t crc;
         *ret_used = (size_t)(p - begin);
         WA_TRY(check_header(r, lsn, p, err));
         if (__builtin_expect(r->state != WAL_AT_RECORD, 0))
             return WA_OK;
-        if (__builtin_expect(
-                !crc_matches(wa_crc32c(0, p + WAL_RECORD_HEADER, tot_len - WAL_RECORD_HEADER), p,
-                             &crc),
-                0))
+        uint32_t crc = wa_crc32c_record(p, tot_len);
+        if (__builtin_expect(crc != wa_get_u32le(p + 20), 0))
             return reject_record(r, lsn, tot_len, err, "CRC", crc, wa_get_u32le(p + 20));
-        if (__builtin_expect(!wal_is_zero(p + tot_len, aligned - tot_len), 0))
+        if (__builtin_expect(padding(p + aligned - 8, aligned - tot_len) != 0, 0))
             return reject_record(r, lsn, aligned, err, "padding", 1, 0);
         wa_record record = describe(r, lsn, p, p + WAL_RECORD_HEADER);
         record.end = lsn + tot_len;
@@ -311,11 +307,12 @@ take_body(wa_walreader *r, const uint8_t *p, size_t n)
 static wa_status
 check_body(wa_walreader *r, wa_error *err)
 {
-    uint32_t crc;
+    uint32_t crc = wa_crc32c(r->crc, r->header, 20);
+    uint32_t expected = wa_get_u32le(r->header + 20);
 
-    if (crc_matches(r->crc, r->header, &crc))
+    if (crc == expected)
         return WA_OK;
-    (void)reject_record(r, r->record_lsn, 0, err, "CRC", crc, wa_get_u32le(r->header + 20));
+    (void)reject_record(r, r->record_lsn, 0, err, "CRC", crc, expected);
     r->fail_at = r->pos;
     return r->state == WAL_ENDED ? WA_OK : err->status;
 }
