@@ -36,7 +36,7 @@
 /* The headers of one record, read one after the other. */
 typedef struct headers {
     const uint8_t *at, *end;
-    uint8_t compressed; /* image flags that mean so in this major */
+    uint16_t magic;
     uint32_t spc, db, rel;
     bool have_rel;
     wa_block_ref *out;
@@ -58,6 +58,13 @@ take(headers *h, size_t n)
     return p;
 }
 
+/* Image flags that mean so in this major. */
+static uint8_t
+compressed(uint16_t magic)
+{
+    return wa_wal_magic_major(magic) <= 14 ? IMAGE_COMPRESSED_TO_14 : IMAGE_COMPRESSED_FROM_15;
+}
+
 static bool
 take_image(headers *h)
 {
@@ -66,7 +73,7 @@ take_image(headers *h)
     if (image == NULL)
         return false;
     h->announced += wa_get_u16le(image);
-    if ((image[4] & IMAGE_HAS_HOLE) && (image[4] & h->compressed))
+    if ((image[4] & IMAGE_HAS_HOLE) && (image[4] & compressed(h->magic)))
         return take(h, 2) != NULL;
     return true;
 }
@@ -126,34 +133,36 @@ take_one(headers *h)
     return false;
 }
 
-static headers
-read_headers(const wa_record *record, wa_block_ref *out, size_t max)
+static void
+read_headers(headers *h, const wa_record *record, wa_block_ref *out, size_t max)
 {
-    headers h = {.at = record->body,
-                 .end = record->body + record->body_len,
-                 .compressed = wa_wal_magic_major(record->magic) <= 14 ? IMAGE_COMPRESSED_TO_14
-                                                                       : IMAGE_COMPRESSED_FROM_15,
-                 .out = out,
-                 .max = max,
-                 .left = record->tot_len - WAL_RECORD_HEADER};
+    *h = (headers){.at = record->body,
+                   .end = record->body + record->body_len,
+                   .magic = record->magic,
+                   .out = out,
+                   .max = max,
+                   .left = record->tot_len - WAL_RECORD_HEADER};
 
-    while (h.left > h.announced && take_one(&h))
+    while (h->left > h->announced && take_one(h))
         ;
-    return h;
 }
 
 size_t
 wa_record_blocks(const wa_record *record, wa_block_ref *out, size_t max)
 {
-    return read_headers(record, out, max).count;
+    headers h;
+
+    read_headers(&h, record, out, max);
+    return h.count;
 }
 
 const uint8_t *
 wa_record_main(const wa_record *record, uint32_t *ret_len)
 {
-    headers h = read_headers(record, NULL, 0);
+    headers h;
     uint32_t whole = record->tot_len - WAL_RECORD_HEADER;
 
+    read_headers(&h, record, NULL, 0);
     *ret_len = 0;
     if (h.main_len == 0 || h.main_len > whole)
         return NULL;

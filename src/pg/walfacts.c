@@ -155,6 +155,9 @@ wa_xid_range_add(uint32_t *min, uint32_t *max, uint32_t other_min, uint32_t othe
 static void
 add_xid_range(wa_wal_facts *f, uint32_t min, uint32_t max)
 {
+    /* Of nearly every record: nothing changes. */
+    if (f->min_xid != 0 && range_holds(f->min_xid, f->max_xid, min, max))
+        return;
     if (min >= FIRST_NORMAL_XID && !wa_xid_range_add(&f->min_xid, &f->max_xid, min, max))
         f->overflow = true;
 }

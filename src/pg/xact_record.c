@@ -152,12 +152,12 @@ wa_record_xact_end(const wa_record *record, wa_xact_end *ret)
     if (time == NULL)
         return false;
 
-    wa_xact_end x = {.commit = op == XACT_COMMIT || op == XACT_COMMIT_PREPARED,
-                     .prepared = op == XACT_COMMIT_PREPARED || op == XACT_ABORT_PREPARED,
-                     .time = (wa_time)wa_get_u64le(time)};
-    x.xid = x.prepared ? 0 : record->xid;
+    bool prepared = op == XACT_COMMIT_PREPARED || op == XACT_ABORT_PREPARED;
+    *ret = (wa_xact_end){.commit = op == XACT_COMMIT || op == XACT_COMMIT_PREPARED,
+                         .prepared = prepared,
+                         .xid = prepared ? 0 : record->xid,
+                         .time = (wa_time)wa_get_u64le(time)};
     if (record->info & XACT_HAS_INFO)
-        take_info(&c, record->magic, &x);
-    *ret = x;
+        take_info(&c, record->magic, ret);
     return true;
 }
