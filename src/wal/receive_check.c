@@ -40,9 +40,13 @@ on_record(void *arg, const wa_record *record, wa_error *err)
 {
     wa_receiver *rx = arg;
     (void)err;
-    if (record->end > rx->counted)
+    bool counts = record->end > rx->counted, fresh = record->end > rx->fresh_from;
+    /* Nearly always both: then it is looked at once. The few others come before those. */
+    if (counts && fresh)
         wa_wal_facts_add(rx->message, record);
-    if (record->end > rx->fresh_from)
+    else if (counts)
+        wa_wal_facts_add(rx->segment, record);
+    else if (fresh)
         wa_wal_facts_add(rx->fresh, record);
     if (rx->fork != 0 && record->lsn >= rx->fork && rx->first_record.len == 0)
         wa_branch_record_bytes(record, &rx->first_record);
@@ -54,7 +58,7 @@ accept_damage(wa_receiver *rx, wa_lsn page)
 {
     rx->damaged = true;
     rx->blind = true;
-    rx->message->overflow = rx->fresh->overflow = true; /* its records are not known */
+    rx->message->overflow = true; /* its records are not known */
     rx->skip_until = page + WA_WAL_PAGE;
 }
 
@@ -139,7 +143,7 @@ note_crossing(wa_receiver *rx, const uint8_t *page, size_t len)
     if (len > PAGE_INFO && (page[PAGE_INFO] & PAGE_CONTINUES) == 0)
         return;
     if (rx->counted <= rx->position && !wa_walreader_in_record(rx->reader))
-        rx->message->overflow = rx->fresh->overflow = true;
+        rx->message->overflow = true;
 }
 
 wa_status

@@ -241,6 +241,7 @@ publish(wa_receiver *rx)
     wa_streamer *s = rx->s;
     wa_lsn checked = wa_receiver_checked(rx);
     wa_wal_facts_merge(rx->segment, rx->message);
+    wa_wal_facts_merge(rx->fresh, rx->message);
     WA_LOCK(&s->mutex);
     wa_flow *flow = &s->flow;
     if (rx->position > flow->received) {

@@ -34,8 +34,9 @@ typedef struct wa_receiver {
     wa_xxh *hash;          /* of the segment so far */
 
     wa_walreader *reader;
-    wa_wal_facts *segment, *message; /* of the records that ended in it */
-    wa_wal_facts *fresh; /* of the message's, those not published on an earlier connection */
+    wa_wal_facts *segment; /* of the records that ended in it */
+    wa_wal_facts *fresh;   /* of those not published, on an earlier connection neither */
+    wa_wal_facts *message; /* of those of the message that belong to both: publish adds them */
     wa_lsn fresh_from;
     wa_lsn counted; /* what ends at or before it is in `segment`, from an earlier connection */
     bool begins;    /* a segment: its first page tells whether a record goes on into it */
