@@ -112,6 +112,23 @@ trusts_chain(const wa_prefetch *p)
     return p->confirmed != 0 && wa_mono_now() - p->confirmed < TRUSTED_LOOKS * p->options->chain_ms;
 }
 
+/* A number of a removed file is soon another one's. */
+static bool
+is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* A data directory that was made anew under the same name has another prefetcher's files. */
+static bool
+owns_directory(const wa_prefetch *p)
+{
+    struct stat now;
+    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(p->options->data_dir);
+    return lstat(path, &now) == 0 && is_same_file(&now, &p->socket);
+}
+
 /* ---- workers ---- */
 
 static wa_prefetch_slot *
@@ -197,7 +214,8 @@ static void
 finish(wa_prefetch *p, wa_prefetch_slot *slot, uint64_t generation, wa_tli tli, wa_segno segno,
        wa_status status, wa_mono took)
 {
-    bool wanted = generation == p->generation && segno > p->position && trusts_chain(p);
+    bool wanted =
+        generation == p->generation && segno > p->position && trusts_chain(p) && owns_directory(p);
     if (status == WA_OK) {
         p->fetch_ms = wa_prefetch_mean(p->fetch_ms, took);
         wanted = publish(p, tli, segno, wanted);
@@ -448,9 +466,7 @@ is_over(wa_prefetch *p)
     struct stat now = pinned_chain(p);
     WA_LOCK(&p->mutex);
     return wa_cancelled(p->options->cancel) || wa_mono_now() - p->asked > p->options->idle_ms ||
-           !in_recovery(p) || now.st_ino != p->pinned.st_ino ||
-           now.st_mtim.tv_sec != p->pinned.st_mtim.tv_sec ||
-           now.st_mtim.tv_nsec != p->pinned.st_mtim.tv_nsec;
+           !in_recovery(p) || !is_same_file(&now, &p->pinned) || !owns_directory(p);
 }
 
 static void
@@ -489,7 +505,10 @@ start(wa_prefetch *p, int *ret_listener, wa_error *err)
         return wa_error_set(err, WA_CONFLICT, "another prefetcher serves \"%s\"", dir);
     wa_error_clear(err);
     remove_files(p); /* of an earlier recovery: before anybody can take us for their owner */
-    return wa_socket_listen(path, ret_listener, err);
+    WA_TRY(wa_socket_listen(path, ret_listener, err));
+    if (lstat(path, &p->socket) != 0)
+        return wa_error_errno(err, errno, "could not look at file \"%s\": %m", path);
+    return WA_OK;
 }
 
 static void
@@ -547,9 +566,11 @@ wa_prefetch_run(const wa_prefetch_options *options, wa_error *err)
     wa_cond_init(&p->cond);
     work(p, listener);
     /* First nobody can connect, then the files go: what was renamed meanwhile was still ours. */
-    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(options->data_dir);
-    (void)unlink(path);
-    remove_files(p);
+    if (owns_directory(p)) {
+        WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(options->data_dir);
+        (void)unlink(path);
+        remove_files(p);
+    }
     wa_get_chain_done(&p->chain);
     wa_cond_done(&p->cond);
     wa_mutex_done(&p->mutex);

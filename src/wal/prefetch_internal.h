@@ -34,6 +34,7 @@ typedef struct wa_prefetch {
     const wa_prefetch_options *options;
     uint64_t segment_size;
     struct stat pinned; /* of the restore's file, when this began */
+    struct stat socket; /* ours */
     wa_mutex mutex;     /* guards what follows */
     wa_cond cond;
     bool stop;

@@ -11,7 +11,9 @@
  * Every chain_ms it looks whether the chain is still the same: what it has fetched along another
  * one goes at once, and everything goes when the archive doesn't tell for five times as long.
  * It ends, and removes everything, when nothing was asked for in idle_ms, recovery is over (no
- * signal file), the restore's pinned chain changed, or it is cancelled.
+ * signal file), the restore's pinned chain changed, another socket is in its place (the data
+ * directory was made anew: then it removes nothing), or it is cancelled.
+ * What lies ready is sent to the disk meanwhile: the server fsyncs it before it reads it.
  * Threads: run() blocks in one and has `workers` of its own.
  */
 #ifndef WALAGENT_WAL_PREFETCH_H

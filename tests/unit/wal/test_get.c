@@ -511,6 +511,29 @@ prefetched_segments_go_when_the_archive_no_longer_tells_the_chain(void **state)
     prefetch_end(&p);
 }
 
+/* A restore began again under the same name, and its own prefetcher runs there. */
+static void
+a_prefetcher_leaves_a_directory_alone_that_was_made_anew(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    prefetching p;
+    WA_CLEANUP(wa_freep) char *dir = wa_path_join(f->dir, WA_HOOK_DIR);
+    WA_CLEANUP(wa_freep) char *gone = wa_path_join(f->dir, "gone");
+    WA_CLEANUP(wa_freep) char *socket = wa_hook_prefetch_socket(f->dir);
+    WA_CLEANUP(wa_freep) char *file = wa_hook_prefetched_path(f->dir, SEG5);
+    put_two(f);
+    prefetch_begin(&p, f, SEG3);
+    assert_true(becomes(&p, SEG5, true));
+    assert_int_equal(rename(dir, gone), 0);
+    OK(wa_mkdir_p(dir, 0700, &err));
+    OK(wa_file_write(socket, "", 0, 0600, WA_WRITE_REPLACE, &err));
+    OK(wa_file_write(file, "another's", 9, 0600, WA_WRITE_REPLACE, &err));
+    prefetch_end(&p);
+    assert_true(wa_path_exists(socket));
+    assert_true(wa_path_exists(file));
+}
+
 static void
 a_directory_is_fetched_from_by_no_more_than_can_run(void **state)
 {
@@ -534,6 +557,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_directory_is_fetched_from_by_no_more_than_can_run),
+        TEST(a_prefetcher_leaves_a_directory_alone_that_was_made_anew),
         TEST(a_whole_segment_is_served_in_every_mode),
         TEST(a_failing_store_is_never_a_missing_file),
         TEST(an_emptied_repository_is_never_a_missing_file),
