@@ -151,7 +151,7 @@ read_segment(finder *f, wa_segno segno, wa_lsn *at, wa_error *err)
 {
     wa_lsn end = end_of(f, segno);
     wa_status status = wa_wal_get(f->repo, &f->run->branch, segno, NULL, f->bytes, NULL, NULL, err);
-    if (status == WA_NOT_FOUND || status == WA_CORRUPT) {
+    if (status == WA_NOT_FOUND || status == WA_CORRUPT || status == WA_UNSUPPORTED) {
         wa_error_clear(err);
         f->begun = false;
         *at = end;
@@ -173,6 +173,8 @@ read_group(finder *f, wa_segno first, wa_segno last, wa_error *err)
     at = at < f->from ? f->from : at;
     f->end = end_of(f, last);
     f->begun = false;
+    if (f->bytes == NULL)
+        f->bytes = wa_malloc(f->size);
     for (; at != 0 && segno <= f->last; segno++) {
         if (segno > last && !(f->begun && wa_walreader_in_record(f->reader)))
             break;
@@ -205,7 +207,7 @@ look_at_suspects(finder *f, wa_error *err)
 static wa_status
 look_at_run(finder *f, const wa_coverage *c, size_t i, wa_error *err)
 {
-    const wa_index_visitor visitor = {.arg = f, .choose = choose};
+    const wa_index_visitor visitor = {.arg = f, .choose = choose, .eager = true};
     f->run = &c->runs[i];
     f->first = wa_segno_of(f->run->begin, f->size);
     wa_segno behind = wa_segno_of(f->run->end - 1, f->size) + !f->run->tail;
@@ -229,8 +231,7 @@ wa_unread_find(wa_repo *repo, const wa_coverage *c, const wa_backups *backups, w
                 .size = cluster->segment_size,
                 .from = from,
                 .to_read = READ_MAX,
-                .reader = wa_walreader_new(cluster->segment_size),
-                .bytes = wa_malloc(cluster->segment_size)};
+                .reader = wa_walreader_new(cluster->segment_size)};
     wa_walreader_expect_system(f.reader, cluster->system_identifier);
     for (size_t i = 0; i < c->count; i++)
         WA_TRY(look_at_run(&f, c, i, err));

@@ -61,11 +61,31 @@ visit_segment(const visit *v, wa_segno segno, wa_error *err)
     return choice == WA_VISIT_ENTER ? v->to->segment(v->to->arg, segno, &sum, err) : WA_OK;
 }
 
+typedef struct several {
+    const visit *v;
+    wa_segno first;
+} several;
+
+static wa_status
+fetch_one(void *arg, size_t index, wa_error *err)
+{
+    const several *s = arg;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    bool checked = false;
+    return facts_of(s->v, s->first + index, facts, &checked, err);
+}
+
 static wa_status
 visit_singles(const visit *v, wa_segrange range, wa_error *err)
 {
-    for (wa_segno i = range.begin; i < range.end; i++)
+    for (wa_segno i = range.begin; i < range.end; i++) {
+        if (v->to->eager && (i - range.begin) % WA_INDEX_FANOUT == 0) { /* they are kept */
+            several s = {v, i};
+            size_t count = range.end - i < WA_INDEX_FANOUT ? range.end - i : WA_INDEX_FANOUT;
+            WA_TRY(wa_repo_each(v->repo, count, fetch_one, &s, err));
+        }
         WA_TRY(visit_segment(v, v->to->backwards ? range.end - 1 - (i - range.begin) : i, err));
+    }
     return WA_OK;
 }
 

@@ -81,6 +81,7 @@ typedef struct wa_index_visitor {
     wa_status (*segment)(void *arg, wa_segno segno, const wa_wal_summary *sum, wa_error *err);
     wa_index_fn facts;
     bool backwards;
+    bool eager; /* forwards, and to the end: facts of single segments are fetched several at once */
 } wa_index_visitor;
 struct wa_coverage;
 wa_status wa_index_visit(wa_repo *repo, const struct wa_coverage *coverage, const wa_branch *branch,
