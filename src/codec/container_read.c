@@ -141,7 +141,8 @@ typedef struct read_slot {
     const wa_container *container;
     const wa_frame_info *frame;
     wa_decoder *decoder;
-    uint8_t *raw; /* where the content goes: the decoder's, or the caller's memory */
+    const uint8_t *stored; /* the frame: where it lies in memory, or in the decoder's */
+    uint8_t *raw;          /* where the content goes: the decoder's, or the caller's memory */
     wa_status status;
     wa_error error;
 } read_slot;
@@ -164,12 +165,16 @@ fetch_and_decode(wa_job *job, size_t worker)
     const wa_frame_info *f = s->frame;
 
     (void)worker;
-    uint8_t *stored = scratch(&d->stored, &d->stored_capacity, f->size);
     if (s->raw == NULL)
         s->raw = scratch(&d->raw, &d->raw_capacity, f->raw_size);
-    s->status = wa_ranges_read(s->container->from, f->offset, stored, f->size, &s->error);
+    s->status = WA_OK;
+    s->stored = wa_ranges_in_memory(s->container->from, f->offset, f->size);
+    if (s->stored == NULL) {
+        s->stored = scratch(&d->stored, &d->stored_capacity, f->size);
+        s->status = wa_ranges_read(s->container->from, f->offset, d->stored, f->size, &s->error);
+    }
     if (s->status == WA_OK)
-        s->status = wa_container_decode(s->container, d, f, stored, s->raw, &s->error);
+        s->status = wa_container_decode(s->container, d, f, s->stored, s->raw, &s->error);
 }
 
 static void
@@ -218,7 +223,7 @@ consume_oldest(read_all *r, wa_sink *to, wa_error *err)
         *err = s->error;
         return s->status;
     }
-    r->frames_crc = wa_crc32c(r->frames_crc, s->decoder->stored, s->frame->size);
+    r->frames_crc = wa_crc32c(r->frames_crc, s->stored, s->frame->size);
     wa_xxh_update(r->hash, s->raw, s->frame->raw_size);
     return to != NULL ? wa_sink_write(to, s->raw, s->frame->raw_size, err) : WA_OK;
 }

@@ -180,6 +180,14 @@ wa_ranges_of_memory(const void *data, size_t len, const char *name)
     return &r->base;
 }
 
+const void *
+wa_ranges_in_memory(const wa_ranges *ranges, uint64_t offset, size_t len)
+{
+    if (ranges->ops != &memory_ops || offset > ranges->size || len > ranges->size - offset)
+        return NULL;
+    return ((const memory_ranges *)ranges)->data + offset;
+}
+
 typedef struct file_ranges {
     wa_ranges base;
     int fd;

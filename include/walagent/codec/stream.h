@@ -48,6 +48,9 @@ struct wa_ranges {
 };
 wa_status wa_ranges_read(wa_ranges *ranges, uint64_t offset, void *out, size_t len,
                          wa_error *err) WA_MUST_CHECK;
+/* The bytes where they lie, if they are in memory, as long as that is; else NULL: read them. NULL
+ * also when there are not so many. */
+const void *wa_ranges_in_memory(const wa_ranges *ranges, uint64_t offset, size_t len);
 void wa_ranges_free(wa_ranges *ranges);
 WA_DEFINE_CLEANUP(wa_ranges, wa_ranges_free)
 wa_ranges *wa_ranges_of_memory(const void *data, size_t len, const char *name); /* borrows both */

@@ -94,6 +94,27 @@ a_file_written_by_a_sink_is_read_by_ranges(void **state)
 }
 
 static void
+ranges_of_memory_tell_where_it_lies_and_nothing_past_its_end(void **state)
+{
+    (void)state;
+    static const char ten[] = "0123456789";
+    char path[] = "/tmp/wa-stream-XXXXXX";
+    WA_CLEANUP(wa_closep) int fd = mkstemp(path);
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *memory = wa_ranges_of_memory(ten, 10, "ten");
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *file = NULL;
+    wa_error err = WA_ERROR_INIT;
+
+    assert_ptr_equal(wa_ranges_in_memory(memory, 3, 7), ten + 3);
+    assert_null(wa_ranges_in_memory(memory, 3, 8));
+    assert_null(wa_ranges_in_memory(memory, 11, 0));
+    assert_null(wa_ranges_in_memory(memory, UINT64_MAX, 2));
+    assert_int_equal(write(fd, ten, 10), 10);
+    assert_int_equal(wa_ranges_of_file(path, &file, &err), WA_OK);
+    assert_null(wa_ranges_in_memory(file, 3, 7));
+    unlink(path);
+}
+
+static void
 a_missing_file_is_not_found_and_a_directory_is_refused(void **state)
 {
     (void)state;
@@ -125,6 +146,7 @@ main(void)
         cmocka_unit_test(fixed_memory_takes_its_size_and_names_what_held_more),
         cmocka_unit_test(ranges_past_the_end_are_corrupt),
         cmocka_unit_test(a_file_written_by_a_sink_is_read_by_ranges),
+        cmocka_unit_test(ranges_of_memory_tell_where_it_lies_and_nothing_past_its_end),
         cmocka_unit_test(a_missing_file_is_not_found_and_a_directory_is_refused),
         cmocka_unit_test(writing_to_a_descriptor_that_is_not_open_for_it_fails),
     };
