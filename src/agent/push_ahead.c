@@ -1,6 +1,6 @@
 /*
- * push_ahead.c - a short queue of segments in the order of their names, two workers that prepare
- * them, and the turn that lets only the first of the queue be written.
+ * push_ahead.c - a short queue of segments in the order of their names, three workers that prepare
+ * them, memory for two, and the turn that lets only the first of the queue be written.
  */
 #include "push_ahead_internal.h"
 
@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WORKERS 2 /* one compresses while the other writes; each holds a whole segment */
+#define WORKERS 3
+#define ROOMS 2 /* a worker that waits for the disk or its turn needs none */
 #define KNOWN (4 * WA_PUSH_AHEAD_SEGMENTS)
 #define GLANCE_MS 250 /* how often a wait looks at its cancel */
 
@@ -28,6 +29,13 @@ typedef struct known {
     wa_push_source source;
 } known;
 
+/* For one segment, kept with its pages as long as there is work. */
+typedef struct segment_room {
+    void *memory;
+    uint64_t size;
+    bool taken;
+} segment_room;
+
 struct wa_push_ahead {
     wa_push_ahead_options options;
     wa_mutex mutex; /* guards all that follows */
@@ -38,6 +46,7 @@ struct wa_push_ahead {
     size_t thread_count;
     entry queue[WA_PUSH_AHEAD_SEGMENTS]; /* in order; the first one may be written */
     size_t count;
+    segment_room rooms[ROOMS];
     char *wal_dir; /* of everything in the queue */
     wa_repo *repo;
     bool stop_on_damage;
@@ -98,6 +107,7 @@ remember_locked(wa_push_ahead *a, const char *name, const wa_push_result *result
 typedef struct work {
     wa_push_ahead *ahead;
     char name[WA_SEGMENT_NAME];
+    segment_room *room; /* NULL: given back */
 } work;
 
 static wa_status
@@ -136,46 +146,75 @@ work_done(work *w, wa_status status, const wa_push_result *result, const wa_erro
         fail_locked(a, at);
 }
 
-/* For one segment, kept with its pages as long as there is work. */
-typedef struct segment_room {
-    void *memory;
-    uint64_t size;
-} segment_room;
+/* NULL: both are in use. */
+static segment_room *
+free_room_locked(wa_push_ahead *a)
+{
+    for (size_t i = 0; i < ROOMS; i++)
+        if (!a->rooms[i].taken)
+            return &a->rooms[i];
+    return NULL;
+}
 
 static void *
-room_for(segment_room *r, const wa_repo *repo)
+take_room_locked(segment_room *r, const wa_repo *repo)
 {
     uint64_t size = wa_repo_cluster(repo)->segment_size;
-    if (r->memory != NULL && r->size == size)
-        return r->memory;
-    wa_freep(&r->memory);
-    *r = (segment_room){.memory = wa_malloc_large(size), .size = size};
+    if (r->memory == NULL || r->size != size) {
+        wa_freep(&r->memory);
+        *r = (segment_room){.memory = wa_malloc_large(size), .size = size};
+    }
+    r->taken = true;
     return r->memory;
 }
 
+static void
+give_room(void *arg)
+{
+    work *w = arg;
+    WA_LOCK(&w->ahead->mutex);
+    if (w->room == NULL)
+        return;
+    w->room->taken = false;
+    w->room = NULL;
+    wa_cond_broadcast(&w->ahead->cond);
+}
+
+static void
+drop_rooms_locked(wa_push_ahead *a)
+{
+    for (size_t i = 0; i < ROOMS; i++)
+        if (!a->rooms[i].taken)
+            wa_freep(&a->rooms[i].memory);
+}
+
+/* In the order of the queue: whoever waits for a turn waits for one that has had its room. */
 static bool
-take_work(wa_push_ahead *a, work *ret, segment_room *room, wa_push_options *options,
-          char **ret_path)
+take_work(wa_push_ahead *a, work *ret, wa_push_options *options, char **ret_path)
 {
     WA_LOCK(&a->mutex);
     while (!a->stopping) {
-        for (size_t i = 0; i < a->count && !a->failing; i++) {
+        segment_room *room = free_room_locked(a);
+        for (size_t i = 0; i < a->count && !a->failing && room != NULL; i++) {
             if (a->queue[i].running)
                 continue;
             a->queue[i].running = true;
-            *ret = (work){.ahead = a};
+            *ret = (work){.ahead = a, .room = room};
             snprintf(ret->name, sizeof ret->name, "%s", a->queue[i].name);
             *options = (wa_push_options){.repo = a->repo,
                                          .pool = a->options.pool,
                                          .turn = await_turn,
                                          .turn_arg = ret,
-                                         .room = room_for(room, a->repo),
+                                         .room = take_room_locked(room, a->repo),
+                                         .room_done = give_room,
+                                         .room_arg = ret,
                                          .stop_on_damage = a->stop_on_damage,
                                          .cancel = a->options.cancel};
             *ret_path = wa_path_join(a->wal_dir, ret->name);
             return true;
         }
-        wa_freep(&room->memory);
+        if (a->count == 0)
+            drop_rooms_locked(a);
         wa_cond_wait(&a->cond, &a->mutex);
     }
     return false;
@@ -188,17 +227,16 @@ worker_main(void *arg)
     work w;
     wa_push_options options;
     char *path = NULL;
-    segment_room room = {0};
-    while (take_work(a, &w, &room, &options, &path)) {
+    while (take_work(a, &w, &options, &path)) {
         wa_error err = WA_ERROR_INIT;
         wa_push_result result = {0};
         options.look_first =
             a->options.hooks->ships(a->options.hooks->arg, w.name) == WA_SHIPS_PAST;
         wa_status status = wa_push_file(&options, path, &result, &err);
+        give_room(&w);
         work_done(&w, status, &result, &err);
         wa_freep(&path);
     }
-    wa_freep(&room.memory);
     return NULL;
 }
 
@@ -372,6 +410,7 @@ wa_push_ahead_free(wa_push_ahead *a)
     }
     for (size_t i = 0; i < a->thread_count; i++)
         wa_thread_join(a->threads[i]);
+    drop_rooms_locked(a); /* nobody has one any more */
     wa_freep(&a->wal_dir);
     wa_cond_done(&a->cond);
     wa_mutex_done(&a->mutex);

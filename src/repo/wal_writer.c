@@ -24,6 +24,8 @@ struct wa_wal_writer {
     wa_container_writer *container;
     wa_put_ready_fn ready; /* NULL: at once, or it was asked */
     void *ready_arg;
+    void (*compressed)(void *arg); /* may be NULL */
+    void *compressed_arg;
 };
 
 wa_status
@@ -58,6 +60,13 @@ wa_wal_writer_when(wa_wal_writer *w, wa_put_ready_fn ready, void *arg)
 {
     w->ready = ready;
     w->ready_arg = arg;
+}
+
+void
+wa_wal_writer_when_compressed(wa_wal_writer *w, void (*fn)(void *arg), void *arg)
+{
+    w->compressed = fn;
+    w->compressed_arg = arg;
 }
 
 /* Asked once. */
@@ -187,6 +196,8 @@ wa_wal_writer_commit(wa_wal_writer *w, uint32_t epoch, const wa_wal_facts *facts
     WA_CLEANUP(wa_json_freep)
     json_t *frame = wa_wal_facts_frame(w->repo, "wal", &info, facts, &bulky);
     WA_TRY(wa_container_finish(w->container, frame, bulky, err));
+    if (w->compressed != NULL)
+        w->compressed(w->compressed_arg);
 
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(w->repo, &w->branch, w->segno);
     WA_CLEANUP(wa_freep) char *meta = wa_wal_info_meta("wal", &info);

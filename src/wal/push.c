@@ -9,6 +9,7 @@
 #include "walagent/repo/resolution.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BACKUP_FILE_MAX (1u << 20)
@@ -113,6 +114,19 @@ find_branch(const wa_push_job *job, wa_branch_answer *ret, wa_error *err)
     return status;
 }
 
+/* Of a whole segment nothing but its hash is needed from here on. */
+static void
+drop_data(void *arg)
+{
+    wa_push_job *job = arg;
+    const wa_push_options *o = job->options;
+    if (job->data != o->room)
+        free(job->data);
+    else if (o->room_done != NULL)
+        o->room_done(o->room_arg);
+    job->data = NULL;
+}
+
 static wa_status
 put_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
 {
@@ -124,6 +138,7 @@ put_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_e
     size_t done = wa_container_raw_size(container);
     WA_TRY(wa_container_write_lent(container, job->data + done, job->size - done, err));
     wa_container_hash(container, ret->xxh3);
+    wa_wal_writer_when_compressed(w, drop_data, job);
     wa_wal_writer_when(w, job->options->turn, job->options->turn_arg);
     return wa_wal_writer_commit(w, 0, job->check.parsed ? job->facts : NULL, ret->checked,
                                 &ret->outcome, err);
@@ -152,14 +167,14 @@ store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa
 /* The archive has other content. OK all the same when a person has settled exactly these bytes
  * (what is kept in quarantine): archiving goes on. */
 static wa_status
-unless_settled(const wa_push_job *job, const wa_branch *branch, const void *data, size_t len,
-               wa_push_result *result, wa_error *err)
+unless_settled(const wa_push_job *job, const wa_branch *branch, size_t len, wa_push_result *result,
+               wa_error *err)
 {
     wa_error failed = WA_ERROR_INIT;
     char xxh3[WA_XXH_HEX];
     bool settled = false;
-    if (wa_resolution_exists(job->repo, branch, job->name, wa_xxh_of(data, len, xxh3), &settled,
-                             &failed) != WA_OK ||
+    const char *content = job->data == NULL ? result->xxh3 : wa_xxh_of(job->data, len, xxh3);
+    if (wa_resolution_exists(job->repo, branch, job->name, content, &settled, &failed) != WA_OK ||
         !settled)
         return err->status;
     wa_error_clear(err);
@@ -221,7 +236,7 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     if (status == WA_OK)
         status = store_what_it_is(job, partial, &answer.branch, &len, &result, err);
     if (status == WA_CONFLICT)
-        status = unless_settled(job, &answer.branch, job->data, len, &result, err);
+        status = unless_settled(job, &answer.branch, len, &result, err);
     WA_TRY(status);
     *ret = result;
     return WA_OK;

@@ -20,7 +20,7 @@ typedef struct wa_push_job {
     wa_tli tli;
     wa_segno segno;
     wa_lsn start;
-    uint8_t *data; /* one segment; the caller's room, or ours */
+    uint8_t *data; /* one segment; the caller's room, or ours; NULL once it is compressed */
     /* Compresses the beginning while the records are checked; NULL: nothing was begun. Its jobs
      * read `data`. */
     wa_wal_writer *writer;

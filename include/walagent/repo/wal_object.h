@@ -46,6 +46,8 @@ wa_status wa_wal_writer_begin(wa_repo *repo, const wa_branch *branch, wa_segno s
 wa_container_writer *wa_wal_writer_container(wa_wal_writer *w);
 /* Before commit: the branch turned out to be another one than begin was told. */
 void wa_wal_writer_set_branch(wa_wal_writer *w, const wa_branch *branch);
+/* commit calls it when all is compressed: what was lent to the container may go. */
+void wa_wal_writer_when_compressed(wa_wal_writer *w, void (*fn)(void *arg), void *arg);
 /* commit calls it when nothing is left but to make the segment visible (wa_store_put_when). Not OK:
  * it doesn't, and that is the answer. */
 void wa_wal_writer_when(wa_wal_writer *w, wa_put_ready_fn ready, void *arg);

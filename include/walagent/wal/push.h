@@ -37,6 +37,10 @@ typedef struct wa_push_options {
     wa_status (*turn)(void *arg, wa_error *err);
     void *turn_arg;
     void *room; /* memory for one segment, reused by the caller; NULL: allocated */
+    /* Called once at most, when the room is not looked at any more, which for a whole segment is
+     * before it is written and before its turn. May be NULL. */
+    void (*room_done)(void *arg);
+    void *room_arg;
     bool stop_on_damage;
     wa_cancel *cancel;
 } wa_push_options;

@@ -203,6 +203,62 @@ nothing_is_written_before_its_turn(void **state)
     wal_builder_free(b);
 }
 
+typedef struct given_room {
+    uint8_t *memory; /* one segment */
+    int given_back;
+    int asked; /* for the turn */
+} given_room;
+
+/* Whoever looked at it again would archive this. */
+static void
+take_room_back(void *arg)
+{
+    given_room *g = arg;
+    memset(g->memory, 0x5a, SEGMENT);
+    g->given_back++;
+}
+
+static wa_status
+turn_without_the_room(void *arg, wa_error *err)
+{
+    given_room *g = arg;
+    (void)err;
+    assert_int_equal(g->given_back, 1);
+    g->asked++;
+    return WA_OK;
+}
+
+static void
+a_room_is_given_back_when_all_is_compressed(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wal_builder *b = full_segment(700), *other = full_segment(701);
+    WA_CLEANUP(wa_freep) uint8_t *back = wa_malloc(SEGMENT);
+    WA_CLEANUP(wa_freep) uint8_t *padded = wa_calloc(1, SEGMENT);
+    given_room g = {.memory = wa_malloc(SEGMENT)};
+    f->push.room = g.memory;
+    f->push.room_done = take_room_back;
+    f->push.turn = turn_without_the_room;
+    f->push.room_arg = f->push.turn_arg = &g;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(g.given_back + g.asked, 2);
+    OK(wa_wal_get(f->repo, &f->first, 3, NULL, back, NULL, NULL, &err));
+    assert_memory_equal(back, wal_bytes(b), SEGMENT);
+    g.given_back = 0;
+    FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
+    assert_int_equal(g.given_back, 1);
+    assert_int_equal(count_keys(f, "quarantine/"), 1);
+    f->push.turn = NULL; /* a chunk is made of the room itself */
+    memcpy(padded, wal_bytes(b), SEGMENT / 2);
+    OK(push(f, SEG3, padded, SEGMENT, &result, &err));
+    assert_int_equal(g.given_back, 1);
+    free(g.memory);
+    wal_builder_free(b);
+    wal_builder_free(other);
+}
+
 static wa_status
 no_turn_at_all(void *arg, wa_error *err)
 {
@@ -624,6 +680,7 @@ main(void)
         TEST(a_segment_that_is_there_is_asked_for_and_not_sent_again),
         TEST(what_was_streamed_is_compared_and_not_sent_again),
         TEST(nothing_is_written_before_its_turn),
+        TEST(a_room_is_given_back_when_all_is_compressed),
         TEST(that_its_name_is_taken_is_not_found_before_its_turn),
         TEST(what_is_not_the_segment_of_its_name_is_refused),
         TEST(damage_is_archived_unchecked_or_refused_as_configured),
