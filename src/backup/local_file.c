@@ -23,9 +23,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PIECE (1024u * 1024)     /* a multiple of ALIGN */
-#define DIRECT_PIECE (PIECE / 2) /* of a large file: eight readers share a frame */
-#define LARGE (2 * PIECE)
+#define PIECE (1024u * 1024)      /* a multiple of ALIGN */
+#define DIRECT_PIECE (PIECE / 2)  /* of a large file: eight readers share a frame */
 #define ALIGN (32u * 1024)        /* a multiple of every page size */
 #define READ_AT_ONCE (64u * 1024) /* smaller than what handing over costs */
 #define LOOK_EVERY_MS 1000
@@ -232,18 +231,14 @@ piece_of(const file *f, uint64_t offset, size_t most)
     return f->size - offset < most ? (size_t)(f->size - offset) : most;
 }
 
-/* Takes the file, whatever happens. */
+/* Takes the file, whatever happens. One piece: whatever comes into the packer before it is
+ * collected stands before or behind the whole file. */
 static wa_status
 give_small(wa_local_pipe *pipe, file *f, wa_error *err)
 {
     WA_CLEANUP(file_freep) file *owned = f;
-    uint64_t offset = 0;
-    do {
-        size_t len = piece_of(f, offset, PIECE);
-        WA_TRY(give_piece(pipe, f, offset, len, NULL, err));
-        owned = NULL;
-        offset += len;
-    } while (offset < f->size);
+    WA_TRY(give_piece(pipe, f, 0, (size_t)f->size, NULL, err));
+    owned = NULL;
     return WA_OK;
 }
 
@@ -350,7 +345,7 @@ wa_local_copy_file(wa_local *l, const char *dir, const char *path, wa_error *err
         f->was_cached = look_at_cache(f->source.fd, f->size);
         (void)posix_fadvise(f->source.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     }
-    return f->size > LARGE ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
+    return f->size > PIECE ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
 }
 
 wa_status

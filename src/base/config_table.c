@@ -100,11 +100,13 @@ const wa_option wa_options[] = {
      .limits = "1..19", .reloadable = true, .doc = "zstd level for base backups."},
     {.section = "backup", .key = "rate_limit", .type = WA_OPT_SIZE, .fallback = "0",
      .limits = "0..", .reloadable = true,
-     .doc = "The most bytes that a backup reads per second. 0: no limit."},
+     .doc = "The most bytes that a backup reads per second: over the protocol at least 32 KiB, "
+            "and never more than 1 GiB. 0: no limit."},
     {.section = "backup", .key = "upload_rate_limit", .type = WA_OPT_SIZE, .fallback = "0",
      .limits = "0..", .reloadable = true,
      .doc = "The most bytes, compressed, that a backup puts into the repository per second. They "
-            "go out in parts of some MiB: this is the mean. 0: no limit."},
+            "go out in parts of some MiB: this is the mean. The copies to mirrors are not "
+            "limited. 0: no limit."},
 
     {.section = "retention", .key = "keep_full", .type = WA_OPT_INT, .fallback = "2",
      .limits = "0..100000", .reloadable = true,

@@ -173,12 +173,13 @@ send_to_disk(wa_prefetch *p, wa_prefetch_slot *slot)
     wa_lock(&p->mutex);
 }
 
-/* What was fetched, before it has its name. */
+/* What was fetched, before it has its name: a name of this process, for one that had the directory
+ * before it was made anew may fetch for another moment. */
 static char *
 new_path(const wa_prefetch *p, const char *name)
 {
     WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->options->data_dir, name);
-    return wa_format("%s.new", path);
+    return wa_format("%s.%d.new", path, (int)getpid());
 }
 
 static wa_status

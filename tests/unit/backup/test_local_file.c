@@ -165,6 +165,29 @@ files_of_any_size_arrive_in_order_and_as_they_are(void **state)
     assert_int_equal(e.count, WA_ARRAY_SIZE(sizes));
 }
 
+/* Where there are pieces at the readers a directory's entry must not come between a file's. */
+static void
+a_directory_comes_between_files_never_into_one(void **state)
+{
+    static const size_t sizes[] = {1490944, 1048577, 1048576, 5000000};
+    fixture *f = *state;
+    wa_local *l = &f->local;
+    wa_tar_entry directory = {.path = "d", .type = WA_TAR_DIRECTORY, .mode = 0700};
+    for (unsigned i = 0; i < 8 * WA_ARRAY_SIZE(sizes); i++) {
+        for (unsigned k = 0; k <= i % 8; k++) {
+            char path[32];
+            snprintf(path, sizeof path, "pg_xact/%04u.%u", i, k);
+            size_t size = k == 0 ? sizes[i / 8] : 10;
+            WA_CLEANUP(wa_freep) uint8_t *content = content_of(size, i);
+            make_file(f, path, content, size);
+            OK(wa_local_copy_file(l, "pg_xact", path, &f->err));
+        }
+        OK(wa_packer_add_other(l->packer, &directory, "d", &f->err));
+    }
+    OK(wa_local_pipe_drain(l->pipe, &f->err));
+    OK(wa_packer_finish(l->packer, &f->err));
+}
+
 /* 9 MiB, so that pages lie across the ends of two frames. */
 static void
 every_page_of_a_large_file_is_checked(void **state)
@@ -215,6 +238,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_of_any_size_arrive_in_order_and_as_they_are, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_directory_comes_between_files_never_into_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(every_page_of_a_large_file_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cancelled_copy_leaves_nothing, setup, teardown),
