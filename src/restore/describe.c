@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define TEXT_MAX (64u * 1024)
+#define TEXT_MAX (4u << 20) /* the notes are at most 1 MiB of it */
 
 /* ---- what can be reached ---- */
 
@@ -62,13 +62,25 @@ wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
 void
 wa_plan_note(wa_planning *p, const char *fmt, ...)
 {
-    size_t len = strlen(p->note);
+    char line[1500];
     va_list args;
-    if (len > 0 && len + 3 < sizeof p->note)
-        len += (size_t)snprintf(p->note + len, sizeof p->note - len, "\n  ");
     va_start(args, fmt);
-    (void)vsnprintf(p->note + len, sizeof p->note - len, fmt, args);
+    (void)vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    if (p->notes.len + sizeof line + 4 > p->notes.max) {
+        p->notes_untold++;
+        return;
+    }
+    wa_buf_printf(&p->notes, "  %s\n", line);
+}
+
+void
+wa_plan_forget_notes(wa_planning *p, size_t keep)
+{
+    if (p->notes.len <= keep)
+        return;
+    p->notes.len = keep;
+    p->notes.data[keep] = '\0';
 }
 
 static void
@@ -140,8 +152,9 @@ wa_plan_describe(wa_planning *p)
                   wa_format_size(plan->backup_bytes, bytes),
                   plan->wal_bytes_estimated ? "about " : "", wa_format_size(plan->wal_bytes, wal));
     describe_target(p, &out);
-    if (p->note[0] != '\0')
-        wa_buf_printf(&out, "  %s\n", p->note);
+    wa_buf_puts(&out, wa_buf_str(&p->notes));
+    if (p->notes_untold > 0)
+        wa_buf_printf(&out, "  and %zu more lines like these\n", p->notes_untold);
     describe_point(&out, "last in the copy", &plan->before);
     describe_point(&out, "first not in it", &plan->after);
     plan->text = wa_buf_detach(&out);

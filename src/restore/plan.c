@@ -11,6 +11,7 @@
 #define SUM_EXACTLY 4000u /* segments of a run whose sizes are listed, 1,000 a request */
 #define SUM_SAMPLES 4u
 #define SUM_SAMPLE 500u
+#define NOTES_MAX (1u << 20)
 
 void
 wa_restore_plan_free(wa_restore_plan *plan)
@@ -34,6 +35,7 @@ planning_done(wa_planning *p)
     wa_lineage_free(p->lineage);
     wa_freep(&p->usable);
     wa_restore_plan_free(p->plan);
+    wa_buf_done(&p->notes);
 }
 
 /* ---- which lineage ---- */
@@ -194,6 +196,7 @@ wa_plan_usable(wa_planning *p, wa_error *err)
         return wa_error_hint(err, "Take one with \"walagent backup\".");
     }
     WA_TRY(wa_view_load(p->o->repo, p->lineage, from, &p->view, err));
+    p->view.reads = &p->reads;
     p->usable = wa_calloc(p->backups.count, sizeof *p->usable);
     size_t count = 0;
     for (size_t i = 0; i < p->backups.count; i++)
@@ -353,7 +356,7 @@ choose_branch(wa_planning *p)
 wa_status
 wa_restore_plan_make(const wa_restore_options *options, wa_restore_plan **ret, wa_error *err)
 {
-    WA_CLEANUP(planning_done) wa_planning p = {.o = options};
+    WA_CLEANUP(planning_done) wa_planning p = {.o = options, .notes = WA_BUF_INIT(NOTES_MAX)};
     p.plan = wa_calloc(1, sizeof *p.plan);
     WA_TRY(wa_backups_load(options->repo, &p.backups, err));
     WA_TRY(wa_plan_lineage(&p, err));

@@ -17,6 +17,7 @@
 #define READ_AT_ONCE (UINT64_C(256) << 20) /* about a second */
 #define READ_MS 10000                      /* no segment is begun later, unless all is asked for */
 #define SUSPECTS_MAX 64u                   /* segments that are looked at */
+#define ACCEPTED_TOLD 8u                   /* segments that are named */
 #define LEAD_MAX 64u                       /* segments that one record may reach back */
 
 typedef struct proof {
@@ -34,7 +35,7 @@ typedef struct proof {
     wa_source from, before;      /* of this piece and of the one that was read before it */
     bool unparsed;               /* records that nobody here can read */
     bool accept;                 /* go on where unchecked WAL can't be followed */
-    bool accepted;               /* something was read past, as asked */
+    size_t accepted;             /* segments that were read past, as asked */
     wa_lsn look_end;             /* only records that begin before it are looked at; 0: all */
     wa_lsn looked_to;            /* where the last piece that was read ends */
     size_t skipped;              /* unchecked segments that were not looked at */
@@ -91,12 +92,13 @@ break_off_records(proof *x, const wa_piece *piece, const wa_error *why, wa_error
         WA_TRY(wa_view_is_unchecked(&x->p->view, &x->before, &x->unchecked, err));
     if (!x->unchecked || !x->accept)
         return break_off(x, piece, why);
-    wa_plan_note(x->p,
-                 "WARNING: the records of WAL segment \"%s\" can't be followed (%.200s); it was "
-                 "archived unchecked and is accepted as asked: only the server tells whether it "
-                 "can read it",
-                 wa_segment_name(piece->branch.tli, piece->segno, size, name), why->message);
-    x->accepted = true;
+    if (++x->accepted <= ACCEPTED_TOLD)
+        wa_plan_note(
+            x->p,
+            "WARNING: the records of WAL segment \"%s\" can't be followed (%.200s); it was "
+            "archived unchecked and is accepted as asked: only the server tells whether it "
+            "can read it",
+            wa_segment_name(piece->branch.tli, piece->segno, size, name), why->message);
     x->unchecked = x->begun = false; /* on from the next one */
     return WA_OK;
 }
@@ -437,6 +439,9 @@ say_what_was_not_read(const proof *x, uint64_t bytes, bool all)
 {
     char size[WA_SIZE_TEXT], read[WA_SIZE_TEXT];
     wa_planning *p = x->p;
+    if (x->accepted > ACCEPTED_TOLD)
+        wa_plan_note(p, "WARNING: the same is true of %zu more WAL segment%s",
+                     x->accepted - ACCEPTED_TOLD, x->accepted - ACCEPTED_TOLD == 1 ? "" : "s");
     if (x->unparsed)
         wa_plan_note(p, "the WAL was not read beforehand: its records are of a major version that "
                         "can't be read");
@@ -477,7 +482,7 @@ wa_plan_prove(wa_planning *p, wa_error *err)
                .accept = p->o->accept_unchecked_wal,
                .deadline = deadline_of(p)};
     WA_TRY(read_or_look(&x, p, bytes, &all, err));
-    plan->wal_read = all && !x.broken && !x.unparsed && !x.accepted && !x.late;
+    plan->wal_read = all && !x.broken && !x.unparsed && x.accepted == 0 && !x.late;
     say_what_was_not_read(&x, bytes, all);
     return weigh(&x, err);
 }
@@ -510,7 +515,7 @@ prove_for_search(proof *x, wa_planning *p, wa_error *err)
     if (end - x->backup->start_lsn > read_max(p)) {
         x->to = end;
         WA_TRY(look_at_unchecked(x, err));
-        if (x->broken || x->accepted)
+        if (x->broken || x->accepted > 0)
             return WA_OK;
     }
     return prove(x, p, x->backup, end, read_max(p), x->accept, err);
@@ -527,10 +532,12 @@ wa_plan_explain_damage(wa_planning *p, wa_error *err)
     WA_CLEANUP(proof_done)
     proof x = {
         .p = p, .backup = b, .accept = p->o->accept_unchecked_wal, .deadline = deadline_of(p)};
-    size_t noted = strlen(p->note); /* what is accepted, the plan's own proof tells */
+    bool lost = p->reads.lost;   /* where the search met it */
+    size_t noted = p->notes.len; /* what is accepted, the plan's own proof tells */
     wa_status proved = prove_for_search(&x, p, &ignored);
-    p->note[noted] = '\0';
-    if (proved == WA_OK && x.accepted && !x.broken && wa_plan_leave_to_server(p, err) == WA_OK)
+    wa_plan_forget_notes(p, noted);
+    if (proved == WA_OK && x.accepted > 0 && !x.broken && !lost &&
+        wa_plan_leave_to_server(p, err) == WA_OK)
         return WA_OK;
     if (proved == WA_OK && x.broken) {
         WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);

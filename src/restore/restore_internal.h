@@ -156,11 +156,17 @@ wa_status wa_restore_write_settings(const wa_restore_options *o, const wa_restor
 
 /* ---- view: the WAL of the archive along a lineage ---- */
 
+/* What came of reading WAL. */
+typedef struct wa_view_reads {
+    bool lost; /* bytes of a segment could not be had: nobody gets past it */
+} wa_view_reads;
+
 typedef struct wa_view {
     wa_repo *repo;
     const wa_lineage *lineage;
     wa_coverage coverage;
-    wa_lsn follows; /* the server follows no branch that begins behind it; 0: not known yet */
+    wa_lsn follows;       /* the server follows no branch that begins behind it; 0: not known yet */
+    wa_view_reads *reads; /* borrowed; NULL: nobody wants to know */
 } wa_view;
 wa_status wa_view_load(wa_repo *repo, const wa_lineage *lineage, wa_lsn from, wa_view *ret,
                        wa_error *err) WA_MUST_CHECK;
@@ -256,7 +262,9 @@ typedef struct wa_planning {
     wa_restore_plan *plan;
     wa_backup_info *tried; /* whose WAL is being searched; NULL: none */
     wa_lsn unsearched;     /* where WAL begins that could not be searched; 0: nowhere */
-    char note[1024];       /* lines: what a person should know about the choice */
+    wa_view_reads reads;
+    wa_buf notes;        /* lines: what a person should know about the choice */
+    size_t notes_untold; /* that found no room */
 } wa_planning;
 wa_status wa_plan_lineage(wa_planning *p, wa_error *err) WA_MUST_CHECK;
 wa_status wa_plan_usable(wa_planning *p, wa_error *err) WA_MUST_CHECK;
@@ -276,8 +284,10 @@ wa_plan_has_primary(const wa_planning *p)
 /* Sets the hint of an unreachable target: what can be reached. */
 wa_status wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
     WA_PRINTF(3, 4) WA_MUST_CHECK;
-/* A line for people. */
+/* A line for people, of at most 1,500 bytes. */
 void wa_plan_note(wa_planning *p, const char *fmt, ...) WA_PRINTF(2, 3);
+/* All behind the first `keep` bytes of them. */
+void wa_plan_forget_notes(wa_planning *p, size_t keep);
 void wa_plan_describe(wa_planning *p);
 /* proof.c: UNREACHABLE when the WAL of the plan is known not to lead to the target. */
 wa_status wa_plan_prove(wa_planning *p, wa_error *err) WA_MUST_CHECK;

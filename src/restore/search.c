@@ -529,6 +529,16 @@ note_time(time_search *s, wa_time time)
         s->latest = time;
 }
 
+/* An object whose facts can't be read: are the bytes to be had, so that a server may read them? */
+static void
+note_whether_lost(const wa_view *v, const wa_piece *piece)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(wa_repo_cluster(v->repo)->segment_size);
+    if (wa_view_bytes(v, piece, bytes, NULL, &ignored) != WA_OK)
+        wa_error_clear(&ignored);
+}
+
 static wa_status
 time_piece(void *arg, const wa_piece *piece, wa_error *err)
 {
@@ -537,7 +547,10 @@ time_piece(void *arg, const wa_piece *piece, wa_error *err)
         return WA_CANCELLED;
     WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
     wa_wal_facts_init(facts);
-    WA_TRY(wa_view_facts(s->v, piece, facts, err));
+    wa_status status = wa_view_facts(s->v, piece, facts, err);
+    if (wa_is_damage(status))
+        note_whether_lost(s->v, piece);
+    WA_TRY(status);
     note_time(s, facts->last_time);
     for (size_t i = 0; i < facts->restore_point_count; i++)
         if (facts->restore_points[i].end <= piece->end)

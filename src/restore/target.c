@@ -110,6 +110,14 @@ aim_at_record(wa_planning *p, wa_lsn lsn, wa_lsn end, bool inclusive, const char
                           err);
 }
 
+/* Past damage in WAL that the recovery needs: what only can't be followed is accepted when that was
+ * asked for, what can't be had never, but from a primary. */
+static bool
+may_go_on(const wa_planning *p)
+{
+    return wa_plan_has_primary(p) || (p->o->accept_unchecked_wal && !p->reads.lost);
+}
+
 /* The target is the end of the stretch that the backup leads to. */
 static wa_status
 aim_at_end(wa_planning *p, wa_backup_info *b, bool has_target, wa_error *err)
@@ -121,11 +129,10 @@ aim_at_end(wa_planning *p, wa_backup_info *b, bool has_target, wa_error *err)
     plan->wal_to = wa_view_end_from(&p->view, b->start_lsn);
     plan->target_lsn = 0;
     p->tried = b;
+    p->reads.lost = false;
     wa_status status =
         wa_search_before(&p->view, b->start_lsn, plan->wal_to, plan->wal_to, &plan->before, err);
-    /* What can't be accepted, the proof finds; from a primary no more than it warns of. */
-    return p->o->accept_unchecked_wal || wa_plan_has_primary(p) ? may_be_unknown(p, status, err)
-                                                                : status;
+    return may_go_on(p) ? may_be_unknown(p, status, err) : status;
 }
 
 /* ---- latest, consistent ---- */
@@ -137,9 +144,8 @@ target_latest(wa_planning *p, wa_error *err)
     wa_backup_info *b = newest_for(p, UINT64_MAX, tip);
     if (b == NULL && wa_plan_has_primary(p)) {
         b = newest_for(p, UINT64_MAX, 0);
-        snprintf(p->note, sizeof p->note,
-                 "WARNING: the archive has a hole behind this backup: the "
-                 "replica needs that WAL from its primary");
+        wa_plan_note(p, "WARNING: the archive has a hole behind this backup: the replica needs "
+                        "that WAL from its primary");
     }
     if (b == NULL)
         return refuse_place(p, tip, "the end of the archive", err);
@@ -156,9 +162,10 @@ target_consistent(wa_planning *p, wa_error *err)
     p->plan->target_inclusive = true;
     p->plan->wal_to = b->end_lsn;
     p->tried = b;
+    p->reads.lost = false;
     wa_status status =
         wa_search_before(&p->view, b->start_lsn, b->end_lsn, b->end_lsn, &p->plan->before, err);
-    WA_TRY(p->o->accept_unchecked_wal ? may_be_unknown(p, status, err) : status);
+    WA_TRY(may_go_on(p) ? may_be_unknown(p, status, err) : status);
     return may_be_unknown(p,
                           wa_search_after(&p->view, b->end_lsn,
                                           wa_view_end_from(&p->view, b->start_lsn), &p->plan->after,
@@ -182,9 +189,8 @@ target_lsn(wa_planning *p, wa_error *err)
     wa_backup_info *b = newest_for(p, lsn, end);
     if (b == NULL)
         return refuse_place(p, lsn, "the target", err);
-    snprintf(p->note, sizeof p->note,
-             "no record begins at or behind the given place: the target "
-             "is the end of the WAL that leads there");
+    wa_plan_note(p, "no record begins at or behind the given place: the target is the end of the "
+                    "WAL that leads there");
     return aim_at_end(p, b, true, err);
 }
 
@@ -203,6 +209,7 @@ holds_too_much(wa_planning *p, const wa_backup_info *b, bool *ret, wa_error *err
     wa_commit_point last = {0};
     wa_status status = wa_search_before(&p->view, begin, b->start_lsn, b->start_lsn, &last, err);
     if (wa_is_damage(status)) { /* the backup doesn't need that WAL */
+        p->reads.lost = false;
         wa_plan_note(p,
                      "whether backup %s holds transactions that are later than the target is not "
                      "known from the WAL (%.200s)",
@@ -248,9 +255,8 @@ time_from_backup(wa_planning *p, wa_backup_info *b, bool *ret_done, bool *ret_pa
         *ret_past_end = !known;
         if (!known)
             return WA_OK;
-        snprintf(p->note, sizeof p->note,
-                 "nothing was committed after that time: the target is "
-                 "the end of the archive");
+        wa_plan_note(p, "nothing was committed after that time: the target is the end of the "
+                        "archive");
         *ret_done = true;
         return aim_at_end(p, b, true, err);
     }

@@ -244,7 +244,10 @@ wa_view_bytes(const wa_view *v, const wa_piece *piece, uint8_t *bytes, wa_source
 {
     filled f = {.bytes = bytes, .needed = piece->end};
     sources s = {.v = v, .piece = piece, .whole = filled_whole, .tail = filled_tail, .out = &f};
-    WA_TRY(from_sources(&s, false, err));
+    wa_status status = from_sources(&s, false, err);
+    if (wa_is_damage(status) && v->reads != NULL)
+        v->reads->lost = true;
+    WA_TRY(status);
     if (ret_source != NULL)
         *ret_source = f.source;
     return WA_OK;

@@ -76,6 +76,7 @@ write_segment(archive *a, wa_segno s)
 
 static wa_segno bad_segment; /* is archived with a bad byte at bad_at, unchecked */
 static size_t bad_at;
+static wa_segno bad_step;       /* and so is every one that lies a multiple of it behind; 0: none */
 static wa_segno also_unchecked; /* and nothing is wrong with it */
 static uint16_t magic;          /* of WAL pages that nobody can parse; 0: of 15 */
 
@@ -85,6 +86,14 @@ add_fact(void *arg, const wa_record *record, wa_error *err)
     (void)err;
     wa_wal_facts_add(arg, record);
     return WA_OK;
+}
+
+static inline bool
+is_bad(wa_segno s)
+{
+    if (bad_segment == 0 || bad_step == 0)
+        return s == bad_segment;
+    return s >= bad_segment && (s - bad_segment) % bad_step == 0;
 }
 
 /* What the archive gets of a segment. */
@@ -109,12 +118,21 @@ put_segment(archive *a, wa_segno s, damage how)
         memset(bytes + a->middle[LAST] % SEGMENT, 0, SEGMENT - a->middle[LAST] % SEGMENT);
     if (here && (how == BAD_RECORD || how == BAD_RECORD_KNOWN))
         bytes[SEGMENT / 2] ^= 1;
-    if (s == bad_segment)
+    if (is_bad(s))
         bytes[bad_at] ^= 1;
     OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts,
-                  s != bad_segment && s != also_unchecked && (!here || how != BAD_RECORD_KNOWN),
-                  &outcome, &err));
+                  !is_bad(s) && s != also_unchecked && (!here || how != BAD_RECORD_KNOWN), &outcome,
+                  &err));
     free(bytes);
+}
+
+static inline void
+tear(archive *a, wa_segno s)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(a->repo, &a->branch, s);
+    wa_body body = {.data = "half an object", .len = 14, .fd = -1};
+    OK(wa_store_put(a->store, key, &body, NULL, WA_PUT_REPLACE, &err));
 }
 
 /* Behind walagent's back, when the index knows the segment. */
@@ -125,8 +143,7 @@ damage_object(archive *a, damage how)
     char *key = wa_wal_key(a->repo, &a->branch, DAMAGED);
     const char *keys[] = {key};
     if (how == TORN) {
-        wa_body body = {.data = "half an object", .len = 14, .fd = -1};
-        OK(wa_store_put(a->store, key, &body, NULL, WA_PUT_REPLACE, &err));
+        tear(a, DAMAGED);
     } else if (how == GONE) {
         wa_strv gone = {0};
         wa_strv_add(&gone, keys[0]);

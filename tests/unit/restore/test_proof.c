@@ -262,6 +262,11 @@ damage_before_a_backup_is_told_and_no_reason_to_refuse(void **state)
     OK(plan(&a, at_time(BACKUP_B + 1), &p, &err));
     assert_string_equal(p->backup->label, LABEL_B);
     assert_non_null(strstr(p->text, "is not known from the WAL"));
+    wa_restore_plan_free(WA_TAKE(p));
+    wa_restore_options o = {.kind = WA_TARGET_TIME, .time = T0 + LAST * MINUTE + 1500};
+    OK(plan(&a, o, &p, &err));
+    assert_non_null(strstr(p->text, "is not known from the WAL"));
+    assert_non_null(strstr(p->text, "nothing was committed after that time"));
     archive_close(&a);
 }
 

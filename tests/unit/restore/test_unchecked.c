@@ -192,6 +192,105 @@ the_unchecked_segment_that_the_wal_begins_in_is_told_of_from_there_on(void **sta
     archive_close(&a);
 }
 
+/* Nobody reads an object that is damaged: the option makes no difference. */
+static void
+accepting_does_not_help(const archive *a, wa_restore_options o, const char *segment)
+{
+    wa_error before = WA_ERROR_INIT, err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    wa_status refused = plan(a, o, &p, &before);
+    assert_true(refused == WA_CORRUPT || refused == WA_UNREACHABLE);
+    assert_non_null(strstr(before.message, segment));
+    o.accept_unchecked_wal = true;
+    assert_int_equal(plan(a, o, &p, &err), refused);
+    assert_non_null(strstr(err.message, segment));
+}
+
+static void
+a_damaged_object_where_the_recovery_ends_is_not_accepted(void **state)
+{
+    (void)state;
+    for (int much = 0; much < 2; much++) {
+        uint64_t most = much ? SEGMENT / 2 : 0;
+        archive a;
+        archive_open(&a, NONE);
+        tear(&a, LAST);
+        tear(&a, BACKUP_A);
+        accepting_does_not_help(
+            &a, (wa_restore_options){.kind = WA_TARGET_LATEST, .read_wal_max = most},
+            "000000010000000000000014");
+        accepting_does_not_help(&a,
+                                (wa_restore_options){.kind = WA_TARGET_CONSISTENT,
+                                                     .backup_label = LABEL_A,
+                                                     .read_wal_max = most},
+                                "000000010000000000000002");
+        archive_close(&a);
+    }
+}
+
+/* Unchecked WAL before it is accepted, and leaves nothing to the server that it could find. */
+static void
+a_target_within_a_damaged_object_behind_unchecked_wal_is_refused(void **state)
+{
+    (void)state;
+    const wa_restore_options targets[] = {
+        at_time(DAMAGED),
+        {.kind = WA_TARGET_XID, .xid = 1001 + 2 * DAMAGED},
+        {.kind = WA_TARGET_LSN, .lsn = DAMAGED * SEGMENT + SEGMENT / 2},
+    };
+    for (size_t i = 0; i < 2 * WA_ARRAY_SIZE(targets); i++) {
+        wa_error err = WA_ERROR_INIT;
+        WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+        wa_restore_options o = targets[i / 2];
+        archive a;
+        bad_segment = 3;
+        bad_at = SEGMENT / 2;
+        archive_open(&a, TORN);
+        bad_segment = 0;
+        o.accept_unchecked_wal = true;
+        o.read_wal_max = i % 2 == 0 ? SEGMENT : 0;
+        wa_status status = plan(&a, o, &p, &err);
+        assert_true(status == WA_CORRUPT || status == WA_UNREACHABLE);
+        assert_non_null(strstr(err.message, "000000010000000000000005"));
+        archive_close(&a);
+    }
+}
+
+static size_t
+count_of(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part))
+        count++;
+    return count;
+}
+
+/* However many there are, the plan ends with what was not read. */
+static void
+of_many_accepted_segments_the_first_are_named_and_the_rest_counted(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *p = NULL;
+    archive a;
+    bad_segment = 4;
+    bad_step = 2;
+    bad_at = SEGMENT / 2;
+    archive_open(&a, NONE);
+    bad_segment = bad_step = 0;
+    OK(plan(&a,
+            (wa_restore_options){.kind = WA_TARGET_LATEST,
+                                 .backup_label = LABEL_A,
+                                 .read_wal_max = SEGMENT,
+                                 .accept_unchecked_wal = true},
+            &p, &err));
+    assert_int_equal(count_of(p->text, "is accepted as asked"), 8);
+    assert_non_null(strstr(p->text, "\"000000010000000000000012\""));
+    assert_non_null(strstr(p->text, "the same is true of 1 more WAL segment"));
+    assert_non_null(strstr(p->text, "of WAL were not read beforehand"));
+    archive_close(&a);
+}
+
 /* Our reader may be wrong about bytes that the server sent twice: there is a way past it, and only
  * past them. */
 static void
@@ -257,6 +356,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_target_within_unchecked_wal_is_left_to_the_server_when_it_is_accepted),
         cmocka_unit_test(a_target_within_damaged_wal_is_not_left_to_the_server),
+        cmocka_unit_test(a_damaged_object_where_the_recovery_ends_is_not_accepted),
+        cmocka_unit_test(a_target_within_a_damaged_object_behind_unchecked_wal_is_refused),
+        cmocka_unit_test(of_many_accepted_segments_the_first_are_named_and_the_rest_counted),
         cmocka_unit_test(unchecked_wal_at_the_end_of_the_archive_can_be_accepted),
         cmocka_unit_test(a_bad_record_that_began_in_an_unchecked_segment_can_be_accepted),
         cmocka_unit_test(unchecked_chunks_that_stand_in_can_be_accepted),
