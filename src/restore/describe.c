@@ -133,6 +133,21 @@ describe_target(const wa_planning *p, wa_buf *out)
                       wa_lsn_format(plan->target_lsn, a));
 }
 
+static void
+note_mirrored(wa_planning *p)
+{
+    const wa_strv *names = &p->reads.mirrored;
+    if (names->count == 0)
+        return;
+    wa_plan_note(p,
+                 "WARNING: %s%zu WAL segment%s damaged in the main repository and read from a "
+                 "mirror (%s\"%s\", from \"%s\"): recovery has to read %s there, too",
+                 names->count == WA_MIRRORED_MAX ? "at least " : "", names->count,
+                 names->count == 1 ? " is" : "s are",
+                 names->count == 1 ? "" : "the first: ", names->items[0], p->reads.mirror,
+                 names->count == 1 ? "it" : "them");
+}
+
 void
 wa_plan_describe(wa_planning *p)
 {
@@ -152,6 +167,7 @@ wa_plan_describe(wa_planning *p)
                   wa_format_size(plan->backup_bytes, bytes),
                   plan->wal_bytes_estimated ? "about " : "", wa_format_size(plan->wal_bytes, wal));
     describe_target(p, &out);
+    note_mirrored(p);
     wa_buf_puts(&out, wa_buf_str(&p->notes));
     if (p->notes_untold > 0)
         wa_buf_printf(&out, "  and %zu more lines like these\n", p->notes_untold);

@@ -36,6 +36,7 @@ planning_done(wa_planning *p)
     wa_freep(&p->usable);
     wa_restore_plan_free(p->plan);
     wa_buf_done(&p->notes);
+    wa_view_reads_done(&p->reads);
 }
 
 /* ---- which lineage ---- */

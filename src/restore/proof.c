@@ -224,6 +224,9 @@ say_reachable(const proof *x, wa_buf *out)
     char lsn[WA_LSN_TEXT], time[WA_TIME_TEXT];
     const wa_planning *p = x->p;
     const wa_backup_info *behind = first_backup(p, x->at.end, UINT64_MAX);
+    if (p->reads.away[0] != '\0') /* first: a hint has little room */
+        wa_buf_printf(out, "Mirror \"%s\" may have it whole but could not be asked (%.100s). ",
+                      p->reads.away, p->reads.away_error);
     /* From an older backup more WAL is needed than was read. */
     if (x->last_lsn != 0 && x->backup->end_lsn <= x->last_end) {
         wa_buf_printf(out, "The nearest point before it: --to-lsn %s",
@@ -251,7 +254,7 @@ refuse(const proof *x, wa_error *err)
 {
     char name[WA_SEGMENT_NAME], branch[WA_BRANCH_TEXT];
     uint64_t size = wa_repo_cluster(x->p->o->repo)->segment_size;
-    WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);
+    WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 4);
     say_reachable(x, &hint);
     wa_error_set(err, WA_UNREACHABLE,
                  "recovery from backup %s can't get through WAL segment \"%s\" (branch %s): %s",
@@ -540,7 +543,7 @@ wa_plan_explain_damage(wa_planning *p, wa_error *err)
         wa_plan_leave_to_server(p, err) == WA_OK)
         return WA_OK;
     if (proved == WA_OK && x.broken) {
-        WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 2);
+        WA_CLEANUP(wa_buf_done) wa_buf hint = WA_BUF_INIT(WA_ERROR_HINT_SIZE * 4);
         find_nearest(&x);
         if (p->tried != NULL)
             return refuse(&x, err);

@@ -157,9 +157,15 @@ wa_status wa_restore_write_settings(const wa_restore_options *o, const wa_restor
 /* ---- view: the WAL of the archive along a lineage ---- */
 
 /* What came of reading WAL. */
+#define WA_MIRRORED_MAX 1000u
 typedef struct wa_view_reads {
-    bool lost; /* bytes of a segment could not be had: nobody gets past it */
+    bool lost;            /* bytes of a segment could not be had: nobody gets past it */
+    wa_strv mirrored;     /* segments, damaged in the main repository, that a mirror gave */
+    char mirror[64];      /* which one gave the first of them */
+    char away[64];        /* a mirror that could not be asked; "": none */
+    char away_error[256]; /* why */
 } wa_view_reads;
+void wa_view_reads_done(wa_view_reads *reads);
 
 typedef struct wa_view {
     wa_repo *repo;

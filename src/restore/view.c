@@ -4,11 +4,12 @@
  *
  * A piece is what of one segment is accepted on one branch. Its bytes come from the branch's own
  * object, from its tail, or, in the segment of a fork, from a descendant's: that begins with the
- * same bytes.
+ * same bytes. For an object that is damaged its chunks stand in, or a mirror's object.
  */
 #include "restore_internal.h"
 
 #include "walagent/base/bytes.h"
+#include "walagent/store/mirror.h"
 
 #include <string.h>
 
@@ -181,10 +182,73 @@ from_sources(sources *s, bool own_first, wa_error *err)
                         wa_segment_name(s->piece->branch.tli, segno, segment_size(v), name));
 }
 
+void
+wa_view_reads_done(wa_view_reads *reads)
+{
+    wa_strv_done(&reads->mirrored);
+}
+
+static void
+note_mirror(const wa_view *v, const wa_branch *branch, wa_segno segno, size_t i, wa_status status,
+            const wa_error *err)
+{
+    char name[WA_SEGMENT_NAME];
+    wa_member_status mirror;
+    wa_view_reads *reads = v->reads;
+    if (reads == NULL || wa_is_damage(status))
+        return;
+    wa_store_member_status(wa_repo_store(v->repo), i, &mirror);
+    if (status != WA_OK) {
+        snprintf(reads->away, sizeof reads->away, "%s", mirror.name);
+        snprintf(reads->away_error, sizeof reads->away_error, "%.*s",
+                 (int)sizeof reads->away_error - 1, err->message);
+        return;
+    }
+    wa_segment_name(branch->tli, segno, segment_size(v), name);
+    if (reads->mirrored.count == 0)
+        memcpy(reads->mirror, mirror.name, sizeof reads->mirror);
+    if (reads->mirrored.count < WA_MIRRORED_MAX && !wa_strv_contains(&reads->mirrored, name))
+        wa_strv_add(&reads->mirrored, name);
+}
+
+/* What the main repository has damaged, from the first mirror that has it whole: archive-get gives
+ * it to the server, too. */
+static bool
+from_mirrors(const wa_view *v, const wa_branch *branch, wa_segno segno, source_fn whole, void *out)
+{
+    wa_store *store = wa_repo_store(v->repo);
+    for (size_t i = 1; i < wa_store_members(store); i++) {
+        wa_error other = WA_ERROR_INIT, gone = WA_ERROR_INIT;
+        WA_CLEANUP(wa_repo_freep) wa_repo *repo = wa_repo_member(v->repo, i);
+        wa_view there = {.repo = repo};
+        wa_status status = whole(&there, branch, segno, out, &other);
+        if (status == WA_NOT_FOUND && wa_repo_still_there(repo, &gone) != WA_OK) {
+            status = gone.status;
+            other = gone;
+        }
+        note_mirror(v, branch, segno, i, status, &other);
+        if (status != WA_OK)
+            continue;
+        wa_store_mirror_count_served(store, i);
+        return true;
+    }
+    return false;
+}
+
+static wa_status
+own_facts(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    return wa_wal_get_facts(v->repo, branch, segno, out, NULL, err);
+}
+
 static wa_status
 whole_facts(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
 {
-    return wa_wal_get_facts(v->repo, branch, segno, out, NULL, err);
+    wa_status status = own_facts(v, branch, segno, out, err);
+    if (status != WA_CORRUPT || !from_mirrors(v, branch, segno, own_facts, out))
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
 }
 
 static wa_status
@@ -222,17 +286,26 @@ filled_tail(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out
     return WA_OK;
 }
 
-/* Chunks stand in for an object that can't be read, as they do for archive-get. */
+static wa_status
+filled_own(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
+{
+    filled *f = out;
+    wa_wal_info info = {0};
+    WA_TRY(wa_wal_get(v->repo, branch, segno, NULL, f->bytes, NULL, &info, err));
+    f->source = (wa_source){.branch = *branch, .segno = segno, .unchecked = !info.checked};
+    return WA_OK;
+}
+
+/* Chunks stand in for an object that can't be read, or a mirror does, as for archive-get. */
 static wa_status
 filled_whole(const wa_view *v, const wa_branch *branch, wa_segno segno, void *out, wa_error *err)
 {
-    filled *f = out;
     wa_error other = WA_ERROR_INIT;
-    wa_wal_info info = {0};
-    wa_status status = wa_wal_get(v->repo, branch, segno, NULL, f->bytes, NULL, &info, err);
-    if (status == WA_OK)
-        f->source = (wa_source){.branch = *branch, .segno = segno, .unchecked = !info.checked};
-    if (status != WA_CORRUPT || filled_tail(v, branch, segno, out, &other) != WA_OK)
+    wa_status status = filled_own(v, branch, segno, out, err);
+    if (status != WA_CORRUPT)
+        return status;
+    if (filled_tail(v, branch, segno, out, &other) != WA_OK &&
+        !from_mirrors(v, branch, segno, filled_own, out))
         return status;
     wa_error_clear(err);
     return WA_OK;

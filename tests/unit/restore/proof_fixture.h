@@ -10,6 +10,7 @@
 #include "walagent/repo/tail.h"
 #include "walagent/restore/restore.h"
 #include "walagent/store/drivers.h"
+#include "walagent/store/mirror.h"
 
 #include "plan_fixture.h"
 #include "wal_builder.h"
@@ -74,6 +75,7 @@ write_segment(archive *a, wa_segno s)
         wal_add_noise(a->wal, 700, 600);
 }
 
+static wa_store *mirror;     /* of the archive that is opened next, which takes it; NULL: none */
 static wa_segno bad_segment; /* is archived with a bad byte at bad_at, unchecked */
 static size_t bad_at;
 static wa_segno bad_step;       /* and so is every one that lies a multiple of it behind; 0: none */
@@ -126,13 +128,14 @@ put_segment(archive *a, wa_segno s, damage how)
     free(bytes);
 }
 
+/* In the main repository alone. */
 static inline void
 tear(archive *a, wa_segno s)
 {
     wa_error err = WA_ERROR_INIT;
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(a->repo, &a->branch, s);
     wa_body body = {.data = "half an object", .len = 14, .fd = -1};
-    OK(wa_store_put(a->store, key, &body, NULL, WA_PUT_REPLACE, &err));
+    OK(wa_store_put(wa_store_member(a->store, 0), key, &body, NULL, WA_PUT_REPLACE, &err));
 }
 
 /* Behind walagent's back, when the index knows the segment. */
@@ -147,7 +150,7 @@ damage_object(archive *a, damage how)
     } else if (how == GONE) {
         wa_strv gone = {0};
         wa_strv_add(&gone, keys[0]);
-        OK(wa_store_delete(a->store, &gone, &err));
+        OK(wa_store_delete(wa_store_member(a->store, 0), &gone, &err));
         wa_strv_done(&gone);
     }
     free(key);
@@ -172,7 +175,12 @@ archive_open(archive *a, damage how)
     bool created = false;
     wa_cluster identity = {.system_identifier = SYSTEM_ID, .major = 15, .segment_size = SEGMENT};
     *a = (archive){.store = wa_store_mem_new()};
+    bool mirrored = mirror != NULL;
+    if (mirrored)
+        a->store = wa_store_mirror_new(a->store, &(wa_mirror){WA_TAKE(mirror), "far"}, 1);
     OK(wa_repo_of_store(a->store, "main", 1, &a->repo, &err));
+    if (mirrored)
+        wa_repo_only_read(a->repo, false); /* as the command does */
     OK(wa_repo_init(a->repo, &identity, false, &created, &err));
     a->branch = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
     a->wal =
