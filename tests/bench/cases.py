@@ -75,7 +75,7 @@ class Bench(hook_cases.HookCases):
         return self.s3
 
     def measure(self, argv, server=False, env=None):
-        return measure.measure(lab.as_user(argv), self.pg.pid if server else None,
+        return measure.measure(argv, self.pg.pid if server else None,
                                dict(os.environ, **(env or {})), log=self.log)
 
     def walagent(self, *argv, server=False):

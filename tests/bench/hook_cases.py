@@ -4,6 +4,7 @@ PostgreSQL that replays.
 The rows call the hooks the way the server does: one after the other, in a directory that looks to them like
 pg_wal with its archive_status, and like a data directory in recovery.
 """
+import glob
 import os
 import re
 import shutil
@@ -93,7 +94,7 @@ class HookCases:
         for argv, path in argvs:
             if before_call:
                 before_call(path)
-            durations.append(measure.call(lab.as_user(argv), dict(os.environ, **(env or {})), cwd, self.log))
+            durations.append(measure.call(argv, dict(os.environ, **(env or {})), cwd, self.log))
             after(path)
         wall = time.monotonic() - started
         memory = peak.stop() if peak else None
@@ -175,22 +176,25 @@ class HookCases:
 
     def prefetched(self):
         """Single calls of restore_command for a segment that has been fetched ahead, no agent; cp stands for a file
-        that is there. The median call is `wall`; `cpu` is a call's share of everything, the prefetcher included."""
+        that is there, and `true` for what starting any program costs here, which is part of all three. The median call
+        is `wall`; `cpu` is a call's share of everything, the prefetcher included."""
         agent = self.archived()
         ahead = os.path.join(self.scratch, "recovering", "pgsql_tmp_walagent", "pgsql_tmp_")
         first, to = self.saved_wal()[0], "pg_wal/RECOVERYXLOG"
 
         def is_there(path):
             if path != first:  # that one's call begins the fetching ahead
-                lab.wait_until(lambda: os.path.exists(ahead + os.path.basename(path)), 60,
-                               "%s is fetched ahead" % os.path.basename(path))
-        results = {"walagent": [], "cp": []}
+                lab.wait_until(lambda: os.path.exists(ahead + os.path.basename(path)) and not glob.glob(ahead + "*.new"),
+                               60, "%s is fetched ahead, and nothing is being fetched" % os.path.basename(path))
+        results = {"walagent": [], "cp": [], "true": []}
         for _ in range(self.size.rounds):
             results["walagent"].append(self.one_get_row(
                 lambda p: agent.command("archive-get", os.path.basename(p), to), agent.environment(), is_there))
             results["cp"].append(self.one_get_row(lambda p: ["cp", p, to]))
-        for run in results["walagent"] + results["cp"]:
-            run.update(wall=run.pop("call"), cpu=run["cpu"] / len(self.saved_wal()))
+            results["true"].append(self.in_a_row([(["true"], p) for p in self.saved_wal()], None, "/", lambda p: None))
+        for runs in results.values():
+            for run in runs:
+                run.update(wall=run.pop("call"), cpu=run["cpu"] / len(self.saved_wal()))
         return results
 
     def getrow(self):

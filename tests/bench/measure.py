@@ -5,11 +5,14 @@ the difference of its tree's account, live and reaped children included. Memory 
 (PSS) of the whole tree, sampled every 20 ms, so shared pages are counted once.
 """
 import os
+import pwd
 import resource
 import signal
 import subprocess
 import threading
 import time
+
+from lab_lib import lab
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -87,6 +90,13 @@ class Peak:
         return self.peak
 
 
+def start(argv, env, cwd, out):
+    """As the servers' user, without a program in between: that would be most of a short call."""
+    user = {"user": lab.USER, "group": lab.USER, "extra_groups": os.getgrouplist(
+        lab.USER, pwd.getpwnam(lab.USER).pw_gid)} if os.geteuid() == 0 else {}
+    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, **user)
+
+
 class Figures(dict):
     """wall, cpu (seconds), memory, stored (bytes): what one run took."""
 
@@ -97,7 +107,7 @@ def measure(argv, server=None, env=None, timeout=1800, log=None):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     with open(log or os.devnull, "ab") as out:
-        process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/")
+        process = start(argv, env, "/", out)
         peak = Peak(process.pid)
         try:
             code = process.wait(timeout)
@@ -135,7 +145,7 @@ def call(argv, env, cwd, log):
     """One call that must succeed; its duration in seconds. No memory is sampled: for calls of a few ms."""
     started = time.monotonic()
     with open(log or os.devnull, "ab") as out:
-        code = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd).wait(600)
+        code = start(argv, env, cwd, out).wait(600)
     if code != 0:
         raise RuntimeError("%s ended with %d; see %s" % (" ".join(argv), code, log))
     return time.monotonic() - started
