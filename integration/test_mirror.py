@@ -183,6 +183,10 @@ def test_the_copy_alone_restores_when_the_main_repository_is_lost(pg, make_pg, m
     shutil.move(root(file_repository), root(file_repository) + ".lost")
     done = wa.run("list", check=4)
     assert "--repository offsite" in done.stderr
+    assert "--repository offsite" in wa.run("lineage", check=4).stderr
+    assert wa.json("lineage", "--repository", "offsite")["branches"]
+    assert "lineage show" in wa.run("lineage", "seal", "--repository", "offsite", check=2).stderr
+    assert "--repository" not in wa.run("mirror", check=4).stderr
     assert wa.json("list", "--repository", "offsite")["hole_count"] == 0
     assert wa.json("verify", "--repository", "offsite")["damage"] == []
     assert wa.run("log", "--repository", "offsite").stdout

@@ -151,6 +151,15 @@ warn_of_tls(const wa_config *config, const char *section)
                section);
 }
 
+static bool
+has_option(const wa_context *ctx, const char *name)
+{
+    const wa_command_option *o = ctx->command->options;
+    while (o != NULL && o->name != NULL && strcmp(o->name, name) != 0)
+        o++;
+    return o != NULL && o->name != NULL;
+}
+
 wa_status
 wa_context_repo(wa_context *ctx, wa_repo_use use, bool load, wa_repo **ret, wa_error *err)
 {
@@ -167,7 +176,7 @@ wa_context_repo(wa_context *ctx, wa_repo_use use, bool load, wa_repo **ret, wa_e
     }
     WA_TRY(wa_open_repo(config, alone, 0, ctx->cancel, use, &repo, err));
     if (load && wa_repo_load(repo, err) != WA_OK) {
-        bool others = alone == NULL && names[0] != NULL;
+        bool others = alone == NULL && names[0] != NULL && has_option(ctx, "repository");
         WA_CLEANUP(wa_freep) char *hint = wa_strdup(err->hint);
         if (others && use == WA_REPO_READ)
             wa_error_hint(err, "%s%s\"--repository %s\" reads that copy alone.", hint,

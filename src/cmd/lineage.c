@@ -377,6 +377,8 @@ run(wa_context *ctx, wa_error *err)
         return wa_error_set(err, WA_INVALID, "--keep is for \"walagent lineage resolve\"");
     if (!seals && wa_arg_flag(ctx, "hold"))
         return wa_error_set(err, WA_INVALID, "--hold is for \"walagent lineage seal\"");
+    if (!shows && wa_arg_value(ctx, "repository") != NULL)
+        return wa_error_set(err, WA_INVALID, "--repository is for \"walagent lineage show\"");
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_TRY(wa_context_repo(ctx, shows ? WA_REPO_READ : WA_REPO_WRITE, true, &repo, err));
     if (resolves)
@@ -389,7 +391,9 @@ run(wa_context *ctx, wa_error *err)
         return change(ctx, repo, "adopted", adopt, err);
     if (rejects)
         return change(ctx, repo, "rejected", reject, err);
-    return show(ctx, repo, err);
+    WA_TRY(show(ctx, repo, err));
+    wa_tell_of_mirrors(repo);
+    return WA_OK;
 }
 
 static const wa_command_option options[] = {
@@ -398,6 +402,7 @@ static const wa_command_option options[] = {
      "With seal: no agent opens the next epoch on this timeline, started again or not, until "
      "\"unseal\" or a promotion."},
     {"keep", 0, WA_ARG_VALUE, "archived|both", "With resolve: what is right."},
+    WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };
 
