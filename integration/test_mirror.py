@@ -299,6 +299,40 @@ def test_archive_get_reads_a_damaged_segment_from_the_mirror(pg, make_walagent, 
            os.path.join(target, "absent"), check=1)
 
 
+def test_a_restore_reads_a_damaged_segment_from_the_mirror(pg, make_pg, make_walagent, file_repository, beside,
+                                                           work_dir):
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE ledger AS SELECT generate_series(1, 1000) AS i")
+    segment = pg.switch_wal()
+    pg.sql("INSERT INTO ledger VALUES (1001)")
+    durable(wa, pg)
+
+    def found():
+        return [p for p in tree(file_repository) if p.endswith(segment + ".zst") and "/wal/" in p]
+    lab.wait_until(found, 30, "the segment is whole")
+    wa.stop()
+    main = os.path.join(root(file_repository), "main", str(pg.system_identifier))
+    shutil.rmtree(os.path.join(main, "tail", os.path.basename(os.path.dirname(os.path.dirname(found()[0]))),
+                               segment), ignore_errors=True)  # its chunks, which may be there still
+    path = os.path.join(root(file_repository), found()[0])
+    with open(path, "r+b") as f:
+        f.seek(os.path.getsize(path) // 4)
+        f.write(b"\xff\x00\xff\x00\xff\x00")
+    copy = lab.Postgres(os.path.join(work_dir, "copy"), 15)
+    done = wa.run("restore", "-D", copy.data, "--set", "archive_mode=off")
+    assert "WARNING: 1 WAL segment is damaged in the main repository" in done.stdout
+    assert f'"{segment}", from "offsite"' in done.stdout
+    make_pg.adopt(copy)
+    copy.start()
+    lab.wait_until(lambda: copy.value("SELECT pg_is_in_recovery()") is False, 60, "promoted")
+    assert copy.value("SELECT sum(i) FROM ledger") == 500500 + 1001
+    # and without the mirror it is refused
+    shutil.rmtree(root(beside))
+    done = wa.run("restore", "-D", copy.data + "2", check=None)
+    assert done.returncode != 0 and segment in done.stderr and "offsite" in done.stderr
+
+
 def test_an_agent_serves_from_the_mirror_while_the_main_repository_is_away(pg, make_walagent, beside,
                                                                            file_repository, work_dir):
     wa = follow(mirrored(make_walagent, file_repository, beside, pg))
