@@ -4,7 +4,7 @@
  *
  * Such a segment was archived unchecked (the server sent it twice as it is), so the index tells
  * where to look. The first ones are read, as a recovery reads them; of more the word of the index
- * counts. A segment of a major that nobody here can read is not one of them.
+ * counts. Of one without known records it can't: it may be of a major that nobody here can read.
  */
 #include "unread_internal.h"
 
@@ -25,6 +25,7 @@ typedef struct finder {
     wa_lsn from;           /* nothing before it is needed */
     bool at_end;           /* no WAL follows the run: its records may end in zeroes */
     wa_segno *suspects;    /* of the run */
+    bool *known;           /* of each: it has records, so its major can be read */
     size_t count, to_read; /* to_read: of all runs */
     wa_walreader *reader;
     uint8_t *bytes;
@@ -37,6 +38,7 @@ static void
 finder_done(finder *f)
 {
     free(f->suspects);
+    free(f->known);
     wa_walreader_free(f->reader);
     wa_freep(&f->bytes);
     wa_unread_done(&f->found);
@@ -55,12 +57,13 @@ static wa_visit
 choose(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
 {
     finder *f = arg;
-    (void)whole;
-    if (sum->checked || sum->records == 0)
+    if (sum->checked)
         return WA_VISIT_PASS;
-    if (count > 1)
-        return WA_VISIT_ENTER;
+    if (count > 1 || !whole) /* many without a record: of a major that nobody can read */
+        return sum->records == 0 ? WA_VISIT_PASS : WA_VISIT_ENTER;
     f->suspects = wa_reallocarray(f->suspects, f->count + 1, sizeof *f->suspects);
+    f->known = wa_reallocarray(f->known, f->count + 1, sizeof *f->known);
+    f->known[f->count] = sum->records > 0;
     f->suspects[f->count++] = first;
     return WA_VISIT_PASS;
 }
@@ -194,8 +197,11 @@ look_at_suspects(finder *f, wa_error *err)
             i++;
         size_t many = i + 1 - first;
         if (many > f->to_read) {
-            wa_lsn start = wa_segment_start(f->suspects[first], f->size);
-            add_hole(f, start < f->from ? f->from : start, end_of(f, f->suspects[i]));
+            for (size_t k = first; k <= i; k++) {
+                wa_lsn start = wa_segment_start(f->suspects[k], f->size);
+                if (f->known[k])
+                    add_hole(f, start < f->from ? f->from : start, end_of(f, f->suspects[k]));
+            }
             continue;
         }
         f->to_read -= many;

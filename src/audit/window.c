@@ -93,7 +93,9 @@ read_facts(const chain_view *v, const wa_run *run, wa_segno segno, wa_wal_facts 
                     .arg = facts};
     wa_lsn start = wa_segment_start(segno, wa_repo_cluster(v->repo)->segment_size);
     wa_wal_facts_init(facts);
-    return wa_walk_records(&walk, start > run->begin ? start : run->begin, run->end, err);
+    wa_lsn end = start + wa_repo_cluster(v->repo)->segment_size;
+    return wa_walk_records(&walk, start > run->begin ? start : run->begin,
+                           end < run->end ? end : run->end, err);
 }
 
 /* A commit's or abort's time at an end of a run: the latest of the last segment that has some, or
@@ -107,7 +109,9 @@ find_time(const chain_view *v, const wa_run *run, bool last, wa_time *ret, wa_er
     *ret = WA_TIME_NONE;
     for (wa_segno n = 0; n < LOOK_BACK_SEGMENTS && n <= high - low; n++) {
         wa_segno segno = last ? high - n : low + n;
-        wa_status status = ends_at_fork_within(v, run, segno)
+        wa_lsn at = last ? run->end : run->begin;
+        bool cut = n == 0 && at % size != 0 && !(last && run->tail);
+        wa_status status = cut || ends_at_fork_within(v, run, segno)
                                ? read_facts(v, run, segno, facts, err)
                                : load_facts(v->repo, run, segno, facts, err);
         if (status == WA_NOT_FOUND || status == WA_CORRUPT) {

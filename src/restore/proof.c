@@ -39,6 +39,7 @@ typedef struct proof {
     wa_lsn look_end;             /* only records that begin before it are looked at; 0: all */
     wa_lsn looked_to;            /* where the last piece that was read ends */
     size_t skipped;              /* unchecked segments that were not looked at */
+    bool known_only;             /* look at unchecked segments with known records only */
     bool broken;
     wa_piece at; /* where the records break off */
     wa_error why;
@@ -314,17 +315,17 @@ weigh(proof *x, wa_error *err)
 typedef struct suspects {
     wa_segno segno[SUSPECTS_MAX];
     size_t count, all;
+    bool known_only;
 } suspects;
 
 static wa_visit
 choose_unchecked(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
 {
     suspects *s = arg;
-    (void)whole;
-    if (sum->checked || sum->records == 0) /* none: nobody can read it */
+    if (sum->checked || (s->known_only && sum->records == 0))
         return WA_VISIT_PASS;
-    if (count > 1)
-        return WA_VISIT_ENTER;
+    if (count > 1 || !whole) /* many without a record: of a major that nobody can read */
+        return sum->records == 0 ? WA_VISIT_PASS : WA_VISIT_ENTER;
     s->all++;
     if (s->count < SUSPECTS_MAX)
         s->segno[s->count++] = first;
@@ -402,7 +403,7 @@ look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
     if (begin >= end)
         return WA_OK;
     wa_segno first = begin / size, behind = (end + size - 1) / size;
-    suspects s = {.count = 0};
+    suspects s = {.known_only = x->known_only};
     WA_TRY(find_unchecked(x->p, run, first, behind - 1, &s, err));
     x->skipped += s.all - s.count;
     for (size_t i = 0; i < s.count && !x->broken && !x->unparsed; i++) {
@@ -517,6 +518,7 @@ prove_for_search(proof *x, wa_planning *p, wa_error *err)
     wa_lsn end = wa_view_end_from(&p->view, x->backup->start_lsn);
     if (end - x->backup->start_lsn > read_max(p)) {
         x->to = end;
+        x->known_only = true; /* else what is torn behind the target passes for what was met */
         WA_TRY(look_at_unchecked(x, err));
         if (x->broken || x->accepted > 0)
             return WA_OK;

@@ -276,6 +276,14 @@ many_unchecked_segments_are_a_hole_unread(void **state)
     assert_true(w.holes[0].end == 30 * (wa_lsn)SEGMENT);
 }
 
+static wa_status
+add_fact(void *arg, const wa_record *record, wa_error *err)
+{
+    (void)err;
+    wa_wal_facts_add(arg, record);
+    return WA_OK;
+}
+
 typedef struct record_at {
     wa_lsn wanted, lsn, end;
 } record_at;
@@ -351,6 +359,108 @@ a_bad_record_that_goes_on_in_the_next_segment_is_found(void **state)
     assert_true(w.holes[0].end == (BAD + 2) * (wa_lsn)SEGMENT);
 }
 
+/* As archive-push stores such a segment: it looks for no record behind the bad one. */
+static void
+put_unknown(fixture *f, wa_segno segno, const void *bytes)
+{
+    wa_put_outcome outcome;
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wa_wal_facts_init(facts);
+    facts->overflow = true;
+    OK(wa_wal_put(f->repo, &f->branch, segno, bytes, NULL, 1, facts, false, &outcome, &f->err));
+}
+
+static void
+a_bad_record_that_leads_into_a_segment_of_which_nothing_is_known_is_found(void **state)
+{
+    fixture *f = *state;
+    record_at bad = record_with(f, BAD * (wa_lsn)SEGMENT - 1);
+    record_at next = record_with(f, BAD * (wa_lsn)SEGMENT + SEGMENT * 3 / 4);
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    assert_true(bad.end > BAD * (wa_lsn)SEGMENT + 61 && bad.end <= next.lsn);
+    memcpy(bytes, wal_bytes(f->wal) + (BAD - 1) * SEGMENT, SEGMENT);
+    bytes[60] ^= 1;
+    put_segments(f, BAD - 1);
+    put_unknown(f, BAD, bytes);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    add_backup(f, next.lsn, next.end);
+    for (int indexed = 0; indexed < 2; indexed++) {
+        WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+        OK(wa_windows_load(f->repo, &w, &f->err));
+        assert_int_equal(w.hole_count, 1);
+        assert_true(w.holes[0].begin == bad.lsn && w.hole_times[0].archived);
+        assert_true(w.holes[0].end == next.lsn);
+        assert_true(w.count == 2 && w.usable[0] && w.usable[1]);
+        assert_true(w.items[0].end == bad.lsn && w.items[1].begin == next.end);
+        OK(wa_index_update(f->repo, &f->branch, SEGMENTS, &f->err));
+    }
+}
+
+/* Nothing can be said of so many, and no major that nobody can read is damage. */
+static void
+segments_of_a_major_that_nobody_can_read_are_no_hole(void **state)
+{
+    fixture *f = *state;
+    wal_builder_free(f->wal);
+    f->wal = wal_builder_new(&(wal_builder_options){.magic = 0xD199});
+    for (wa_segno s = 1; s <= 40; s++) {
+        wal_add_noise(f->wal, 0, 100);
+        wal_add_switch(f->wal);
+    }
+    for (wa_segno s = 1; s <= 40; s++)
+        put_unchecked(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    for (int indexed = 0; indexed < 2; indexed++) {
+        WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+        OK(wa_windows_load(f->repo, &w, &f->err));
+        assert_int_equal(w.hole_count, 0);
+        assert_true(w.count == 1 && w.usable[0]);
+        OK(wa_index_update(f->repo, &f->branch, 40, &f->err));
+    }
+}
+
+/* The facts of the segment hold both sides of the bad record. */
+static void
+a_bad_record_lies_between_the_transactions_next_to_it(void **state)
+{
+    fixture *f = *state;
+    wa_lsn bad = 0, start = 0, end = 0;
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    wal_builder_free(f->wal);
+    f->wal = wal_builder_new(NULL);
+    for (wa_segno s = 1; s <= LAST; s++) {
+        wal_add_commit(f->wal, 700, (wa_time)s * MINUTE);
+        bad = s == 5 ? wal_position(f->wal) : bad;
+        wal_add_noise(f->wal, 0, 20000);
+        start = s == 5 ? wal_position(f->wal) : start;
+        wal_add_noise(f->wal, 0, 20000);
+        end = s == 5 ? wal_position(f->wal) : end;
+        wal_add_commit(f->wal, 702, (wa_time)s * MINUTE + MINUTE / 2);
+        wal_add_switch(f->wal);
+    }
+    put_without(f, 5, 5);
+    memcpy(bytes, wal_bytes(f->wal) + 4 * SEGMENT, SEGMENT);
+    wa_wal_facts facts;
+    wa_segment_check check;
+    wa_put_outcome outcome;
+    wa_wal_facts_init(&facts);
+    OK(wa_segment_check_all(bytes, SEGMENT, 5 * (wa_lsn)SEGMENT, add_fact, &facts, &check,
+                            &f->err));
+    facts.overflow = true; /* as a receiver stores it: it goes on behind the bad page */
+    bytes[bad % SEGMENT + 3000] ^= 1;
+    OK(wa_wal_put(f->repo, &f->branch, 5, bytes, NULL, 1, &facts, false, &outcome, &f->err));
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    add_backup(f, start, end);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == bad && w.holes[0].end == start);
+    assert_true(w.hole_times[0].last_before == 5 * MINUTE);
+    assert_true(w.hole_times[0].first_after > 5 * MINUTE);
+    assert_true(w.count == 2 && w.items[0].end_time == 5 * MINUTE);
+    assert_true(w.items[1].end_time == LAST * MINUTE + MINUTE / 2);
+}
+
 /* Else it would not be told why the window ends before the archive does. */
 static void
 a_bad_record_at_the_end_of_the_archive_is_a_hole(void **state)
@@ -402,6 +512,9 @@ main(void)
         T(many_unchecked_segments_are_a_hole_unread),
         T(a_backup_that_begins_behind_a_bad_record_is_usable),
         T(a_bad_record_that_goes_on_in_the_next_segment_is_found),
+        T(a_bad_record_that_leads_into_a_segment_of_which_nothing_is_known_is_found),
+        T(segments_of_a_major_that_nobody_can_read_are_no_hole),
+        T(a_bad_record_lies_between_the_transactions_next_to_it),
         T(a_bad_record_at_the_end_of_the_archive_is_a_hole),
         T(a_bad_record_before_the_oldest_backup_is_no_hole),
     };

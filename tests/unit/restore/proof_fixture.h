@@ -78,7 +78,8 @@ write_segment(archive *a, wa_segno s)
 static wa_store *mirror;     /* of the archive that is opened next, which takes it; NULL: none */
 static wa_segno bad_segment; /* is archived with a bad byte at bad_at, unchecked */
 static size_t bad_at;
-static wa_segno bad_step;       /* and so is every one that lies a multiple of it behind; 0: none */
+static wa_segno bad_step; /* and so is every one that lies a multiple of it behind; 0: none */
+static bool bad_unknown;  /* no record of it is known, as of one that is bad from its head on */
 static wa_segno also_unchecked; /* and nothing is wrong with it */
 static uint16_t magic;          /* of WAL pages that nobody can parse; 0: of 15 */
 
@@ -122,6 +123,10 @@ put_segment(archive *a, wa_segno s, damage how)
         bytes[SEGMENT / 2] ^= 1;
     if (is_bad(s))
         bytes[bad_at] ^= 1;
+    if (s == bad_segment && bad_unknown) {
+        wa_wal_facts_init(&facts);
+        facts.overflow = true;
+    }
     OK(wa_wal_put(a->repo, &a->branch, s, bytes, NULL, 1, &facts,
                   !is_bad(s) && s != also_unchecked && (!here || how != BAD_RECORD_KNOWN), &outcome,
                   &err));

@@ -123,6 +123,27 @@ a_bad_record_that_began_in_an_unchecked_segment_can_be_accepted(void **state)
     archive_close(&a);
 }
 
+/* As archive-push stores it: it looks for no record behind a bad one that leads into the segment.
+ */
+static void
+a_bad_record_that_leads_into_a_segment_of_which_nothing_is_known_is_met(void **state)
+{
+    (void)state;
+    archive a;
+    crossing = DAMAGED - 1;
+    bad_segment = DAMAGED;
+    bad_at = 60;
+    bad_unknown = true;
+    archive_open(&a, NONE);
+    crossing = bad_segment = 0;
+    bad_unknown = false;
+    wa_restore_options o = {.kind = WA_TARGET_LATEST, .backup_label = LABEL_A};
+    is_let_past(&a, o, "000000010000000000000005");
+    o.read_wal_max = SEGMENT;
+    is_let_past(&a, o, "000000010000000000000005");
+    archive_close(&a);
+}
+
 static void
 unchecked_chunks_that_stand_in_can_be_accepted(void **state)
 {
@@ -361,6 +382,7 @@ main(void)
         cmocka_unit_test(of_many_accepted_segments_the_first_are_named_and_the_rest_counted),
         cmocka_unit_test(unchecked_wal_at_the_end_of_the_archive_can_be_accepted),
         cmocka_unit_test(a_bad_record_that_began_in_an_unchecked_segment_can_be_accepted),
+        cmocka_unit_test(a_bad_record_that_leads_into_a_segment_of_which_nothing_is_known_is_met),
         cmocka_unit_test(unchecked_chunks_that_stand_in_can_be_accepted),
         cmocka_unit_test(the_unchecked_segment_of_the_target_is_looked_at_up_to_it),
         cmocka_unit_test(the_unchecked_segment_that_the_wal_begins_in_is_told_of_from_there_on),

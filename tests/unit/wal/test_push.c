@@ -555,6 +555,33 @@ the_commit_that_crosses_a_boundary_counts_where_it_ends(void **state)
     wal_builder_free(b);
 }
 
+/* Whoever looks for damage must not pass over segments without records. */
+static void
+of_a_segment_that_a_bad_record_leads_into_no_record_is_known(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wa_wal_info info = {0};
+    WA_CLEANUP(wa_freep) wa_wal_facts *facts = wa_malloc(sizeof *facts);
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    wal_add_commit(b, 700, 1000);
+    wal_fill_until(b, 4 * SEGMENT - 1000);
+    while (wal_position(b) < 4 * SEGMENT)
+        wal_add_noise(b, 700, 600);
+    wal_add_commit(b, 701, 2000);
+    wal_fill_segment(b);
+    wal_bytes_mutable(b)[SEGMENT + 60] ^= 4;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_true(result.checked);
+    OK(push(f, "000000010000000000000004", wal_bytes(b) + SEGMENT, SEGMENT, &result, &err));
+    OK(wa_wal_get_facts(f->repo, &f->first, 4, facts, &info, &err));
+    assert_false(info.checked);
+    assert_int_equal(facts->records, 0);
+    assert_true(facts->overflow);
+    wal_builder_free(b);
+}
+
 /* Segment 3 of timeline 2, forked at 0/341000; the first record tells the branches apart. */
 static wal_builder *
 promoted_segment(wa_time when)
@@ -690,6 +717,7 @@ main(void)
         TEST(a_source_is_the_same_only_where_its_times_can_tell),
         TEST(junk_behind_a_switch_is_damage),
         TEST(an_unfinished_segment_becomes_a_chunk_that_grows),
+        TEST(of_a_segment_that_a_bad_record_leads_into_no_record_is_known),
         TEST(the_commit_that_crosses_a_boundary_counts_where_it_ends),
         TEST(a_history_waits_until_its_first_record_names_the_branch),
         TEST(a_timeline_without_a_history_is_refused_with_a_hint),
