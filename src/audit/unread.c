@@ -3,8 +3,8 @@
  * zeroes, or one of them is damaged.
  *
  * Such a segment was archived unchecked (the server sent it twice as it is), so the index tells
- * where to look. The first ones are read, as a recovery reads them; of more the word of the index
- * counts. Of one without known records it can't: it may be of a major that nobody here can read.
+ * where to look. The first ones are read, as a recovery reads them. Of more it is only told that
+ * they are there: nothing may be wrong with them.
  */
 #include "unread_internal.h"
 
@@ -24,8 +24,7 @@ typedef struct finder {
     wa_segno first, last;  /* whole ones of the run */
     wa_lsn from;           /* nothing before it is needed */
     bool at_end;           /* no WAL follows the run: its records may end in zeroes */
-    wa_segno *suspects;    /* of the run */
-    bool *known;           /* of each: it has records, so its major can be read */
+    wa_segno *suspects;    /* of the run: as many as are read, and the next one */
     size_t count, to_read; /* to_read: of all runs */
     wa_walreader *reader;
     uint8_t *bytes;
@@ -38,7 +37,6 @@ static void
 finder_done(finder *f)
 {
     free(f->suspects);
-    free(f->known);
     wa_walreader_free(f->reader);
     wa_freep(&f->bytes);
     wa_unread_done(&f->found);
@@ -57,13 +55,11 @@ static wa_visit
 choose(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
 {
     finder *f = arg;
-    if (sum->checked)
+    if (sum->checked || f->count > f->to_read)
         return WA_VISIT_PASS;
     if (count > 1 || !whole) /* many without a record: of a major that nobody can read */
         return sum->records == 0 ? WA_VISIT_PASS : WA_VISIT_ENTER;
     f->suspects = wa_reallocarray(f->suspects, f->count + 1, sizeof *f->suspects);
-    f->known = wa_reallocarray(f->known, f->count + 1, sizeof *f->known);
-    f->known[f->count] = sum->records > 0;
     f->suspects[f->count++] = first;
     return WA_VISIT_PASS;
 }
@@ -191,21 +187,17 @@ read_group(finder *f, wa_segno first, wa_segno last, wa_error *err)
 static wa_status
 look_at_suspects(finder *f, wa_error *err)
 {
-    for (size_t i = 0; i < f->count; i++) {
+    size_t count = f->count < f->to_read ? f->count : f->to_read;
+    for (size_t i = 0; i < count; i++) {
         size_t first = i;
-        while (i + 1 < f->count && f->suspects[i + 1] == f->suspects[i] + 1)
+        while (i + 1 < count && f->suspects[i + 1] == f->suspects[i] + 1)
             i++;
-        size_t many = i + 1 - first;
-        if (many > f->to_read) {
-            for (size_t k = first; k <= i; k++) {
-                wa_lsn start = wa_segment_start(f->suspects[k], f->size);
-                if (f->known[k])
-                    add_hole(f, start < f->from ? f->from : start, end_of(f, f->suspects[k]));
-            }
-            continue;
-        }
-        f->to_read -= many;
         WA_TRY(read_group(f, f->suspects[first], f->suspects[i], err));
+    }
+    f->to_read -= count;
+    if (f->count > count) {
+        wa_lsn start = wa_segment_start(f->suspects[count], f->size);
+        f->found.unread_from = start < f->from ? f->from : start;
     }
     return WA_OK;
 }
@@ -239,7 +231,7 @@ wa_unread_find(wa_repo *repo, const wa_coverage *c, const wa_backups *backups, w
                 .to_read = READ_MAX,
                 .reader = wa_walreader_new(cluster->segment_size)};
     wa_walreader_expect_system(f.reader, cluster->system_identifier);
-    for (size_t i = 0; i < c->count; i++)
+    for (size_t i = 0; i < c->count && f.found.unread_from == 0; i++)
         WA_TRY(look_at_run(&f, c, i, err));
     *ret = f.found;
     f.found = (wa_unread){.count = 0};

@@ -10,6 +10,8 @@
 typedef struct wa_unread { /* from the end of the last record to where reading can go on */
     wa_hole *items;
     size_t count;
+    wa_lsn unread_from; /* the first unchecked segment that was not read, there are too many; 0:
+                           none */
 } wa_unread;
 void wa_unread_done(wa_unread *u);
 /* Looks at what was archived unchecked, which the index tells, from `from` on. Reading can go on at

@@ -83,6 +83,11 @@ verify_coverage(wa_verify *v, const wa_windows *w)
                          archived ? "was archived unchecked, and its records can't be followed"
                                   : "is not in the archive");
     }
+    if (w->unread_from != 0 && !v->options->wal) {
+        char from[WA_LSN_TEXT];
+        wa_verify_damage(v, "unchecked", wa_lsn_format(w->unread_from, from), NULL,
+                         "WAL segments from %s on were archived unchecked and were not read", from);
+    }
     for (size_t i = 0; i < w->backups.count; i++)
         if (!wa_windows_backup_usable(w, w->backups.items[i]))
             wa_verify_damage(v, "backup", w->backups.items[i]->label,

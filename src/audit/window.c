@@ -216,6 +216,7 @@ other_branches(wa_repo *repo, wa_windows *w, wa_lsn from, wa_error *err)
         WA_CLEANUP(wa_coverage_done) wa_coverage coverage = {0};
         WA_CLEANUP(wa_unread_done) wa_unread unread = {0};
         WA_TRY(load_readable(repo, chain, &w->backups, from, &coverage, &unread, err));
+        w->unread_from = w->unread_from == 0 ? unread.unread_from : w->unread_from;
         size_t before = w->count;
         chain_view v = {repo, chain, &coverage};
         WA_TRY(windows_of(&v, false, w, err));
@@ -291,6 +292,7 @@ wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err)
     wa_lsn from = oldest_start(&w.backups);
     WA_CLEANUP(wa_unread_done) wa_unread unread = {0};
     WA_TRY(load_readable(repo, w.lineage, &w.backups, from, &w.coverage, &unread, err));
+    w.unread_from = unread.unread_from;
     chain_view v = {repo, w.lineage, &w.coverage};
     WA_TRY(windows_of(&v, true, &w, err));
     WA_TRY(load_holes(repo, &unread, &w, err));
@@ -379,6 +381,9 @@ wa_windows_to_json(const wa_repo *repo, const wa_windows *w)
     wa_json_set(json, "windows", windows);
     wa_json_set(json, "holes", holes);
     wa_json_set_u64(json, "hole_count", w->hole_count);
+    char lsn[WA_LSN_TEXT];
+    wa_json_set_string(json, "unread_from_lsn",
+                       w->unread_from == 0 ? NULL : wa_lsn_format(w->unread_from, lsn));
     wa_json_set(json, "damaged", strings_to_json(&w->backups.damaged));
     wa_json_set(json, "unfinished", strings_to_json(&w->backups.unfinished));
     return json;

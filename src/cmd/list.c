@@ -126,6 +126,13 @@ print_troubles(const wa_windows *w)
         print_hole(&w->holes[i], &w->hole_times[i]);
     if (w->hole_count > WA_ARRAY_SIZE(w->holes))
         printf("HOLE: and %zu more\n", w->hole_count - WA_ARRAY_SIZE(w->holes));
+    if (w->unread_from != 0) {
+        char lsn[WA_LSN_TEXT];
+        printf("UNREAD: from %s on more WAL segments were archived unchecked than were read\n",
+               wa_lsn_format(w->unread_from, lsn));
+        puts("        whether a recovery gets through them is not known: \"walagent verify --wal\" "
+             "reads them");
+    }
     for (size_t i = 0; i < w->backups.damaged.count; i++)
         printf("DAMAGED: %s\n", w->backups.damaged.items[i]);
     for (size_t i = 0; i < w->backups.unfinished.count; i++)
@@ -199,8 +206,8 @@ const wa_command wa_command_list = {
         "Shows the backups with size and duration, then the windows that can be restored per "
         "timeline, in times and LSNs, then holes between them, damaged and unfinished backups. WAL "
         "that was archived unchecked is read: where its records can't be followed a window ends, "
-        "as "
-        "a recovery would, and a hole is shown.",
+        "as a recovery would, and a hole is shown. Of more than 16 such segments the others are "
+        "told of as unread; --require doesn't look at them.",
     .exit_codes = "  0   listed\n  3   --require is not met",
     .example =
         "  walagent list\n  walagent list --require no-hole\n  walagent list --require -24h --json",

@@ -38,7 +38,9 @@ typedef struct proof {
     size_t accepted;             /* segments that were read past, as asked */
     wa_lsn look_end;             /* only records that begin before it are looked at; 0: all */
     wa_lsn looked_to;            /* where the last piece that was read ends */
-    size_t skipped;              /* unchecked segments that were not looked at */
+    size_t chosen;               /* unchecked segments, to be looked at */
+    size_t skipped;              /* those that were not looked at */
+    bool skipped_more;           /* and there may be more */
     bool known_only;             /* look at unchecked segments with known records only */
     bool broken;
     wa_piece at; /* where the records break off */
@@ -314,7 +316,8 @@ weigh(proof *x, wa_error *err)
 
 typedef struct suspects {
     wa_segno segno[SUSPECTS_MAX];
-    size_t count, all;
+    size_t count, most;
+    bool more; /* than `most`: how many is not asked, since that takes requests */
     bool known_only;
 } suspects;
 
@@ -322,12 +325,12 @@ static wa_visit
 choose_unchecked(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, bool whole)
 {
     suspects *s = arg;
-    if (sum->checked || (s->known_only && sum->records == 0))
+    if (sum->checked || s->more || (s->known_only && sum->records == 0))
         return WA_VISIT_PASS;
     if (count > 1 || !whole) /* many without a record: of a major that nobody can read */
         return sum->records == 0 ? WA_VISIT_PASS : WA_VISIT_ENTER;
-    s->all++;
-    if (s->count < SUSPECTS_MAX)
+    s->more = s->count == s->most;
+    if (!s->more)
         s->segno[s->count++] = first;
     return WA_VISIT_PASS;
 }
@@ -403,9 +406,11 @@ look_at_run(proof *x, const wa_run *run, wa_lsn from, wa_lsn to, wa_error *err)
     if (begin >= end)
         return WA_OK;
     wa_segno first = begin / size, behind = (end + size - 1) / size;
-    suspects s = {.known_only = x->known_only};
+    suspects s = {.most = SUSPECTS_MAX - x->chosen, .known_only = x->known_only};
     WA_TRY(find_unchecked(x->p, run, first, behind - 1, &s, err));
-    x->skipped += s.all - s.count;
+    x->chosen += s.count;
+    x->skipped += s.more;
+    x->skipped_more = s.more;
     for (size_t i = 0; i < s.count && !x->broken && !x->unparsed; i++) {
         size_t first_one = i;
         i = end_of_neighbours(&s, i);
@@ -425,7 +430,7 @@ look_at_unchecked(proof *x, wa_error *err)
     const wa_coverage *c = &x->p->view.coverage;
     reader_open(x);
     x->most = UINT64_MAX;
-    for (size_t i = 0; i < c->count && !x->broken && !x->unparsed; i++)
+    for (size_t i = 0; i < c->count && !x->broken && !x->unparsed && !x->skipped_more; i++)
         WA_TRY(look_at_run(x, &c->runs[i], x->backup->start_lsn, x->to, err));
     return WA_OK;
 }
@@ -450,8 +455,8 @@ say_what_was_not_read(const proof *x, uint64_t bytes, bool all)
         wa_plan_note(p, "the WAL was not read beforehand: its records are of a major version that "
                         "can't be read");
     if (x->skipped > 0)
-        wa_plan_note(p, "%zu more WAL segments that were archived unchecked were not looked at",
-                     x->skipped);
+        wa_plan_note(p, "%s%zu more WAL segments that were archived unchecked were not looked at",
+                     x->skipped_more ? "at least " : "", x->skipped);
     wa_format_size(bytes, size);
     if (!all)
         wa_plan_note(p, "these %s of WAL were not read beforehand: --check-wal does", size);

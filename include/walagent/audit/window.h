@@ -4,7 +4,8 @@
  *
  * A window begins where the first backup of a gap-free stretch is consistent (its end LSN) and ends
  * where the stretch ends. A segment that was archived unchecked interrupts a stretch where its
- * records can't be followed, as it stops a recovery: that is a hole too, marked `archived`.
+ * records can't be followed, as it stops a recovery: that is a hole too, marked `archived`. Of many
+ * such segments only the first ones are read: `unread_from` tells of the others.
  * Stretches follow the accepted lineage over forks; a branch outside the
  * lineage that has a backup of its own, or hangs on a window, is a window too, marked not accepted.
  * Errors: the store's; CORRUPT never: damaged backups are listed in `damaged`.
@@ -45,6 +46,8 @@ typedef struct wa_windows {
     size_t hole_count; /* between the oldest backup's start and the tip */
     wa_hole holes[WA_HOLES_MAX];
     wa_hole_times hole_times[WA_HOLES_MAX];
+    wa_lsn unread_from; /* from here on segments were archived unchecked, too many to be read: it is
+                           not known whether a recovery gets through them. 0: none */
 } wa_windows;
 
 wa_status wa_windows_load(wa_repo *repo, wa_windows *ret, wa_error *err) WA_MUST_CHECK;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "walagent/repo/index.h"
+#include "walagent/restore/restore.h"
 
 #include "verify_fixture.h"
 
@@ -258,24 +259,6 @@ records_may_end_early_where_the_archive_ends(void **state)
     assert_true(w.count == 1 && w.items[0].end == (LAST + 1) * (wa_lsn)SEGMENT);
 }
 
-/* Of too many to read the index's word counts. */
-static void
-many_unchecked_segments_are_a_hole_unread(void **state)
-{
-    fixture *f = *state;
-    for (wa_segno s = 1; s <= 40; s++)
-        if (s >= 10 && s < 30)
-            put_unchecked(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
-        else
-            put_segment(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
-    OK(wa_index_update(f->repo, &f->branch, 40, &f->err));
-    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
-    OK(wa_windows_load(f->repo, &w, &f->err));
-    assert_int_equal(w.hole_count, 1);
-    assert_true(w.holes[0].begin == 10 * (wa_lsn)SEGMENT && w.hole_times[0].archived);
-    assert_true(w.holes[0].end == 30 * (wa_lsn)SEGMENT);
-}
-
 static wa_status
 add_fact(void *arg, const wa_record *record, wa_error *err)
 {
@@ -312,6 +295,135 @@ record_with(fixture *f, wa_lsn lsn)
                      WA_CANCELLED);
     assert_true(r.lsn <= lsn && r.end > lsn);
     return r;
+}
+
+static size_t
+count_real_damage(const wa_verify_result *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->damage_count; i++)
+        n += !r->damage[i].warning;
+    return n;
+}
+
+/* Twenty of 40 segments, one by one. Nothing is wrong with them, but for `bad`. */
+static void
+put_every_second_unchecked(fixture *f, wa_segno bad)
+{
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+    for (wa_segno s = 1; s <= 40; s++) {
+        memcpy(bytes, wal_bytes(f->wal) + (s - 1) * SEGMENT, SEGMENT);
+        bytes[SEGMENT / 3] ^= s == bad;
+        if (s % 2 == 0)
+            put_unchecked(f, s, bytes);
+        else
+            put_segment(f, s, bytes);
+    }
+    OK(wa_index_update(f->repo, &f->branch, 40, &f->err));
+}
+
+/* What was not read is neither a hole nor a reason against a backup. */
+static void
+of_many_unchecked_segments_those_that_were_not_read_are_told(void **state)
+{
+    fixture *f = *state;
+    put_every_second_unchecked(f, 0);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    add_backup(f, 36 * (wa_lsn)SEGMENT + SEGMENT / 2, 36 * (wa_lsn)SEGMENT + SEGMENT * 3 / 4);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 0);
+    assert_true(w.count == 1 && w.usable[0] && w.usable[1]);
+    assert_true(w.unread_from == 34 * (wa_lsn)SEGMENT);
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_windows_to_json(f->repo, &w);
+    assert_string_equal(json_string_value(json_object_get(json, "unread_from_lsn")), "0/2200000");
+
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result all = verify(f, false);
+    assert_int_equal(count_real_damage(&all), 0);
+    assert_int_equal(count_kind(&all, "unchecked"), 20);
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result none = {0};
+    wa_verify_options options = {.repo = f->repo, .jobs = 1};
+    OK(wa_verify_run(&options, &none, &f->err));
+    assert_int_equal(count_real_damage(&none), 0);
+    assert_int_equal(count_kind(&none, "unchecked"), 1);
+}
+
+static void
+of_many_unchecked_segments_the_first_ones_are_read(void **state)
+{
+    fixture *f = *state;
+    record_at bad = record_with(f, 32 * (wa_lsn)SEGMENT + SEGMENT / 3);
+    put_every_second_unchecked(f, 32);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 1);
+    assert_true(w.holes[0].begin == bad.lsn && w.hole_times[0].archived);
+    assert_true(w.holes[0].end == 33 * (wa_lsn)SEGMENT);
+    assert_true(w.unread_from == 34 * (wa_lsn)SEGMENT);
+}
+
+static void
+neighbours_that_were_archived_unchecked_are_read_as_far_as_that_goes(void **state)
+{
+    fixture *f = *state;
+    for (wa_segno s = 1; s <= 40; s++)
+        if (s >= 10 && s < 30)
+            put_unchecked(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+        else
+            put_segment(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+    OK(wa_index_update(f->repo, &f->branch, 40, &f->err));
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 0);
+    assert_true(w.unread_from == 26 * (wa_lsn)SEGMENT);
+}
+
+static uint64_t
+requests(const fixture *f)
+{
+    const wa_store *s = wa_repo_store(f->repo);
+    return wa_store_requests(s, "get") + wa_store_requests(s, "head") +
+           wa_store_requests(s, "list");
+}
+
+/* One in 16, so that each needs an object of the index. */
+static void
+of_many_unchecked_segments_no_more_are_looked_for_than_are_read(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) uint8_t *bytes = wa_calloc(1, SEGMENT);
+    memcpy(bytes, "\x99\xD1", 2); /* nobody can read them */
+    for (wa_segno s = 1; s <= 1104; s++) {
+        wa_put_outcome outcome;
+        wa_wal_facts facts;
+        wa_wal_facts_init(&facts);
+        facts.records = 1;
+        facts.first_record = facts.last_record = s * SEGMENT + 40;
+        facts.last_end = s * SEGMENT + 100;
+        OK(wa_wal_put(f->repo, &f->branch, s, bytes, NULL, 1, &facts, s % 16 != 8, &outcome,
+                      &f->err));
+    }
+    OK(wa_index_update(f->repo, &f->branch, 1103, &f->err));
+    uint64_t before = requests(f);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    print_message("list: %d requests\n", (int)(requests(f) - before));
+    assert_true(w.unread_from == (16 * 16 + 8) * (wa_lsn)SEGMENT);
+    assert_in_range(requests(f) - before, 1, 80);
+
+    add_backup(f, SEGMENT + 40, SEGMENT + 100);
+    WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *plan = NULL;
+    wa_restore_options o = {.repo = f->repo,
+                            .directory = "/nonexistent",
+                            .kind = WA_TARGET_LATEST,
+                            .read_wal_max = SEGMENT};
+    before = requests(f);
+    OK(wa_restore_plan_make(&o, &plan, &f->err));
+    print_message("restore: %d requests\n", (int)(requests(f) - before));
+    assert_non_null(
+        strstr(plan->text, "at least 1 more WAL segments that were archived unchecked"));
+    assert_in_range(requests(f) - before, 1, 140);
 }
 
 /* A long archive with an index; one byte of segment BAD is wrong. */
@@ -396,7 +508,7 @@ a_bad_record_that_leads_into_a_segment_of_which_nothing_is_known_is_found(void *
     }
 }
 
-/* Nothing can be said of so many, and no major that nobody can read is damage. */
+/* It is no damage. */
 static void
 segments_of_a_major_that_nobody_can_read_are_no_hole(void **state)
 {
@@ -414,7 +526,7 @@ segments_of_a_major_that_nobody_can_read_are_no_hole(void **state)
         WA_CLEANUP(wa_windows_done) wa_windows w = {0};
         OK(wa_windows_load(f->repo, &w, &f->err));
         assert_int_equal(w.hole_count, 0);
-        assert_true(w.count == 1 && w.usable[0]);
+        assert_true(w.count == 1 && w.usable[0] && (indexed || w.unread_from != 0));
         OK(wa_index_update(f->repo, &f->branch, 40, &f->err));
     }
 }
@@ -509,7 +621,10 @@ main(void)
         T(an_unchecked_segment_whose_records_end_early_splits_the_window),
         T(a_hole_without_wal_is_not_said_to_be_archived),
         T(records_may_end_early_where_the_archive_ends),
-        T(many_unchecked_segments_are_a_hole_unread),
+        T(of_many_unchecked_segments_those_that_were_not_read_are_told),
+        T(of_many_unchecked_segments_the_first_ones_are_read),
+        T(neighbours_that_were_archived_unchecked_are_read_as_far_as_that_goes),
+        T(of_many_unchecked_segments_no_more_are_looked_for_than_are_read),
         T(a_backup_that_begins_behind_a_bad_record_is_usable),
         T(a_bad_record_that_goes_on_in_the_next_segment_is_found),
         T(a_bad_record_that_leads_into_a_segment_of_which_nothing_is_known_is_found),
