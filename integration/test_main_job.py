@@ -482,7 +482,8 @@ def test_verify_finds_a_missing_segment_as_a_hole(pg, agent):
     assert listed["hole_count"] == 1
     number = int(os.path.basename(missing)[8:16] + os.path.basename(missing)[22:24], 16)
     assert set(listed["holes"][0]) == {"begin_lsn", "end_lsn", "last_time_before", "first_time_after",
-                                       "reachable_from_time"}
+                                       "reachable_from_time", "archived"}
+    assert listed["holes"][0]["archived"] is False
     assert listed["holes"][0]["begin_lsn"] == "%X/%X" % (number >> 8, (number & 0xFF) << 24)
     assert agent.run("list", "--require", "no-hole", check=3)
 
