@@ -492,7 +492,8 @@ def test_verify_finds_a_pack_that_is_missing_or_another_backups(pg, agent):
     archived(pg, agent)
     pg.sql("CREATE TABLE more AS SELECT generate_series(1, 100000) AS i")
     backup(agent)
-    first, second = objects(agent, "backup/*/pack-00001.tar.zst")
+    # In the order of list: labels of one second are in none by their names.
+    first, second = [objects(agent, "backup/%s/pack-00001.tar.zst" % label)[0] for label in labels(agent)]
     for end in ("", ".meta"):
         shutil.copy2(first + end, second + end)
     result = agent.json("verify", "--backup", labels(agent)[1], check=3)
