@@ -25,16 +25,20 @@ def restore_command(walagent):
     return hook(walagent, "archive-get", "%f", "%p")
 
 
-@pytest.fixture
-def archiving(make_pg, make_walagent, file_repository):
+def archiving_server(make_pg, make_walagent, repository):
     """A server that archives into a fresh repository, without an agent."""
     pg = make_pg(start=False)
-    walagent = make_walagent(file_repository, pg)
+    walagent = make_walagent(repository, pg)
     pg.start()
     walagent.run("init")
     pg.stop()
     archive(pg, walagent)
     return pg, walagent
+
+
+@pytest.fixture
+def archiving(make_pg, make_walagent, file_repository):
+    return archiving_server(make_pg, make_walagent, file_repository)
 
 
 def switch(pg):

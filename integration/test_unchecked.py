@@ -7,7 +7,7 @@ import time
 import pytest
 
 import lab
-from test_hooks import SEGMENT, archive, keys
+from test_hooks import SEGMENT, archiving_server, keys
 
 COMMIT = re.compile(r"len \(rec/tot\):\s*\d+/\s*(\d+), .* lsn: ([0-9A-F]+)/([0-9A-F]+), .* desc: COMMIT")
 
@@ -32,12 +32,7 @@ def set_padding(pg, name):
 def story(make_pg, make_walagent, file_repository):
     """A backup, then a segment with a bad byte behind its first commit, then three moments with a row
     before each; and another segment."""
-    pg = make_pg(start=False)
-    walagent = make_walagent(file_repository, pg)
-    pg.start()
-    walagent.run("init")
-    pg.stop()
-    archive(pg, walagent)
+    pg, walagent = archiving_server(make_pg, make_walagent, file_repository)
     pg.sql("CREATE TABLE t (i int)")
     walagent.run("backup")
     pg.switch_wal()

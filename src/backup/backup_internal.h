@@ -38,7 +38,6 @@ wa_status wa_packer_new(wa_repo *repo, wa_backup_info *info, wa_pool *pool, int 
                         wa_error *err) WA_MUST_CHECK;
 /* For the packs from here on; before the first. */
 void wa_packer_limit_upload(wa_packer *p, uint64_t bytes_per_second, wa_cancel *cancel);
-const wa_pace *wa_packer_upload(const wa_packer *p);
 /* A directory or a link (link: its target). `path` is relative to PGDATA. */
 wa_status wa_packer_add_other(wa_packer *p, const wa_tar_entry *entry, const char *path,
                               wa_error *err) WA_MUST_CHECK;

@@ -37,7 +37,6 @@ typedef struct file {
     mode_t mode;
     int64_t mtime;
     bool *was_cached; /* a PIECE each, before we read it; NULL: all */
-    bool begun;       /* in the packer */
 } file;
 
 typedef struct slot {
@@ -136,20 +135,25 @@ read_slot(wa_job *job, size_t worker)
         forget_uncached(f, s->offset, s->len);
 }
 
+static bool
+is_large(const file *f)
+{
+    return f->size > PIECE;
+}
+
 static wa_status
-begin_file(wa_local *l, file *f, wa_error *err)
+begin_file(wa_local *l, const file *f, wa_error *err)
 {
     wa_tar_entry entry = {
         .path = f->path, .type = WA_TAR_FILE, .size = f->size, .mode = f->mode, .mtime = f->mtime};
-    f->begun = true;
     return wa_packer_begin_file(l->packer, &entry, f->path, err);
 }
 
 static wa_status
 put_piece(wa_local *l, const slot *s, wa_error *err)
 {
-    file *f = s->file;
-    if (!f->begun)
+    const file *f = s->file;
+    if (!is_large(f)) /* it is one piece */
         WA_TRY(begin_file(l, f, err));
     if (s->len > 0)
         WA_TRY(wa_packer_write(l->packer, s->data, s->len, err));
@@ -345,7 +349,7 @@ wa_local_copy_file(wa_local *l, const char *dir, const char *path, wa_error *err
         f->was_cached = look_at_cache(f->source.fd, f->size);
         (void)posix_fadvise(f->source.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     }
-    return f->size > PIECE ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
+    return is_large(f) ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
 }
 
 wa_status

@@ -202,12 +202,6 @@ wa_packer_limit_upload(wa_packer *p, uint64_t bytes_per_second, wa_cancel *cance
     p->cancel = cancel;
 }
 
-const wa_pace *
-wa_packer_upload(const wa_packer *p)
-{
-    return &p->upload;
-}
-
 static wa_status
 list_file(wa_packer *p, const wa_backup_file *file, wa_error *err)
 {

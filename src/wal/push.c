@@ -14,8 +14,8 @@
 
 #define BACKUP_FILE_MAX (1u << 20)
 
-/* Did the streamer archive a segment of this name? With these bytes nothing is left to do: they are
- * the ones that were checked then. */
+/* Did the streamer archive a segment of this name? With these bytes nothing is left to do: what
+ * was wrong with them was told then. */
 static wa_status
 streamed_already(const wa_push_job *job, bool *ret_known, bool *ret_done, wa_push_result *ret,
                  wa_error *err)

@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
+#include "backup_fixture.h"
 #include "local_internal.h"
 
 #include "walagent/base/bytes.h"
 #include "walagent/base/file.h"
 #include "walagent/pg/page.h"
-#include "walagent/store/drivers.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -34,33 +34,19 @@ typedef struct fixture {
     wa_error err;
 } fixture;
 
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        wa_status s_ = (call);                                                                     \
-        if (s_ != WA_OK)                                                                           \
-            fail_msg("%s", f->err.message);                                                        \
-    } while (0)
-
 static int
 setup(void **state)
 {
     fixture *f = wa_calloc(1, sizeof *f);
-    wa_cluster identity = {.system_identifier = 7412345678901234567u,
-                           .major = 15,
-                           .segment_size = 16 * 1024 * 1024,
-                           .since = wa_time_now()};
-    bool created = false;
     snprintf(f->dir, sizeof f->dir, "/tmp/walagent-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    OK(wa_repo_of_store(wa_store_mem_new(), "main", 1, &f->repo, &f->err));
-    OK(wa_repo_init(f->repo, &identity, false, &created, &f->err));
+    OK(make_repo(&f->repo, &f->err));
     OK(wa_pool_new("compress", 2, 3, &f->pool, &f->err));
     f->options = (wa_backup_options){.repo = f->repo, .data_dir = f->dir, .jobs = 3};
     wa_local *l = &f->local;
     l->options = &f->options;
-    l->info = wa_backup_info_new();
+    l->info = make_info();
     l->info->start_lsn = 2000;
-    wa_backup_new_label(false, wa_time_now(), l->info->label);
     l->control.block_size = PAGE;
     l->control.relation_segment_blocks = 131072;
     l->check_pages = true;
