@@ -322,6 +322,7 @@ def test_a_restore_reads_a_damaged_segment_from_the_mirror(pg, make_pg, make_wal
     copy = lab.Postgres(os.path.join(work_dir, "copy"), 15)
     done = wa.run("restore", "-D", copy.data, "--set", "archive_mode=off")
     assert "WARNING: 1 WAL segment is damaged in the main repository" in done.stdout
+    assert "1 read was answered by repository \"offsite\": the main one has it damaged\n" in done.stderr
     assert f'"{segment}", from "offsite"' in done.stdout
     make_pg.adopt(copy)
     copy.start()

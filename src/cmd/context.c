@@ -194,11 +194,13 @@ wa_tell_of_mirrors(const wa_repo *repo)
     wa_member_status main_repository, mirror;
     wa_store_member_status(store, 0, &main_repository);
     for (size_t i = 1; i < wa_store_members(store); i++) {
+        bool failed = main_repository.last_error[0] != '\0';
         wa_store_member_status(store, i, &mirror);
         if (mirror.served > 0)
-            wa_log(WA_LOG_WARNING,
-                   "%llu reads were answered by repository \"%s\", since the main one failed: %s",
-                   (unsigned long long)mirror.served, mirror.name, main_repository.last_error);
+            wa_log(WA_LOG_WARNING, "%llu read%s answered by repository \"%s\": %s%s",
+                   (unsigned long long)mirror.served, mirror.served == 1 ? " was" : "s were",
+                   mirror.name, failed ? "the main one failed: " : "the main one has it damaged",
+                   main_repository.last_error);
     }
 }
 
