@@ -141,6 +141,7 @@ open_pack(wa_packer *p, wa_error *err)
     p->object = wa_sink_paced(p->object, &p->upload, p->cancel);
     WA_TRY(
         wa_container_writer_new(p->object, p->pool, p->level, WA_FRAME_PACK, &p->container, err));
+    wa_container_publish_sums(p->container);
     p->raw = wa_sink_to_container(p->container);
     return wa_tar_writer_new(p->raw, &p->tar, err);
 }

@@ -45,6 +45,31 @@ times_x(uint32_t a)
     return a >> 1 ^ ((a & 1) != 0 ? POLYNOMIAL : 0);
 }
 
+static uint32_t
+multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = 1U << 31; bit != 0; bit >>= 1) {
+        if ((a & bit) != 0)
+            product ^= b;
+        b = times_x(b);
+    }
+    return product;
+}
+
+static uint32_t
+power_of_x8(uint64_t n)
+{
+    uint32_t power = 1U << 31;  /* x^0 */
+    uint32_t square = 1U << 23; /* x^8 */
+    for (; n > 0; n >>= 1) {
+        if ((n & 1) != 0)
+            power = multiply(power, square);
+        square = multiply(square, square);
+    }
+    return power;
+}
+
 static void
 fill_slices(void)
 {
@@ -132,31 +157,6 @@ record_by_words(const unsigned char *p, size_t tot_len)
 typedef uint32_t zeros_table[4][256];
 static zeros_table long_zeros;
 static zeros_table short_zeros;
-
-static uint32_t
-multiply(uint32_t a, uint32_t b)
-{
-    uint32_t product = 0;
-    for (uint32_t bit = 1U << 31; bit != 0; bit >>= 1) {
-        if ((a & bit) != 0)
-            product ^= b;
-        b = times_x(b);
-    }
-    return product;
-}
-
-static uint32_t
-power_of_x8(size_t n)
-{
-    uint32_t power = 1U << 31;  /* x^0 */
-    uint32_t square = 1U << 23; /* x^8 */
-    for (; n > 0; n >>= 1) {
-        if ((n & 1) != 0)
-            power = multiply(power, square);
-        square = multiply(square, square);
-    }
-    return power;
-}
 
 static void
 fill_zeros(zeros_table table, size_t n)
@@ -278,6 +278,12 @@ uint32_t
 wa_crc32c(uint32_t crc, const void *data, size_t len)
 {
     return ~get_chosen()->update(~crc, data, len);
+}
+
+uint32_t
+wa_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_len)
+{
+    return multiply(power_of_x8(second_len), first) ^ second;
 }
 
 uint32_t

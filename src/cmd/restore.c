@@ -149,30 +149,66 @@ make_restore_command(wa_context *ctx, const wa_config *config, char **ret, wa_er
     return WA_OK;
 }
 
+/* counts NULL: nothing was done. */
+static void
+print_json(const wa_restore_plan *plan, const wa_restore_counts *counts)
+{
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_restore_plan_to_json(plan);
+    wa_json_set_bool(json, "dry_run", counts == NULL);
+    const struct {
+        const char *key;
+        const atomic_uint_fast64_t *value;
+    } members[] = {{"kept_files", counts != NULL ? &counts->kept_files : NULL},
+                   {"kept_bytes", counts != NULL ? &counts->kept_bytes : NULL},
+                   {"kept_block_bytes", counts != NULL ? &counts->kept_block_bytes : NULL},
+                   {"fetched_bytes", counts != NULL ? &counts->fetched_bytes : NULL}};
+    for (size_t i = 0; i < WA_ARRAY_SIZE(members); i++)
+        if (members[i].value != NULL)
+            wa_json_set_u64(json, members[i].key, atomic_load(members[i].value));
+        else
+            wa_json_set(json, members[i].key, json_null());
+    wa_print_json(json);
+}
+
+static void
+print_done(const wa_restore_options *o)
+{
+    char kept[WA_SIZE_TEXT], blocks[WA_SIZE_TEXT], fetched[WA_SIZE_TEXT];
+    if (o->delta)
+        printf("kept: %s in %llu files that were right, %s of files that were not; fetched: %s of "
+               "backup\n",
+               wa_format_size(atomic_load(&o->counts->kept_bytes), kept),
+               (unsigned long long)atomic_load(&o->counts->kept_files),
+               wa_format_size(atomic_load(&o->counts->kept_block_bytes), blocks),
+               wa_format_size(atomic_load(&o->counts->fetched_bytes), fetched));
+    printf("restored into %s; start it with: pg_ctl -D %s start\n", o->directory, o->directory);
+}
+
 static wa_status
 plan_and_run(wa_context *ctx, wa_restore_options *o, wa_error *err)
 {
     WA_CLEANUP(wa_restore_plan_freep) wa_restore_plan *plan = NULL;
     WA_TRY(wa_restore_plan_make(o, &plan, err));
     bool dry = wa_arg_flag(ctx, "dry-run");
-    if (ctx->json) {
-        WA_CLEANUP(wa_json_freep) json_t *json = wa_restore_plan_to_json(plan);
-        wa_json_set_bool(json, "dry_run", dry);
-        wa_print_json(json);
-    } else if (!ctx->quiet) {
+    if (ctx->json && dry)
+        print_json(plan, NULL);
+    else if (!ctx->json && !ctx->quiet)
         fputs(plan->text, stdout);
-    }
     fflush(stdout);
     if (dry)
         return WA_OK;
     wa_progress progress = {.phase = NULL};
+    wa_restore_counts counts = {.kept_files = 0};
     o->progress = &progress;
+    o->counts = &counts;
     wa_progress_view *view = wa_progress_show(ctx, &progress, "restore");
     wa_status status = wa_restore_run(o, plan, err);
     wa_progress_hide(view);
     WA_TRY(status);
-    if (!ctx->quiet && !ctx->json)
-        printf("restored into %s; start it with: pg_ctl -D %s start\n", o->directory, o->directory);
+    if (ctx->json)
+        print_json(plan, &counts);
+    else if (!ctx->quiet)
+        print_done(o);
     return WA_OK;
 }
 
@@ -244,8 +280,9 @@ static const wa_command_option options[] = {
      "The replica streams from here as well as from the archive."},
     {"primary-slot", 0, WA_ARG_VALUE, "NAME", "primary_slot_name of the replica."},
     {"delta", 0, WA_ARG_FLAG, NULL,
-     "Keep files of the directory that are right already (by the manifest's checksums), remove "
-     "what doesn't belong."},
+     "Keep what is right already in the directory: files by the manifest's checksums, and of large "
+     "files that differ the blocks (of up to 4 MiB) that have the backup's checksums. Remove what "
+     "doesn't belong."},
     {"tablespace-map", 0, WA_ARG_LIST, "OLD=NEW",
      "Put the tablespace of directory OLD into NEW; may be given several times."},
     {"set", 0, WA_ARG_LIST, "NAME=VALUE",
@@ -262,7 +299,7 @@ static const wa_command_option options[] = {
      "Leave archive_mode as it was (default: off in a point-in-time copy)."},
     {"jobs", 'j', WA_ARG_VALUE, "N", "Workers; 0: one per processor."},
     {"dry-run", 'n', WA_ARG_FLAG, NULL, "Print the plan and write nothing."},
-    {"json", 0, WA_ARG_FLAG, NULL, "The plan in JSON."},
+    {"json", 0, WA_ARG_FLAG, NULL, "The plan in JSON, and at the end what was done."},
     WA_OPTION_REPOSITORY,
     {NULL, 0, WA_ARG_FLAG, NULL, NULL},
 };

@@ -27,6 +27,8 @@
 #define WA_SEEK_ENTRY 8
 #define WA_SEEK_FOOTER 9
 #define WA_CRC_HEX 9
+#define WA_SUM_DIGITS 8
+#define WA_SUMS_MAX 1500 /* 12,000 digits: the facts have 16 KiB */
 
 struct wa_container {
     wa_ranges *from;
@@ -36,6 +38,7 @@ struct wa_container {
     uint64_t raw_size;
     char xxh3[WA_XXH_HEX];
     char frames_crc[WA_CRC_HEX];
+    const char *sums;      /* of the facts, WA_SUM_DIGITS a frame; NULL: there are none */
     uint64_t bulky_offset; /* of the skippable frame */
     uint32_t bulky_size;   /* of the JSON; 0: there is none */
 };

@@ -62,6 +62,8 @@ struct wa_container_writer {
     uint32_t frames_crc;
     uint64_t raw_size, stored_size;
     wa_buf table; /* seek table entries */
+    bool publish_sums;
+    wa_buf sums; /* hex digits */
 };
 
 wa_status
@@ -81,8 +83,16 @@ wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size
     w->slots = wa_calloc(w->slot_count, sizeof(slot));
     w->hash = wa_xxh_new();
     wa_buf_init(&w->table, (size_t)WA_FRAMES_MAX * WA_SEEK_ENTRY + WA_SEEK_FOOTER);
+    wa_buf_init(&w->sums, WA_SUMS_MAX * WA_SUM_DIGITS);
     *ret = w;
     return WA_OK;
+}
+
+void
+wa_container_publish_sums(wa_container_writer *w)
+{
+    WA_ASSERT(w->raw_size == 0);
+    w->publish_sums = true;
 }
 
 static void
@@ -140,6 +150,7 @@ wa_container_writer_free(wa_container_writer *w)
     free(w->slots);
     wa_xxh_free(w->hash);
     wa_buf_done(&w->table);
+    wa_buf_done(&w->sums);
     free(w);
 }
 
@@ -234,6 +245,20 @@ add_entry(wa_container_writer *w, size_t size, size_t raw_size, wa_error *err)
     return WA_OK;
 }
 
+/* zstd has computed it already: it is the frame's end. */
+static void
+note_sum(wa_container_writer *w, const uint8_t *frame, size_t size)
+{
+    char hex[WA_CRC_HEX];
+    wa_error ignored = WA_ERROR_INIT;
+
+    if (!w->publish_sums)
+        return;
+    wa_container_crc_text(wa_get_u32le(frame + size - 4), hex);
+    if (wa_buf_append(&w->sums, hex, WA_SUM_DIGITS, &ignored) != WA_OK)
+        w->publish_sums = false;
+}
+
 static wa_status
 write_frame(wa_container_writer *w, slot *s, wa_error *err)
 {
@@ -243,6 +268,7 @@ write_frame(wa_container_writer *w, slot *s, wa_error *err)
     WA_TRY(add_entry(w, s->result, s->raw_len, err));
     WA_TRY(write_stored(w, s->out, s->result, err));
     w->frames_crc = wa_crc32c(w->frames_crc, s->out, s->result);
+    note_sum(w, s->out, s->result);
     s->raw_len = 0;
     if (w->pool)
         wa_freep(&s->out);
@@ -414,7 +440,7 @@ write_json(wa_container_writer *w, uint32_t magic, const char *text, size_t max,
 static char *
 facts_text(const wa_container_writer *w, const json_t *facts, size_t bulky_size)
 {
-    static const char *const own[] = {"raw_size", "xxh3", "frames_crc", "bulky_size"};
+    static const char *const own[] = {"raw_size", "xxh3", "frames_crc", "frame_sums", "bulky_size"};
     WA_CLEANUP(wa_json_freep) json_t *all = json_object();
     json_t *kind = json_object_get(facts, "kind");
     char hex[WA_XXH_HEX];
@@ -427,6 +453,8 @@ facts_text(const wa_container_writer *w, const json_t *facts, size_t bulky_size)
     wa_json_set_u64(all, "raw_size", w->raw_size);
     wa_json_set_string(all, "xxh3", wa_xxh_hex(w->hash, hex));
     wa_json_set_string(all, "frames_crc", wa_container_crc_text(w->frames_crc, hex));
+    if (w->publish_sums)
+        wa_json_set_string(all, "frame_sums", wa_buf_str(&w->sums));
     if (bulky_size > 0)
         wa_json_set_u64(all, "bulky_size", bulky_size);
     return wa_container_seal(all);

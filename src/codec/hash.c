@@ -69,6 +69,48 @@ wa_xxh_of(const void *data, size_t len, char out[static WA_XXH_HEX])
     return xxh_text(XXH3_128bits(len ? data : "", len), out);
 }
 
+struct wa_frame_sum {
+    XXH64_state_t *state;
+};
+
+wa_frame_sum *
+wa_frame_sum_new(void)
+{
+    wa_frame_sum *s = wa_malloc(sizeof *s);
+    s->state = XXH64_createState();
+    WA_ASSERT(s->state);
+    wa_frame_sum_reset(s);
+    return s;
+}
+
+void
+wa_frame_sum_reset(wa_frame_sum *s)
+{
+    XXH64_reset(s->state, 0);
+}
+
+void
+wa_frame_sum_update(wa_frame_sum *s, const void *data, size_t len)
+{
+    if (len > 0)
+        XXH64_update(s->state, data, len);
+}
+
+uint32_t
+wa_frame_sum_get(const wa_frame_sum *s)
+{
+    return (uint32_t)XXH64_digest(s->state);
+}
+
+void
+wa_frame_sum_free(wa_frame_sum *s)
+{
+    if (!s)
+        return;
+    XXH64_freeState(s->state);
+    free(s);
+}
+
 /* Fetching an algorithm by name is the slow part of a small digest, so it is done once and kept. */
 static const char *const digest_names[] = {"MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512"};
 static EVP_MD *digests[WA_ARRAY_SIZE(digest_names)];

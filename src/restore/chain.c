@@ -167,7 +167,7 @@ pack_of(const wa_chain *c, wa_chain_readers *r, size_t index, uint32_t number, w
     wa_pack_release(x->pack);
     x->pack = NULL;
     x->number = number;
-    return wa_pack_open(c->o->repo, c->backups[index].label, number, &x->pack, err);
+    return wa_pack_open(c->o, c->backups[index].label, number, &x->pack, err);
 }
 
 /* ---- one file ---- */

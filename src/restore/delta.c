@@ -8,6 +8,7 @@
 #include "walagent/base/file.h"
 #include "walagent/base/log.h"
 #include "walagent/base/str.h"
+#include "walagent/codec/container.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,36 +22,49 @@
 #define READ_BYTES (256u * 1024)
 
 static bool
-has_checksum(int fd, uint64_t size, uint32_t expected)
+has_checksum(const wa_delta_job *job, int fd)
 {
     WA_CLEANUP(wa_freep) uint8_t *buffer = wa_malloc(READ_BYTES);
     uint32_t crc = 0;
     uint64_t done = 0;
     for (;;) {
-        ssize_t n = read(fd, buffer, READ_BYTES);
+        ssize_t n = job->read_at(fd, buffer, READ_BYTES, (off_t)done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return false;
         if (n == 0)
-            return done == size && crc == expected;
+            return done == job->file->size && crc == job->file->crc;
         crc = wa_crc32c(crc, buffer, (size_t)n);
         done += (uint64_t)n;
     }
 }
 
-bool
-wa_delta_is_right(const char *path, const wa_unit_file *file)
+void
+wa_delta_is_right(const wa_delta_job *job, wa_delta_found *ret)
 {
+    const wa_unit_file *file = job->file;
     struct stat st;
-    WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != file->size)
-        return false;
-    if (!has_checksum(fd, file->size, file->crc))
-        return false;
+    *ret = (wa_delta_found){.done = false};
+    WA_CLEANUP(wa_closep) int fd = open(job->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+        (uint64_t)st.st_size != file->size || !has_checksum(job, fd))
+        return;
     /* A file that could not be given its mode is written anew, and fails there with a reason. */
     struct timespec times[2] = {{.tv_sec = file->mtime}, {.tv_sec = file->mtime}};
-    return fchmod(fd, (mode_t)file->mode & 0777) == 0 && futimens(fd, times) == 0;
+    if (fchmod(fd, (mode_t)file->mode & 0777) == 0 && futimens(fd, times) == 0)
+        *ret = (wa_delta_found){.done = true, .kept = file->size};
+}
+
+wa_status
+wa_delta_keep(const wa_delta_job *job, wa_delta_found *ret, wa_error *err)
+{
+    bool by_block = wa_delta_blocks_pay(job);
+    *ret = (wa_delta_found){.done = false};
+    /* Where each frame's checksum costs a read, only for a file that is known to differ. */
+    if (!by_block || !wa_container_has_sums(wa_pack_container(job->pack)))
+        wa_delta_is_right(job, ret);
+    return ret->done || !by_block ? WA_OK : wa_delta_by_block(job, ret, err);
 }
 
 /* ---- what belongs ---- */

@@ -163,7 +163,7 @@ wa_plan_describe(wa_planning *p)
     wa_buf_printf(&out, "WAL: %s to %s, timeline %u (%s)\n", wa_lsn_format(plan->wal_from, a),
                   wa_lsn_format(plan->wal_to, b), plan->branch.tli,
                   wa_branch_format(&plan->branch, branch));
-    wa_buf_printf(&out, "To fetch: %s of backup, %s%s of WAL\n",
+    wa_buf_printf(&out, "To fetch: %s%s of backup, %s%s of WAL\n", p->o->delta ? "at most " : "",
                   wa_format_size(plan->backup_bytes, bytes),
                   plan->wal_bytes_estimated ? "about " : "", wa_format_size(plan->wal_bytes, wal));
     describe_target(p, &out);

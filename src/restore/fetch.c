@@ -181,6 +181,25 @@ keep_control(fetch *f, wa_frames *frames, const unit *u, const wa_unit_file *fil
     return WA_OK;
 }
 
+/* *ret_done: nothing is left to do for it. */
+static wa_status
+keep_what_is_right(const fetch *f, wa_frames *frames, const unit *u, const wa_unit_file *file,
+                   const char *path, bool *ret_done, wa_error *err)
+{
+    wa_delta_job job = {
+        .frames = frames, .pack = u->pack, .file = file, .path = path, .read_at = pread};
+    wa_delta_found found;
+    WA_TRY(wa_delta_keep(&job, &found, err));
+    *ret_done = found.done;
+    wa_restore_counts *counts = f->o->counts;
+    if (!found.done || counts == NULL)
+        return WA_OK;
+    atomic_fetch_add(found.written > 0 ? &counts->kept_block_bytes : &counts->kept_bytes,
+                     found.kept);
+    atomic_fetch_add(&counts->kept_files, found.written == 0);
+    return WA_OK;
+}
+
 static wa_status
 restore_file(fetch *f, wa_frames *frames, wa_chain_readers *readers, const unit *u,
              const wa_unit_file *file, wa_error *err)
@@ -192,9 +211,10 @@ restore_file(fetch *f, wa_frames *frames, wa_chain_readers *readers, const unit 
     char *path = wa_path_join(f->layout->root, stands_for != NULL ? stands_for : file->path);
     if (f->chain != NULL && stands_for != NULL)
         return wa_chain_rebuild(f->chain, readers, u->pack, file, path, err);
-    if (f->o->delta && wa_delta_is_right(path, file))
-        return WA_OK;
-    return write_file(f, frames, u, file, err);
+    bool done = false;
+    if (f->o->delta)
+        WA_TRY(keep_what_is_right(f, frames, u, file, path, &done, err));
+    return done ? WA_OK : write_file(f, frames, u, file, err);
 }
 
 static wa_status
@@ -283,7 +303,7 @@ use_pack(fetch *f, uint32_t number, wa_error *err)
     send_unit(f);
     wa_pack_release(f->pack);
     f->pack = NULL;
-    WA_TRY(wa_pack_open(f->o->repo, f->label, number, &f->pack, err));
+    WA_TRY(wa_pack_open(f->o, f->label, number, &f->pack, err));
     f->pack_number = number;
     return WA_OK;
 }

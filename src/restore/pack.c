@@ -19,6 +19,8 @@ struct wa_pack {
     char *key;
     wa_ranges *ranges;
     wa_container *container;
+    bool remote;
+    wa_restore_counts *counts; /* NULL: nobody wants to know */
 };
 
 static void
@@ -31,14 +33,18 @@ pack_free(wa_pack *p)
 }
 
 wa_status
-wa_pack_open(wa_repo *repo, const char *label, uint32_t number, wa_pack **ret, wa_error *err)
+wa_pack_open(const wa_restore_options *o, const char *label, uint32_t number, wa_pack **ret,
+             wa_error *err)
 {
+    wa_store *store = wa_repo_store(o->repo);
     char name[32];
     snprintf(name, sizeof name, "pack-%05u.tar.zst", number);
     wa_pack *p = wa_calloc(1, sizeof *p);
     atomic_init(&p->users, 1);
-    p->key = wa_backup_key(repo, label, name);
-    wa_status status = wa_store_ranges(wa_repo_store(repo), p->key, UINT64_MAX, &p->ranges, err);
+    p->key = wa_backup_key(o->repo, label, name);
+    p->remote = strcmp(wa_store_get_traits(store)->scheme, "s3") == 0;
+    p->counts = o->counts;
+    wa_status status = wa_store_ranges(store, p->key, UINT64_MAX, &p->ranges, err);
     if (status == WA_NOT_FOUND)
         status = wa_error_set(err, WA_CORRUPT, "object \"%s\" of the backup is missing", p->key);
     if (status == WA_OK)
@@ -75,6 +81,28 @@ wa_container *
 wa_pack_container(const wa_pack *p)
 {
     return p->container;
+}
+
+bool
+wa_pack_is_remote(const wa_pack *p)
+{
+    return p->remote;
+}
+
+static void
+count_fetched(const wa_pack *p, uint64_t bytes)
+{
+    if (p->counts != NULL)
+        atomic_fetch_add(&p->counts->fetched_bytes, bytes);
+}
+
+wa_status
+wa_pack_frame_sum(const wa_pack *p, size_t frame, uint32_t *ret, wa_error *err)
+{
+    WA_TRY(wa_container_frame_sum(p->container, frame, ret, err));
+    if (!wa_container_has_sums(p->container))
+        count_fetched(p, sizeof *ret);
+    return WA_OK;
 }
 
 struct wa_frames {
@@ -134,6 +162,7 @@ fetch(wa_frames *f, const wa_pack *pack, size_t index, size_t wanted_last, wa_er
     f->first = f->last = 0;
     grow(&f->stored, &f->stored_capacity, len);
     WA_TRY(wa_ranges_read(pack->ranges, first.offset, f->stored, len, err));
+    count_fetched(pack, len);
     f->first = index;
     f->last = last;
     return WA_OK;

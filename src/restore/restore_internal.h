@@ -96,12 +96,17 @@ wa_status wa_fetch_files(const wa_restore_options *o, const char *label, const w
 
 /* A pack that several workers read. */
 typedef struct wa_pack wa_pack;
-wa_status wa_pack_open(wa_repo *repo, const char *label, uint32_t number, wa_pack **ret,
-                       wa_error *err) WA_MUST_CHECK;
+wa_status wa_pack_open(const wa_restore_options *o, const char *label, uint32_t number,
+                       wa_pack **ret, wa_error *err) WA_MUST_CHECK;
 wa_pack *wa_pack_share(wa_pack *p);
 void wa_pack_release(wa_pack *p);
 const char *wa_pack_key(const wa_pack *p);
 wa_container *wa_pack_container(const wa_pack *p);
+/* Every read is a request over the network. */
+bool wa_pack_is_remote(const wa_pack *p);
+/* wa_container_frame_sum, counted as fetched where it is. */
+wa_status wa_pack_frame_sum(const wa_pack *p, size_t frame, uint32_t *ret,
+                            wa_error *err) WA_MUST_CHECK;
 
 /* Frames of a pack one after another through bounded buffers; one a worker. */
 typedef struct wa_frames wa_frames;
@@ -142,8 +147,30 @@ wa_status wa_chain_finish(wa_chain *c, const wa_restore_options *o, const wa_res
 
 /* ---- delta ---- */
 
-/* A file that has this size and checksum already. */
-bool wa_delta_is_right(const char *path, const wa_unit_file *file);
+/* How a file that is there is read: pread, but in tests. */
+typedef ssize_t (*wa_read_at_fn)(int fd, void *buffer, size_t len, off_t offset);
+typedef struct wa_delta_job {
+    wa_frames *frames;
+    wa_pack *pack;
+    const wa_unit_file *file;
+    const char *path;
+    wa_read_at_fn read_at;
+} wa_delta_job;
+/* What became of it. done: the file is right now, mode and time too; `kept` of its bytes were so
+ * before, `written` were not. Else it has to be written as a whole; its content may have changed.
+ */
+typedef struct wa_delta_found {
+    bool done;
+    uint64_t kept, written;
+} wa_delta_found;
+/* Keeps what is right of a file, as a whole or by block. */
+wa_status wa_delta_keep(const wa_delta_job *job, wa_delta_found *ret, wa_error *err) WA_MUST_CHECK;
+/* Done when it has the manifest's size and checksum already. */
+void wa_delta_is_right(const wa_delta_job *job, wa_delta_found *ret);
+/* Whole frames of the pack lie in the file, and it is cheap to learn which of them it has. */
+bool wa_delta_blocks_pay(const wa_delta_job *job);
+wa_status wa_delta_by_block(const wa_delta_job *job, wa_delta_found *ret,
+                            wa_error *err) WA_MUST_CHECK;
 /* Removes pg_control first, then whatever the backup doesn't have. */
 wa_status wa_delta_clean(const wa_restore_options *o, const wa_layout *l, const char *label,
                          wa_error *err) WA_MUST_CHECK;

@@ -9,9 +9,10 @@
  *
  * The facts' members: "v", "kind", the caller's own, "raw_size", "xxh3" (XXH3-128 of the raw bytes,
  * 32 hex digits), "frames_crc" (CRC-32C, 8 hex digits, of the stored bytes of the data frames: a
- * decoder does not look at every bit), "bulky_size" (bytes of the bulky JSON; only with one) and
- * "crc" (CRC-32C of the JSON text from its start up to the comma before "crc"; a skippable frame
- * has no checksum of its own). The bulky JSON is sealed likewise: "v" first, "crc" last.
+ * decoder does not look at every bit), "frame_sums" (where it was asked for: the checksum that ends
+ * each data frame, 8 hex digits, in order), "bulky_size" (bytes of the bulky JSON; only with one)
+ * and "crc" (CRC-32C of the JSON text from its start up to the comma before "crc"; a skippable
+ * frame has no checksum of its own). The bulky JSON is sealed likewise: "v" first, "crc" last.
  *
  * Guarantees:
  *   (1) `zstd -d` gives the raw bytes.
@@ -58,6 +59,10 @@ typedef struct wa_container_writer wa_container_writer;
  */
 wa_status wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size,
                                   wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
+/* Before anything is written: the facts get "frame_sums", so that a reader finds out without a
+ * request a frame which of them it has the content of. They are left out where there are so many
+ * that they would not fit. */
+void wa_container_publish_sums(wa_container_writer *w);
 /* Bytes that were put into wa_container_space's room beforehand stay where they are. */
 wa_status wa_container_write(wa_container_writer *w, const void *data, size_t len,
                              wa_error *err) WA_MUST_CHECK;
@@ -106,6 +111,13 @@ size_t wa_container_frames(const wa_container *c);         /* data frames only *
 wa_frame_info wa_container_frame(const wa_container *c, size_t index);
 /* The frame that holds it; past the end: the number of frames. */
 size_t wa_container_frame_at(const wa_container *c, uint64_t raw_offset);
+
+/* Are the frames' checksums known from the facts? If not, wa_container_frame_sum reads one: four
+ * bytes at the frame's end. */
+bool wa_container_has_sums(const wa_container *c);
+/* The checksum of a frame's content (hash.h: wa_frame_sum). */
+wa_status wa_container_frame_sum(const wa_container *c, size_t index, uint32_t *ret,
+                                 wa_error *err) WA_MUST_CHECK;
 
 /* A decompression context; one a thread. */
 typedef struct wa_decoder wa_decoder;

@@ -23,6 +23,15 @@ void wa_xxh_free(wa_xxh *h);
 WA_DEFINE_CLEANUP(wa_xxh, wa_xxh_free)
 char *wa_xxh_of(const void *data, size_t len, char out[static WA_XXH_HEX]);
 
+/* The low 32 bits of XXH64: the checksum that ends a zstd frame, of its content. Streaming. */
+typedef struct wa_frame_sum wa_frame_sum;
+wa_frame_sum *wa_frame_sum_new(void);
+void wa_frame_sum_reset(wa_frame_sum *s);
+void wa_frame_sum_update(wa_frame_sum *s, const void *data, size_t len);
+uint32_t wa_frame_sum_get(const wa_frame_sum *s); /* of what was fed so far */
+void wa_frame_sum_free(wa_frame_sum *s);
+WA_DEFINE_CLEANUP(wa_frame_sum, wa_frame_sum_free)
+
 typedef enum wa_digest_kind {
     WA_MD5,
     WA_SHA1,

@@ -41,6 +41,13 @@ typedef enum wa_target_action {
     WA_ACTION_SHUTDOWN
 } wa_target_action;
 
+/* What a run has kept of the directory (--delta) and fetched, in bytes. */
+typedef struct wa_restore_counts {
+    atomic_uint_fast64_t kept_files, kept_bytes; /* files that were right */
+    atomic_uint_fast64_t kept_block_bytes;       /* what was right of files that were not */
+    atomic_uint_fast64_t fetched_bytes;          /* of packs, as they are stored */
+} wa_restore_counts;
+
 typedef struct wa_restore_options {
     wa_repo *repo; /* loaded */
     const char *directory;
@@ -68,6 +75,7 @@ typedef struct wa_restore_options {
         *restore_command; /* complete; chosen by cmd (absolute path of walagent and -c FILE) */
     size_t jobs;
     wa_progress *progress;
+    wa_restore_counts *counts; /* may be NULL */
     wa_cancel *cancel;
     wa_listener listener; /* hears what is worth a line in the log */
 } wa_restore_options;

@@ -106,6 +106,29 @@ pieces_give_the_sum_of_the_whole(void **state)
     }
 }
 
+static void
+the_values_of_two_pieces_give_that_of_the_whole(void **state)
+{
+    (void)state;
+    unsigned char data[20000];
+    fill(data, sizeof data, 4);
+    uint32_t whole = wa_crc32c(0, data, sizeof data);
+    for (size_t cut = 0; cut <= sizeof data; cut += cut < 70 ? 1 : 997) {
+        uint32_t first = wa_crc32c(0, data, cut);
+        uint32_t second = wa_crc32c(0, data + cut, sizeof data - cut);
+        assert_int_equal(wa_crc32c_combine(first, second, sizeof data - cut), whole);
+    }
+    /* More than 4 GiB of zeros behind it: one gigabyte at a time gives the same as all at once. */
+    uint32_t zeros = wa_crc32c(0, memset(data, 0, 1024), 1024), by_steps = whole, all = 0;
+    for (int i = 0; i < 20; i++)
+        zeros = wa_crc32c_combine(zeros, zeros, UINT64_C(1024) << i);
+    for (int i = 0; i < 5; i++) {
+        by_steps = wa_crc32c_combine(by_steps, zeros, UINT64_C(1) << 30);
+        all = wa_crc32c_combine(all, zeros, UINT64_C(1) << 30);
+    }
+    assert_int_equal(wa_crc32c_combine(whole, all, UINT64_C(5) << 30), by_steps);
+}
+
 /* Every length of padding, and past the length from which on a record's body is summed in streams.
  * The buffer ends where the padding does, so that reading past it is found. */
 static void
@@ -137,6 +160,7 @@ main(void)
         cmocka_unit_test(every_alignment_and_short_length_agrees_with_the_reference),
         cmocka_unit_test(long_inputs_agree_with_the_reference),
         cmocka_unit_test(pieces_give_the_sum_of_the_whole),
+        cmocka_unit_test(the_values_of_two_pieces_give_that_of_the_whole),
         cmocka_unit_test(a_records_sum_leaves_out_its_crc_and_its_padding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
