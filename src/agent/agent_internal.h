@@ -10,6 +10,7 @@
 #include "walagent/agent/agent.h"
 #include "walagent/base/thread.h"
 #include "walagent/codec/json.h"
+#include "walagent/repo/mirrors.h"
 #include "walagent/wal/streamer.h"
 
 typedef struct wa_http_server wa_http_server;
@@ -52,6 +53,10 @@ bool wa_agent_is_ready(wa_agent *agent, char *reason, size_t size);
 /* ---- mirrors.c ---- */
 /* The thread that compares the mirrors with the main repository. */
 void *wa_agent_mirrors_main(void *agent);
+/* How long to wait after a comparison, in ms. before: how long it was after the one before, which
+ * found `then`; 0: there was none. */
+uint64_t wa_agent_mirror_pause(uint64_t before, const wa_mirror_sync *then,
+                               const wa_mirror_sync *now);
 /* The main repository and its mirrors; the repository was reached, the mutex is held. */
 json_t *wa_agent_repositories_json(wa_agent *agent);
 

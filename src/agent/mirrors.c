@@ -2,11 +2,14 @@
  * mirrors.c - the agent's own look at its mirrors: once it has reached the repository, and every
  * few hours, it compares them with the main one. It copies the few objects that a crash can have
  * left in the main one alone; what is more is for `walagent mirror`.
+ *
+ * A mirror that is incomplete is compared again after ten minutes, and each time that nothing has
+ * changed after twice as long. Meanwhile a request or two every ten minutes tell whether somebody
+ * copies: then it is compared at once.
  */
 #include "agent_internal.h"
 
 #include "walagent/base/log.h"
-#include "walagent/repo/mirrors.h"
 #include "walagent/store/mirror.h"
 
 #include <inttypes.h>
@@ -15,7 +18,15 @@
 #define RETRY_MS 60000
 #define AGAIN_MS (6u * 3600 * 1000)
 #define INCOMPLETE_MS (10u * 60 * 1000) /* a person may be copying */
-#define MEND_MAX 100                    /* objects */
+#define INCOMPLETE_MOST_MS (3u * 3600 * 1000)
+#define MEND_MAX 100 /* objects */
+
+/* What is known of one mirror, and when to look again. */
+typedef struct look {
+    wa_mono next, peek; /* compare, or ask whether that is worth while */
+    uint64_t pause;     /* of the last comparison; 0: none yet */
+    wa_mirror_sync found;
+} look;
 
 static wa_repo *
 repo_of(wa_agent *agent)
@@ -69,9 +80,26 @@ compare_and_mend(wa_agent *agent, wa_repo *repo, size_t i, wa_mirror_sync *ret, 
     return wa_mirror_sync_run(repo, i, &options, ret, err);
 }
 
-/* When to look again. */
-static wa_mono
-compare(wa_agent *agent, wa_repo *repo, size_t i)
+static bool
+is_news(const wa_mirror_sync *a, const wa_mirror_sync *b)
+{
+    return a->has_entry != b->has_entry || a->missing - a->copied != b->missing - b->copied ||
+           a->different != b->different || !wa_str_eq(a->first_missing, b->first_missing) ||
+           !wa_str_eq(a->first_different, b->first_different);
+}
+
+uint64_t
+wa_agent_mirror_pause(uint64_t before, const wa_mirror_sync *then, const wa_mirror_sync *now)
+{
+    if (wa_mirror_sync_is_complete(now))
+        return AGAIN_MS;
+    if (before == 0 || is_news(then, now))
+        return INCOMPLETE_MS;
+    return before * 2 < INCOMPLETE_MOST_MS ? before * 2 : INCOMPLETE_MOST_MS;
+}
+
+static void
+compare(wa_agent *agent, wa_repo *repo, size_t i, look *l)
 {
     wa_error err = WA_ERROR_INIT;
     wa_member_status member;
@@ -80,17 +108,32 @@ compare(wa_agent *agent, wa_repo *repo, size_t i)
     if (compare_and_mend(agent, repo, i, &result, &err) != WA_OK) {
         if (!wa_cancelled(&agent->stop))
             wa_log_error(WA_LOG_WARNING, &err, "mirror \"%s\" was not compared", member.name);
-        return RETRY_MS;
+        l->next = l->peek = wa_mono_now() + RETRY_MS;
+        return;
     }
     tell(&member, &result);
-    bool complete = wa_mirror_sync_is_complete(&result);
+    l->pause = wa_agent_mirror_pause(l->pause, &l->found, &result);
+    l->found = result;
+    l->next = wa_mono_now() + l->pause;
+    l->peek = wa_mono_now() + INCOMPLETE_MS;
     WA_LOCK(&agent->mutex);
     if (i < WA_MIRRORS_MAX && agent->repo == repo) /* else a reload has replaced it */
         agent->mirrors[i] = (wa_agent_mirror){.compared = wa_time_now(),
-                                              .complete = complete,
+                                              .complete = wa_mirror_sync_is_complete(&result),
                                               .missing = result.missing - result.copied,
                                               .different = result.different};
-    return complete ? AGAIN_MS : INCOMPLETE_MS;
+}
+
+/* A failure is no news: the next comparison tells it. */
+static bool
+is_outdated(wa_repo *repo, size_t i, look *l)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    bool outdated = false;
+    if (wa_mirror_sync_is_complete(&l->found) || wa_mono_now() < l->peek)
+        return false;
+    l->peek = wa_mono_now() + INCOMPLETE_MS;
+    return wa_mirror_sync_is_outdated(repo, i, &l->found, &outdated, &ignored) == WA_OK && outdated;
 }
 
 void *
@@ -98,19 +141,21 @@ wa_agent_mirrors_main(void *arg)
 {
     wa_agent *agent = arg;
     const wa_repo *seen = NULL;
-    wa_mono next = 0;
+    WA_CLEANUP(wa_freep) look *looks = NULL; /* by member */
     wa_error err = WA_ERROR_INIT;
     while (wa_cancel_sleep(&agent->stop, LOOK_MS, &err) == WA_OK) {
         wa_repo *repo = repo_of(agent);
-        if (repo == NULL || (repo == seen && wa_mono_now() < next))
+        if (repo == NULL)
             continue;
-        seen = repo;
-        wa_mono pause = AGAIN_MS;
-        for (size_t i = 1; i < wa_store_members(wa_repo_store(repo)); i++) {
-            wa_mono wanted = compare(agent, repo, i);
-            pause = wanted < pause ? wanted : pause;
+        size_t members = wa_store_members(wa_repo_store(repo));
+        if (repo != seen) {
+            wa_freep(&looks);
+            looks = wa_calloc(members, sizeof *looks);
+            seen = repo;
         }
-        next = wa_mono_now() + pause;
+        for (size_t i = 1; i < members; i++)
+            if (wa_mono_now() >= looks[i].next || is_outdated(repo, i, &looks[i]))
+                compare(agent, repo, i, &looks[i]);
     }
     return NULL;
 }

@@ -349,6 +349,24 @@ wa_mirror_sync_run(wa_repo *repo, size_t i, const wa_mirror_sync_options *option
     return status;
 }
 
+wa_status
+wa_mirror_sync_is_outdated(wa_repo *repo, size_t i, const wa_mirror_sync *r, bool *ret,
+                           wa_error *err)
+{
+    const char *key = r->different > 0 ? r->first_different : r->first_missing;
+    bool has = false;
+    if (key[0] == '\0' || strlen(key) + 1 == sizeof r->first_missing) { /* none, or cut short */
+        *ret = false;
+        return WA_OK;
+    }
+    wa_status status = wa_store_mirror_has(wa_repo_store(repo), i, key, &has, err);
+    if (status != WA_OK && status != WA_NOT_FOUND && status != WA_FAILED)
+        return status;
+    wa_error_clear(err);
+    *ret = r->different > 0 ? status != WA_FAILED : status != WA_OK || has;
+    return WA_OK;
+}
+
 bool
 wa_mirror_sync_is_complete(const wa_mirror_sync *r)
 {

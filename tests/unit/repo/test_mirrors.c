@@ -320,6 +320,70 @@ a_cache_of_another_size_is_copied_again(void **state)
     assert_true(wa_mirror_sync_is_complete(&result));
 }
 
+static bool
+is_outdated(fixture *f, const wa_mirror_sync *result)
+{
+    wa_error err = WA_ERROR_INIT;
+    bool ret = false;
+    assert_int_equal(wa_mirror_sync_is_outdated(f->repo, 1, result, &ret, &err), WA_OK);
+    return ret;
+}
+
+static void
+remove_key(wa_store *store, const char *key)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, key);
+    assert_int_equal(wa_store_delete(store, &keys, &err), WA_OK);
+}
+
+static void
+a_comparison_is_outdated_when_what_was_missing_has_come_or_gone(void **state)
+{
+    fixture *f = *state;
+    fill(f);
+    wa_mirror_sync result = sync_now(f, true);
+    assert_false(is_outdated(f, &result));
+    put(f->mirror, "main/42/lineage/00000001.json", "{}");
+    assert_true(is_outdated(f, &result));
+    result = sync_now(f, true);
+    assert_string_equal(result.first_missing, "main/42/wal/0000");
+    assert_false(is_outdated(f, &result));
+    remove_key(f->main_store, "main/42/wal/0000");
+    uint64_t lists = wa_store_requests(f->mirror, "list");
+    assert_true(is_outdated(f, &result));
+    assert_int_equal(wa_store_requests(f->mirror, "list"), lists);
+    (void)sync_now(f, false);
+    put(f->main_store, "main/42/index/b/0/X-0001.zst", "newer"); /* a cache of another size */
+    put(f->mirror, "main/42/index/b/0/X-0001.zst", "old");
+    result = sync_now(f, true);
+    assert_int_equal(result.missing, 1);
+    assert_false(is_outdated(f, &result));
+}
+
+static void
+a_comparison_is_outdated_when_what_differed_does_no_longer(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    bool ret = true;
+    fill(f);
+    (void)sync_now(f, false);
+    wa_mirror_sync result = sync_now(f, true);
+    assert_false(is_outdated(f, &result)); /* complete: nothing to look at */
+    remove_key(f->mirror, "main/42/wal/0500");
+    put(f->mirror, "main/42/wal/0500", "longer segment");
+    result = sync_now(f, true);
+    assert_int_equal(result.different, 1);
+    assert_false(is_outdated(f, &result));
+    wa_store_fault_set(f->mirror, "any", 1, 9, WA_FAULT_FAIL);
+    assert_int_equal(wa_mirror_sync_is_outdated(f->repo, 1, &result, &ret, &err), WA_UNAVAILABLE);
+    wa_store_fault_set(f->mirror, "any", 0, 0, WA_FAULT_FAIL);
+    remove_key(f->mirror, "main/42/wal/0500");
+    assert_true(is_outdated(f, &result));
+}
+
 static void
 an_empty_mirror_does_not_say_that_there_is_no_archive(void **state)
 {
@@ -346,6 +410,8 @@ main(void)
         MIRRORS_TEST(an_empty_mirror_does_not_say_that_there_is_no_archive),
         MIRRORS_TEST(a_cache_of_another_size_is_copied_again),
         MIRRORS_TEST(a_comparison_mends_nothing),
+        MIRRORS_TEST(a_comparison_is_outdated_when_what_was_missing_has_come_or_gone),
+        MIRRORS_TEST(a_comparison_is_outdated_when_what_differed_does_no_longer),
         MIRRORS_TEST(what_an_agent_does_meanwhile_is_neither_missing_nor_extra),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
