@@ -123,6 +123,9 @@ wa_status wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_i
 
 /* Takes `to`, which comes back as it is when there is no limit; borrows the others. */
 wa_sink *wa_sink_paced(wa_sink *to, wa_pace *pace, wa_cancel *cancel);
+/* How fast objects may grow so that the main repository and its mirrors together get `limit` bytes
+ * a second; 0: no limit. */
+uint64_t wa_upload_rate(const wa_store *store, uint64_t limit);
 /* A sink that writes into a container writer (borrowed); finish does nothing. */
 wa_sink *wa_sink_to_container(wa_container_writer *w);
 

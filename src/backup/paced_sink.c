@@ -3,6 +3,8 @@
  */
 #include "backup_internal.h"
 
+#include "walagent/store/mirror.h"
+
 #define AT_ONCE (64u * 1024)
 
 typedef struct paced_sink {
@@ -46,4 +48,12 @@ wa_sink_paced(wa_sink *to, wa_pace *pace, wa_cancel *cancel)
     paced_sink *s = wa_calloc(1, sizeof *s);
     *s = (paced_sink){.base = {&ops}, .to = to, .pace = pace, .cancel = cancel};
     return &s->base;
+}
+
+/* Every member gets each byte. */
+uint64_t
+wa_upload_rate(const wa_store *store, uint64_t limit)
+{
+    uint64_t share = limit / wa_store_members(store);
+    return limit > 0 && share == 0 ? 1 : share;
 }

@@ -199,7 +199,7 @@ void
 wa_packer_limit_upload(wa_packer *p, uint64_t bytes_per_second, wa_cancel *cancel)
 {
     WA_ASSERT(p->object == NULL);
-    p->upload.rate = bytes_per_second;
+    p->upload.rate = wa_upload_rate(wa_repo_store(p->repo), bytes_per_second);
     p->cancel = cancel;
 }
 

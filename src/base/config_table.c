@@ -104,9 +104,10 @@ const wa_option wa_options[] = {
             "and never more than 1 GiB. 0: no limit."},
     {.section = "backup", .key = "upload_rate_limit", .type = WA_OPT_SIZE, .fallback = "0",
      .limits = "0..", .reloadable = true,
-     .doc = "The most bytes, compressed, that a backup puts into the repository per second. They "
-            "go out in parts of some MiB: this is the mean. The copies to mirrors are not "
-            "limited. 0: no limit."},
+     .doc = "The most bytes, compressed, that a backup puts into the repository and its mirrors "
+            "per second, all copies counted: with one mirror each gets half of it. They go out in "
+            "parts of some MiB: this is the mean. What a mirror lacks of the backup that an "
+            "incremental one builds on is copied without a limit. 0: no limit."},
 
     {.section = "retention", .key = "keep_full", .type = WA_OPT_INT, .fallback = "2",
      .limits = "0..100000", .reloadable = true,

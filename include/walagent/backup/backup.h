@@ -43,7 +43,7 @@ typedef struct wa_backup_options {
     size_t jobs;
     int level;
     uint64_t rate_limit;        /* bytes/s that are read; 0: none */
-    uint64_t upload_rate_limit; /* bytes/s that are stored; 0: none */
+    uint64_t upload_rate_limit; /* bytes/s that are stored, in mirrors too; 0: none */
     uint64_t wal_timeout_ms; /* how long the WAL up to the end may take to arrive after the copy */
     bool fast_checkpoint;
     wa_progress *progress; /* may be NULL */

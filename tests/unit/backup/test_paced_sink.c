@@ -12,6 +12,8 @@
 #include "backup_internal.h"
 
 #include "walagent/base/time.h"
+#include "walagent/store/drivers.h"
+#include "walagent/store/mirror.h"
 
 #include <string.h>
 
@@ -68,6 +70,20 @@ without_a_limit_there_is_nothing_between(void **state)
     assert_ptr_equal(wa_sink_paced(sink, &none, NULL), sink);
 }
 
+static void
+the_limit_is_of_all_copies_together(void **state)
+{
+    (void)state;
+    WA_CLEANUP(wa_store_freep) wa_store *alone = wa_store_mem_new();
+    wa_mirror mirrors[2] = {{wa_store_mem_new(), "near"}, {wa_store_mem_new(), "far"}};
+    WA_CLEANUP(wa_store_freep)
+    wa_store *three = wa_store_mirror_new(wa_store_mem_new(), mirrors, 2);
+    assert_int_equal(wa_upload_rate(alone, 3000), 3000);
+    assert_int_equal(wa_upload_rate(three, 3000), 1000);
+    assert_int_equal(wa_upload_rate(three, 2), 1); /* and not none */
+    assert_int_equal(wa_upload_rate(three, 0), 0);
+}
+
 int
 main(void)
 {
@@ -75,6 +91,7 @@ main(void)
         cmocka_unit_test(what_was_written_is_waited_for),
         cmocka_unit_test(all_bytes_arrive_in_order),
         cmocka_unit_test(without_a_limit_there_is_nothing_between),
+        cmocka_unit_test(the_limit_is_of_all_copies_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
