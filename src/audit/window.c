@@ -114,6 +114,8 @@ find_time(const chain_view *v, const wa_run *run, bool last, wa_time *ret, wa_er
         wa_status status = cut || ends_at_fork_within(v, run, segno)
                                ? read_facts(v, run, segno, facts, err)
                                : load_facts(v->repo, run, segno, facts, err);
+        if (status == WA_OK && facts->overflow && run->tail && segno == high)
+            status = read_facts(v, run, segno, facts, err); /* a chunk has none */
         if (status == WA_NOT_FOUND || status == WA_CORRUPT) {
             wa_error_clear(err);
             continue;

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SPILL_LIMIT (16u * 1024 * 1024)
+
 static char *
 segment_prefix(wa_repo *repo, const wa_branch *branch, wa_segno segno)
 {
@@ -50,49 +52,79 @@ same_chunk(wa_repo *repo, const char *key, const wa_wal_info *mine, wa_error *er
 }
 
 static wa_status
-put_chunk(wa_repo *repo, wa_wal_info *info, const void *data, const wa_wal_facts *facts,
-          wa_error *err)
+fill(wa_container_writer *w, uint64_t size, wa_tail_read_fn read, void *arg, wa_error *err)
 {
-    size_t len = (size_t)info->raw_size;
+    for (uint64_t offset = 0; offset < size;) {
+        void *room = NULL;
+        size_t len = 0;
+        WA_TRY(wa_container_space(w, &room, &len, err));
+        len = len > size - offset ? (size_t)(size - offset) : len;
+        WA_TRY(read(arg, offset, room, len, err));
+        WA_TRY(wa_container_advance(w, len, err));
+        offset += len;
+    }
+    return WA_OK;
+}
+
+static wa_status
+put_chunk(wa_repo *repo, wa_wal_info *info, wa_tail_read_fn read, void *arg,
+          const wa_wal_facts *facts, wa_error *err)
+{
     snprintf(info->writer, sizeof info->writer, "%s", wa_repo_writer(repo));
-    wa_xxh_of(data, len, info->xxh3);
+    WA_CLEANUP(wa_spill_freep)
+    wa_spill *spill = wa_spill_new(SPILL_LIMIT, wa_repo_scratch_dir(repo));
+    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
+    WA_TRY(wa_container_writer_new(wa_spill_sink(spill), NULL, wa_repo_level(repo), WA_FRAME_TAIL,
+                                   &w, err));
+    WA_TRY(fill(w, info->raw_size, read, arg, err));
+    wa_container_hash(w, info->xxh3);
     WA_CLEANUP(wa_json_freep) json_t *bulky = NULL;
     WA_CLEANUP(wa_json_freep) json_t *frame = wa_wal_facts_frame(repo, "tail", info, facts, &bulky);
-    WA_CLEANUP(wa_buf_done) wa_buf packed = WA_BUF_INIT(len + len / 8 + WA_SMALL_MAX);
-    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&packed);
-    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
-    WA_TRY(wa_container_writer_new(sink, NULL, wa_repo_level(repo), WA_FRAME_TAIL, &w, err));
-    if (len > 0)
-        WA_TRY(wa_container_write(w, data, len, err));
     WA_TRY(wa_container_finish(w, frame, bulky, err));
     WA_CLEANUP(wa_freep) char *key = chunk_key(repo, &info->branch, info->epoch, info->start);
     WA_CLEANUP(wa_freep) char *meta = wa_wal_info_meta("tail", info);
-    wa_body body = {.data = packed.data, .len = packed.len, .fd = -1};
+    wa_body body = wa_spill_body(spill);
     wa_status status = wa_store_put(wa_repo_store(repo), key, &body, meta, WA_PUT_CREATE, err);
     return status == WA_EXISTS ? same_chunk(repo, key, info, err) : status;
+}
+
+wa_status
+wa_tail_put_from(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start, wa_lsn base,
+                 wa_lsn end, wa_tail_read_fn read, void *arg, const wa_wal_facts *facts,
+                 bool checked, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    wa_segno segno = wa_segno_of(start, size);
+    wa_lsn first = wa_segment_start(segno, size);
+    if ((base != start && base != first) || base > start || end <= start || end > first + size) {
+        char from[WA_LSN_TEXT], to[WA_LSN_TEXT];
+        return wa_error_set(err, WA_INVALID, "a chunk from %s to %s does not fit its segment",
+                            wa_lsn_format(start, from), wa_lsn_format(end, to));
+    }
+    wa_wal_info info = {.branch = *branch,
+                        .start = start,
+                        .base = base,
+                        .end = end,
+                        .raw_size = end - base,
+                        .epoch = epoch,
+                        .checked = checked};
+    return put_chunk(repo, &info, read, arg, facts, err);
+}
+
+static wa_status
+read_memory(void *arg, uint64_t offset, void *out, size_t len, wa_error *err)
+{
+    (void)err;
+    memcpy(out, *(const uint8_t *const *)arg + offset, len);
+    return WA_OK;
 }
 
 wa_status
 wa_tail_put(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start, wa_lsn base,
             const void *data, size_t len, const wa_wal_facts *facts, bool checked, wa_error *err)
 {
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
-    wa_segno segno = wa_segno_of(start, size);
-    wa_lsn first = wa_segment_start(segno, size);
-    if ((base != start && base != first) || base > start || len == 0 || base + len <= start ||
-        base + len > first + size) {
-        char lsn[WA_LSN_TEXT];
-        return wa_error_set(err, WA_INVALID, "a chunk at %s of %zu bytes does not fit its segment",
-                            wa_lsn_format(start, lsn), len);
-    }
-    wa_wal_info info = {.branch = *branch,
-                        .start = start,
-                        .base = base,
-                        .end = base + len,
-                        .raw_size = len,
-                        .epoch = epoch,
-                        .checked = checked};
-    return put_chunk(repo, &info, data, facts, err);
+    return wa_tail_put_from(repo, branch, epoch, start, base, base + len, read_memory, &data, facts,
+                            checked, err);
 }
 
 wa_status
@@ -105,7 +137,16 @@ wa_tail_put_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn 
                         .end = start,
                         .epoch = epoch,
                         .checked = true};
-    return put_chunk(repo, &info, "", NULL, err);
+    return put_chunk(repo, &info, NULL, NULL, NULL, err);
+}
+
+wa_status
+wa_tail_is_seal(wa_repo *repo, const wa_chunk *chunk, bool *ret, wa_error *err)
+{
+    wa_wal_info info = {0};
+    WA_TRY(wa_wal_object_info(repo, chunk->key, &info, err));
+    *ret = info.base == info.end;
+    return WA_OK;
 }
 
 void

@@ -7,7 +7,7 @@ static uint64_t
 next_limit(const wa_cut_input *in, uint64_t pending)
 {
     uint64_t limit = in->size_limit < WA_CUT_SIZE ? WA_CUT_SIZE : in->size_limit;
-    if (pending >= 2 * limit && limit < in->segment_size)
+    if (pending >= 2 * limit && limit < in->segment_size && limit < in->most)
         return limit * 2;
     if (pending < limit / 2 && limit > WA_CUT_SIZE)
         return limit / 2;
@@ -33,7 +33,8 @@ wa_cut_decide(const wa_cut_input *in)
     }
     out.cut = true;
     out.start = in->durable;
-    out.end = end;
+    out.part = pending > in->most;
+    out.end = out.part ? out.start + in->most : end;
     out.base = in->first || in->small >= WA_CUT_SMALL ? segment_start : out.start;
     out.size_limit = next_limit(in, pending);
     return out;

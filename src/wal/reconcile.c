@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BEFORE_MAX (16u * 1024 * 1024) /* a larger segment is not held for one record's sake */
+
 /* The first LSN that matters: of what the server keeps for us, and of what the spool holds. A hole
  * that was declared is not looked for again. */
 static wa_status
@@ -145,6 +147,8 @@ read_before(void *arg, wa_segno segno, uint8_t *out, wa_error *err)
     wa_streamer *s = ((found *)arg)->s;
     wa_lsn end = 0, behind = (segno + 1) * s->cluster.segment_size;
     const wa_branch *branch = wa_lineage_at(s->lineage, behind - 1);
+    if (s->cluster.segment_size > BEFORE_MAX)
+        return wa_error_set(err, WA_NOT_FOUND, "too large to be held for the sake of one record");
     if (branch == NULL)
         return wa_error_set(err, WA_NOT_FOUND, "nothing is accepted there");
     wa_status status = wa_wal_get(s->repo, branch, segno, s->pool, out, NULL, NULL, err);

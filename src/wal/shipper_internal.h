@@ -31,9 +31,16 @@ wa_status wa_shipper_check_not_sealed(wa_streamer *s, const wa_branch *branch, u
  * bytes? Then it stays as it is, and streaming goes on behind it. */
 wa_status wa_shipper_is_settled(wa_streamer *s, const wa_branch *branch, wa_segno segno,
                                 const char *xxh3, bool *ret, wa_error *err) WA_MUST_CHECK;
-/* Are these the bytes of the archive's whole segment? CORRUPT when they differ. */
-wa_status wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno,
-                                   const void *data, uint64_t offset, size_t len,
+/* Bytes of a segment that the spool holds. IO, too, when they aren't there any more. */
+wa_status wa_shipper_read_spool(wa_streamer *s, const wa_branch *branch, wa_lsn from, void *out,
+                                size_t len, wa_error *err) WA_MUST_CHECK;
+/* Does the spool hold these bytes at `from`? */
+wa_status wa_shipper_is_spooled(wa_streamer *s, const wa_branch *branch, wa_lsn from,
+                                const uint8_t *bytes, size_t len, bool *ret,
+                                wa_error *err) WA_MUST_CHECK;
+/* Are the spool's bytes [from, to) those of the archive's whole segment? CORRUPT when they differ.
+ */
+wa_status wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_lsn from, wa_lsn to,
                                    wa_error *err) WA_MUST_CHECK;
 
 #endif

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #define AWAY_MS 400 /* the third failure in a row */
+#define READ_BYTES (1u << 20)
 
 /* Said once for each time that it is away; a hiccup is no news. */
 static void
@@ -66,16 +67,48 @@ wa_shipper_contradiction(wa_streamer *s, wa_error *err, bool fenced)
 }
 
 wa_status
-wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_segno segno, const void *data,
-                         uint64_t offset, size_t len, wa_error *err)
+wa_shipper_read_spool(wa_streamer *s, const wa_branch *branch, wa_lsn from, void *out, size_t len,
+                      wa_error *err)
+{
+    uint64_t size = s->cluster.segment_size;
+    wa_status status =
+        wa_spool_read(s->spool, branch, wa_segno_of(from, size), from % size, out, len, err);
+    if (status == WA_CORRUPT) { /* cut short: no word about the archive */
+        err->status = WA_IO;
+        return WA_IO;
+    }
+    return status;
+}
+
+wa_status
+wa_shipper_is_spooled(wa_streamer *s, const wa_branch *branch, wa_lsn from, const uint8_t *bytes,
+                      size_t len, bool *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) uint8_t *ours = wa_malloc(READ_BYTES);
+    bool same = true;
+    for (size_t at = 0, step; at < len && same; at += step) {
+        step = len - at < READ_BYTES ? len - at : READ_BYTES;
+        WA_TRY(wa_shipper_read_spool(s, branch, from + at, ours, step, err));
+        same = memcmp(ours, bytes + at, step) == 0;
+    }
+    *ret = same;
+    return WA_OK;
+}
+
+wa_status
+wa_shipper_compare_whole(wa_streamer *s, const wa_branch *branch, wa_lsn from, wa_lsn to,
+                         wa_error *err)
 {
     char name[WA_SEGMENT_NAME];
-    WA_CLEANUP(wa_freep) uint8_t *whole = wa_malloc(s->cluster.segment_size);
+    uint64_t size = s->cluster.segment_size;
+    wa_segno segno = wa_segno_of(from, size);
+    bool same = false;
+    WA_CLEANUP(wa_freep) uint8_t *whole = wa_malloc(size);
     WA_TRY(wa_wal_get(s->repo, branch, segno, NULL, whole, NULL, NULL, err));
-    if (memcmp(whole + offset, data, len) != 0)
+    WA_TRY(wa_shipper_is_spooled(s, branch, from, whole + from % size, to - from, &same, err));
+    if (!same)
         return wa_error_set(err, WA_CORRUPT, "the archive's segment %s-%s holds other WAL",
-                            wa_segment_name(branch->tli, segno, s->cluster.segment_size, name),
-                            branch->id);
+                            wa_segment_name(branch->tli, segno, size, name), branch->id);
     return WA_OK;
 }
 
@@ -104,11 +137,9 @@ wa_shipper_check_not_sealed(wa_streamer *s, const wa_branch *branch, uint32_t ep
     }
     if (last == NULL || is_known_chunk(s, branch, last))
         return WA_OK;
-    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(s->cluster.segment_size);
-    wa_wal_info info;
-    WA_TRY(wa_tail_get(s->repo, branch, wa_segno_of(last->start, s->cluster.segment_size), last,
-                       &bytes, &info, NULL, err));
-    if (info.base == info.end)
+    bool seal = false;
+    WA_TRY(wa_tail_is_seal(s->repo, last, &seal, err));
+    if (seal)
         return wa_error_set(err, WA_CONFLICT, "fenced: epoch %u of branch %08X-%s was sealed",
                             epoch, branch->tli, branch->id);
     return WA_OK;

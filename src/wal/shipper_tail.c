@@ -23,9 +23,8 @@ typedef struct piece {
     bool look;           /* for the whole segment first */
     bool whole;          /* which was there: no chunk was put */
     uint64_t generation; /* of the flow it was cut from */
-    wa_wal_facts *facts; /* of the chunk's records */
+    wa_wal_facts *facts; /* of the chunk's records; NULL: it has none */
     wa_wal_facts *taken; /* what was taken out of the flow, given back on failure */
-    uint8_t *data;       /* bytes [base, end) */
     uint64_t commits;
 } piece;
 
@@ -34,7 +33,6 @@ piece_done(piece *p)
 {
     free(p->facts);
     free(p->taken);
-    free(p->data);
 }
 
 /* The facts that no chunk holds yet, of durable's segment. */
@@ -75,8 +73,24 @@ decide_locked(wa_streamer *s)
         .small = flow->small,
         .first = flow->small == 0,
         .size_limit = flow->size_limit,
+        .most = s->chunk_most,
     };
     return wa_cut_decide(&in);
+}
+
+/* What is only a part of the bytes has no facts: they are about all of them, and go with the rest.
+ * A reader looks at the records of such a chunk, as at those of one that was not parsed. */
+static void
+take_facts_locked(wa_flow *flow, wa_segment_job *job, piece *p)
+{
+    wa_wal_facts *rest = job != NULL ? &job->rest : &flow->rest;
+    const wa_wal_facts *whole = job != NULL ? &job->facts : &flow->segment;
+    p->taken = wa_memdup(rest, sizeof *rest);
+    if (p->parsed)
+        p->facts = wa_memdup(p->cut.base < p->cut.start ? whole : rest, sizeof *rest);
+    p->commits = p->taken->commits;
+    wa_wal_facts_init(rest);
+    flow->pending_since = wa_mono_now();
 }
 
 static void
@@ -92,19 +106,16 @@ take_piece_locked(wa_streamer *s, const wa_cut *cut, piece *p)
     p->parsed = job != NULL ? job->parsed : flow->parsed;
     p->checked = job != NULL ? job->checked : !flow->damaged && flow->parsed;
     p->look = flow->looked_at != p->segno || wa_mono_now() - flow->last_put > WA_CHUNK_GRACE_MS;
-    wa_wal_facts *rest = job != NULL ? &job->rest : &flow->rest;
-    p->taken = wa_memdup(rest, sizeof *rest);
-    p->facts = wa_memdup(
-        cut->base < cut->start ? (job != NULL ? &job->facts : &flow->segment) : rest, sizeof *rest);
-    p->commits = p->taken->commits;
-    wa_wal_facts_init(rest);
-    flow->pending_since = wa_mono_now();
+    if (!cut->part)
+        take_facts_locked(flow, job, p);
 }
 
 static void
 give_back_locked(wa_streamer *s, piece *p)
 {
     wa_wal_facts *rest = rest_of_locked(s, p->segno);
+    if (p->taken == NULL)
+        return;
     wa_wal_facts_merge(p->taken, rest);
     *rest = *p->taken;
 }
@@ -150,8 +161,12 @@ meet_winner(wa_streamer *s, const piece *p, wa_lsn *ret_end, wa_error *err)
                             p->epoch, p->branch.tli, p->branch.id, wa_lsn_format(p->cut.start, at));
     wa_lsn from = info.base > p->cut.base ? info.base : p->cut.base;
     wa_lsn to = info.end < p->cut.end ? info.end : p->cut.end;
-    if (to <= p->cut.start || bytes.len != info.end - info.base ||
-        memcmp(bytes.data + (from - info.base), p->data + (from - p->cut.base), to - from) != 0)
+    bool ours = to > p->cut.start && bytes.len == info.end - info.base;
+    if (ours)
+        WA_TRY(wa_shipper_is_spooled(s, &p->branch, from,
+                                     (const uint8_t *)bytes.data + (from - info.base), to - from,
+                                     &ours, err));
+    if (!ours)
         return wa_error_set(
             err, WA_CORRUPT, "the archive holds other WAL at %s of branch %u-%s, by writer %s",
             wa_lsn_format(p->cut.start, at), p->branch.tli, p->branch.id, info.writer);
@@ -172,29 +187,34 @@ look_for_whole(wa_streamer *s, const piece *p, bool *ret_there, wa_error *err)
     return WA_OK;
 }
 
+typedef struct reading {
+    wa_streamer *s;
+    const piece *p;
+} reading;
+
+static wa_status
+read_piece(void *arg, uint64_t offset, void *out, size_t len, wa_error *err)
+{
+    const reading *r = arg;
+    return wa_shipper_read_spool(r->s, &r->p->branch, r->p->cut.base + offset, out, len, err);
+}
+
 static wa_status
 put_piece(wa_streamer *s, piece *p, wa_lsn *ret_end, wa_error *err)
 {
-    uint64_t size = s->cluster.segment_size;
-    size_t len = (size_t)(p->cut.end - p->cut.base);
-    if (p->data == NULL) {
-        WA_CLEANUP(wa_freep) uint8_t *data = wa_malloc(len);
-        WA_TRY(wa_spool_read(s->spool, &p->branch, p->segno, p->cut.base % size, data, len, err));
-        p->data = WA_TAKE(data); /* only now: a failed read is read again */
-    }
+    reading r = {s, p};
     if (p->look)
         WA_TRY(look_for_whole(s, p, &p->whole, err));
     if (p->whole) {
-        WA_TRY(wa_shipper_compare_whole(s, &p->branch, p->segno, p->data, p->cut.base % size, len,
-                                        err));
+        WA_TRY(wa_shipper_compare_whole(s, &p->branch, p->cut.base, p->cut.end, err));
         WA_TRY(wa_shipper_check_not_sealed(s, &p->branch, p->epoch, p->segno, err));
         *ret_end = p->cut.end;
         return WA_OK;
     }
     p->look = false;
     WA_CRASH_POINT("chunk-before-put");
-    wa_status status = wa_tail_put(s->repo, &p->branch, p->epoch, p->cut.start, p->cut.base,
-                                   p->data, len, p->parsed ? p->facts : NULL, p->checked, err);
+    wa_status status = wa_tail_put_from(s->repo, &p->branch, p->epoch, p->cut.start, p->cut.base,
+                                        p->cut.end, read_piece, &r, p->facts, p->checked, err);
     WA_CRASH_POINT("chunk-after-put");
     if (status == WA_EXISTS)
         return meet_winner(s, p, ret_end, err);

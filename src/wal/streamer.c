@@ -1,6 +1,7 @@
 /*
  * streamer.c - the streamer as a whole: threads, sessions with backoff, status.
  */
+#include "cut_internal.h"
 #include "streamer_internal.h"
 
 #include "walagent/base/file.h"
@@ -153,6 +154,7 @@ wa_streamer_new(wa_repo *repo, const wa_streamer_options *options, wa_streamer *
     s->known = wa_calloc(WA_KNOWN_SEGMENTS, sizeof s->known[0]);
     s->archived = wa_calloc(WA_INDEX_FANOUT, sizeof s->archived[0]);
     s->events_end = &s->events;
+    s->chunk_most = WA_CUT_MOST;
     s->stop.fd = -1;
     wa_mutex_init(&s->mutex);
     wa_cond_init(&s->cond);

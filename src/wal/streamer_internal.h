@@ -104,10 +104,11 @@ struct wa_streamer {
     wa_cluster cluster;
     wa_spool *spool;
     wa_pool *pool;
-    int wake_fd;       /* eventfd: durable moved, or a thread wants the receiver's attention */
-    wa_cancel *cancel; /* run's, while it runs */
-    wa_cancel stop;    /* ends threads and connections, after the drain */
-    char identity[96]; /* names this installation as a writer; kept in the spool directory */
+    int wake_fd;         /* eventfd: durable moved, or a thread wants the receiver's attention */
+    wa_cancel *cancel;   /* run's, while it runs */
+    wa_cancel stop;      /* ends threads and connections, after the drain */
+    uint64_t chunk_most; /* new bytes in a chunk; WA_CUT_MOST but in tests */
+    char identity[96];   /* names this installation as a writer; kept in the spool directory */
 
     wa_mutex mutex; /* guards what follows */
     wa_cond cond;

@@ -35,6 +35,14 @@ void wa_chunks_done(wa_chunks *c);
 wa_status wa_tail_put(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
                       wa_lsn base, const void *data, size_t len, const wa_wal_facts *facts,
                       bool checked, wa_error *err) WA_MUST_CHECK;
+/* The same of bytes [base, end) that are read as they are needed, in order, from their offset
+ * behind base: what they compress to is held in memory up to 16 MiB, then in a file of the repo's
+ * scratch directory. */
+typedef wa_status (*wa_tail_read_fn)(void *arg, uint64_t offset, void *out, size_t len,
+                                     wa_error *err);
+wa_status wa_tail_put_from(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
+                           wa_lsn base, wa_lsn end, wa_tail_read_fn read, void *arg,
+                           const wa_wal_facts *facts, bool checked, wa_error *err) WA_MUST_CHECK;
 wa_status wa_tail_put_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
                            wa_error *err) WA_MUST_CHECK;
 wa_status wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
@@ -42,6 +50,9 @@ wa_status wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, w
 /* The same of this segment and all behind it, by one listing; ordered by segment first. */
 wa_status wa_tail_list_from(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
                             wa_error *err) WA_MUST_CHECK;
+/* Is it a seal? By its public facts: one request. */
+wa_status wa_tail_is_seal(wa_repo *repo, const wa_chunk *chunk, bool *ret,
+                          wa_error *err) WA_MUST_CHECK;
 /* Read one chunk: its facts and bytes (appended to ret). */
 wa_status wa_tail_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, const wa_chunk *chunk,
                       wa_buf *ret, wa_wal_info *ret_info, wa_wal_facts *ret_facts,

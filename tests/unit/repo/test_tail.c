@@ -76,6 +76,90 @@ a_chunk_without_facts_leaves_the_segments_incomplete(void **state)
     fixture_done(&f);
 }
 
+#define LARGE (64u * 1024 * 1024)
+
+typedef struct source {
+    const char *bytes;
+    uint64_t next, failing; /* failing: the offset at which a read fails */
+} source;
+
+static wa_status
+read_source(void *arg, uint64_t offset, void *out, size_t len, wa_error *err)
+{
+    source *s = arg;
+    assert_int_equal(offset, s->next);
+    assert_in_range(len, 1, WA_FRAME_TAIL);
+    if (offset <= s->failing && s->failing < offset + len)
+        return wa_error_set(err, WA_IO, "no more");
+    memcpy(out, s->bytes + offset, len);
+    s->next += len;
+    return WA_OK;
+}
+
+/* Of a gibibyte nobody holds more than a frame, and 16 MiB of what it compresses to. */
+static void
+a_large_chunk_is_read_piece_by_piece(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    wa_cluster identity = fixture_identity();
+    bool created = false;
+    fixture_bare(&f);
+    identity.segment_size = LARGE;
+    OK(wa_repo_init(f.repo, &identity, false, &created, &err));
+    enum { SIZE = 20 * 1024 * 1024 + 12345 };
+    WA_CLEANUP(wa_freep) char *truth = wa_malloc(SIZE);
+    wa_lsn first = 3ull * LARGE;
+    uint64_t x = 88172645463325252u;
+    for (size_t i = 0; i < SIZE; i++) { /* nothing that compresses */
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        truth[i] = (char)(x >> 32);
+    }
+    source s = {truth, 0, SIZE - 1};
+    FAILS(wa_tail_put_from(f.repo, &f.first, 1, first + 100, first, first + SIZE, read_source, &s,
+                           NULL, true, &err),
+          WA_IO);
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    OK(wa_tail_list(f.repo, &f.first, 3, &chunks, &err));
+    assert_int_equal(chunks.count, 0);
+    s = (source){truth, 0, UINT64_MAX};
+    OK(wa_tail_put_from(f.repo, &f.first, 1, first + 100, first, first + SIZE, read_source, &s,
+                        NULL, true, &err));
+    assert_int_equal(s.next, SIZE);
+    OK(wa_tail_list(f.repo, &f.first, 3, &chunks, &err));
+    assert_int_equal(chunks.count, 1);
+    assert_true(chunks.items[0].stored_size > 16u * 1024 * 1024); /* it went through a file */
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(SIZE);
+    wa_wal_info info;
+    OK(wa_tail_get(f.repo, &f.first, 3, &chunks.items[0], &bytes, &info, NULL, &err));
+    assert_int_equal(bytes.len, SIZE);
+    assert_memory_equal(bytes.data, truth, SIZE);
+    fixture_done(&f);
+}
+
+static void
+only_a_seal_is_one(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    char *truth = whole_pattern(1);
+    bool seal = true;
+    OK(chunk(&f, 1, 0, 0, 100, truth, &err));
+    OK(wa_tail_put_seal(f.repo, &f.first, 1, 3ull * SEGMENT + 100, &err));
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    OK(wa_tail_list(f.repo, &f.first, 3, &chunks, &err));
+    assert_int_equal(chunks.count, 2);
+    OK(wa_tail_is_seal(f.repo, &chunks.items[0], &seal, &err));
+    assert_false(seal);
+    OK(wa_tail_is_seal(f.repo, &chunks.items[1], &seal, &err));
+    assert_true(seal);
+    free(truth);
+    fixture_done(&f);
+}
+
 static void
 a_chain_of_chunks_gives_the_segments_prefix(void **state)
 {
@@ -489,6 +573,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_that_are_removed_after_they_were_listed_are_looked_for_again),
         cmocka_unit_test(a_chunk_without_facts_leaves_the_segments_incomplete),
+        cmocka_unit_test(a_large_chunk_is_read_piece_by_piece),
+        cmocka_unit_test(only_a_seal_is_one),
         cmocka_unit_test(a_chain_of_chunks_gives_the_segments_prefix),
         cmocka_unit_test(the_same_chunk_again_is_fine_and_another_one_is_not),
         cmocka_unit_test(a_sealed_epoch_cannot_be_extended),

@@ -21,7 +21,8 @@ usual(void)
                           .segment_size = SEGMENT,
                           .interval_ms = 1000,
                           .small = 3,
-                          .size_limit = WA_CUT_SIZE};
+                          .size_limit = WA_CUT_SIZE,
+                          .most = WA_CUT_MOST};
 }
 
 static void
@@ -146,6 +147,38 @@ chunks_grow_while_the_store_is_slow_and_shrink_again(void **state)
     assert_int_equal(in.size_limit, WA_CUT_SIZE);
 }
 
+#define LARGE (1024u * 1024 * 1024)
+
+static void
+a_chunk_of_a_large_segment_takes_a_bounded_part_of_what_is_there(void **state)
+{
+    (void)state;
+    wa_cut_input in = usual();
+    in.segment_size = LARGE;
+    in.durable = 3ull * LARGE + 1000;
+    in.available = in.durable + WA_CUT_MOST;
+    wa_cut cut = wa_cut_decide(&in);
+    assert_true(cut.cut && !cut.part);
+    assert_int_equal(cut.end, in.available);
+    unsigned chunks = 0;
+    in.age_ms = in.interval_ms;
+    in.available = 4ull * LARGE + 5000;
+    for (; in.durable < 4ull * LARGE; chunks++) {
+        in.small = chunks % WA_CUT_SMALL + 1;
+        cut = wa_cut_decide(&in);
+        assert_true(cut.cut);
+        assert_int_equal(cut.part, 4ull * LARGE - in.durable > WA_CUT_MOST);
+        assert_int_equal(cut.base, in.small == WA_CUT_SMALL ? 3ull * LARGE : in.durable);
+        assert_in_range(cut.end - cut.start, 1, WA_CUT_MOST);
+        assert_in_range(cut.size_limit, WA_CUT_SIZE, WA_CUT_MOST);
+        in.size_limit = cut.size_limit;
+        in.durable = cut.end;
+    }
+    assert_int_equal(in.durable, 4ull * LARGE);
+    assert_int_equal(in.size_limit, WA_CUT_MOST);
+    assert_int_equal(chunks, LARGE / WA_CUT_MOST);
+}
+
 int
 main(void)
 {
@@ -158,6 +191,7 @@ main(void)
         cmocka_unit_test(the_first_chunk_of_a_branch_begins_at_the_segments_start),
         cmocka_unit_test(a_chunk_never_reaches_into_the_next_segment),
         cmocka_unit_test(a_complete_segment_is_left_to_its_whole_object_unless_somebody_waits),
+        cmocka_unit_test(a_chunk_of_a_large_segment_takes_a_bounded_part_of_what_is_there),
         cmocka_unit_test(chunks_grow_while_the_store_is_slow_and_shrink_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

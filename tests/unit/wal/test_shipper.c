@@ -165,6 +165,48 @@ chunks_follow_each_other_and_some_are_cumulative(void **state)
     assert_int_equal(info.base, info.start);
 }
 
+/* Each chunk by itself, without what is before it. */
+static wa_wal_info
+assert_part(fixture *f, const wa_chunk *chunk, bool facts)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(SEGMENT);
+    WA_CLEANUP(wa_freep) wa_wal_facts *its = wa_malloc(sizeof *its);
+    wa_wal_info info;
+    OK(f, wa_tail_get(f->repo, &f->branch, 1, chunk, &bytes, &info, its, &f->err));
+    assert_int_equal(bytes.len, info.end - info.base);
+    assert_memory_equal(bytes.data, wal_bytes(f->wal) + (info.base - SEGMENT), bytes.len);
+    assert_int_equal(its->overflow, !facts);
+    return info;
+}
+
+static void
+more_than_a_chunk_may_hold_goes_into_several(void **state)
+{
+    enum { MOST = 10000 };
+    fixture *f = *state;
+    {
+        WA_LOCK(&f->s->mutex);
+        f->s->chunk_most = MOST;
+    }
+    for (unsigned i = 0; i < 130; i++)
+        wal_add_noise(f->wal, 700 + i, 3000);
+    wa_lsn end = receive(f), at = SEGMENT;
+    wait_durable(f, end);
+    assert_tail_is(f, 1, end);
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
+    assert_int_equal(chunks.count, (end - SEGMENT + MOST - 1) / MOST);
+    assert_true(chunks.count > 33);
+    for (size_t i = 0; i < chunks.count; i++) {
+        wa_wal_info info = assert_part(f, &chunks.items[i], i + 1 == chunks.count);
+        assert_int_equal(info.start, at);
+        assert_int_equal(info.base, i % 32 == 0 ? SEGMENT : at);
+        assert_in_range(info.end - info.start, 1, MOST);
+        at = info.end;
+    }
+    assert_int_equal(at, end);
+}
+
 static void
 a_lost_reply_is_recognised_as_our_own_chunk(void **state)
 {
@@ -699,6 +741,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(chunks_follow_each_other_and_some_are_cumulative),
+        TEST(more_than_a_chunk_may_hold_goes_into_several),
         TEST(a_lost_reply_is_recognised_as_our_own_chunk),
         TEST(failed_puts_are_tried_again_until_they_succeed),
         TEST(equal_bytes_of_another_are_history_up_to_the_shorter_end),
