@@ -3,8 +3,9 @@
  * zeroes, or one of them is damaged.
  *
  * Such a segment was archived unchecked (the server sent it twice as it is), so the index tells
- * where to look. The first ones are read, as a recovery reads them. Of more it is only told that
- * they are there: nothing may be wrong with them.
+ * where to look, and the chunks' public facts where there is no whole one. The first ones are read,
+ * as a recovery reads them. Of more it is only told that they are there: nothing may be wrong with
+ * them.
  */
 #include "unread_internal.h"
 
@@ -21,7 +22,7 @@ typedef struct finder {
     const wa_backups *backups;
     const wa_run *run;
     uint64_t size;
-    wa_segno first, last;  /* whole ones of the run */
+    wa_segno first, last;  /* of the run */
     wa_lsn from;           /* nothing before it is needed */
     bool at_end;           /* no WAL follows the run: its records may end in zeroes */
     wa_segno *suspects;    /* of the run: as many as are read, and the next one */
@@ -62,6 +63,38 @@ choose(void *arg, wa_segno first, uint64_t count, const wa_wal_summary *sum, boo
     f->suspects = wa_reallocarray(f->suspects, f->count + 1, sizeof *f->suspects);
     f->suspects[f->count++] = first;
     return WA_VISIT_PASS;
+}
+
+static int
+compare_segnos(const void *a, const void *b)
+{
+    wa_segno x = *(const wa_segno *)a, y = *(const wa_segno *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool
+is_suspect(const finder *f, wa_segno segno)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (f->suspects[i] == segno)
+            return true;
+    return false;
+}
+
+static void
+add_unchecked_chunks(finder *f, const wa_coverage *c)
+{
+    wa_segno segno = 0;
+    for (wa_segno from = f->first;
+         wa_coverage_next_unchecked_chunks(c, &f->run->branch, from, &segno) && segno <= f->last;
+         from = segno + 1) {
+        if (is_suspect(f, segno))
+            continue;
+        f->suspects = wa_reallocarray(f->suspects, f->count + 1, sizeof *f->suspects);
+        f->suspects[f->count++] = segno;
+    }
+    if (f->count > 1)
+        qsort(f->suspects, f->count, sizeof *f->suspects, compare_segnos);
 }
 
 /* ---- reading ---- */
@@ -144,12 +177,25 @@ feed_segment(finder *f, wa_segno segno, wa_lsn *at, wa_error *err)
     return status;
 }
 
+static wa_status
+load(finder *f, wa_segno segno, wa_lsn needed, wa_error *err)
+{
+    wa_lsn end = 0;
+    wa_status status = wa_wal_get(f->repo, &f->run->branch, segno, NULL, f->bytes, NULL, NULL, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    WA_TRY(wa_tail_assemble(f->repo, &f->run->branch, segno, f->bytes, &end, NULL, err));
+    return end >= needed ? WA_OK
+                         : wa_error_set(err, WA_NOT_FOUND, "only a part of the segment is there");
+}
+
 /* One segment from *at on. One that can't be had at all is another kind of damage. */
 static wa_status
 read_segment(finder *f, wa_segno segno, wa_lsn *at, wa_error *err)
 {
     wa_lsn end = end_of(f, segno);
-    wa_status status = wa_wal_get(f->repo, &f->run->branch, segno, NULL, f->bytes, NULL, NULL, err);
+    wa_status status = load(f, segno, end, err);
     if (status == WA_NOT_FOUND || status == WA_CORRUPT || status == WA_UNSUPPORTED) {
         wa_error_clear(err);
         f->begun = false;
@@ -208,13 +254,13 @@ look_at_run(finder *f, const wa_coverage *c, size_t i, wa_error *err)
     const wa_index_visitor visitor = {.arg = f, .choose = choose, .eager = true};
     f->run = &c->runs[i];
     f->first = wa_segno_of(f->run->begin, f->size);
-    wa_segno behind = wa_segno_of(f->run->end - 1, f->size) + !f->run->tail;
-    f->at_end = !f->run->tail && (i + 1 == c->count || c->runs[i + 1].begin > f->run->end);
+    f->last = wa_segno_of(f->run->end - 1, f->size);
+    f->at_end = i + 1 == c->count || c->runs[i + 1].begin > f->run->end;
     f->count = 0;
-    if (behind <= f->first)
-        return WA_OK;
-    f->last = behind - 1;
-    WA_TRY(wa_index_visit(f->repo, c, &f->run->branch, f->first, f->last, &visitor, err));
+    if (f->last - f->first + !f->run->tail > 0) /* it has whole ones */
+        WA_TRY(wa_index_visit(f->repo, c, &f->run->branch, f->first, f->last - f->run->tail,
+                              &visitor, err));
+    add_unchecked_chunks(f, c);
     return look_at_suspects(f, err);
 }
 

@@ -10,6 +10,7 @@
 
 #include "index_internal.h"
 #include "repo_internal.h"
+#include "wal_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 typedef struct tail_piece {
     wa_segno segno;
     wa_lsn end;
+    bool checked;
 } tail_piece;
 
 typedef struct step_state {
@@ -51,6 +53,7 @@ free_index(wa_coverage_index *index)
     for (size_t i = 0; index != NULL && i < index->count; i++) {
         wa_index_plan_done(&index->steps[i].plan);
         free(index->steps[i].chunked);
+        free(index->steps[i].chunked_checked);
     }
     free(index);
 }
@@ -97,15 +100,17 @@ load_tails(coverage_state *s, step_state *step, wa_segno low, wa_segno high, wa_
     for (size_t i = 0; i < count; i++) {
         wa_lsn end = 0;
         wa_time modified = WA_TIME_NONE;
+        bool checked = true;
         if (segments[i] < low || segments[i] >= high || wa_segranges_has(&step->whole, segments[i]))
             continue;
-        wa_status status = wa_tail_end(s->repo, &step->branch, segments[i], &end, &modified, err);
+        wa_status status = wa_tail_end_again(s->repo, &step->branch, segments[i], &end, &modified,
+                                             NULL, &checked, err);
         if (status == WA_NOT_FOUND || status == WA_CORRUPT) {
             wa_error_clear(err);
             continue;
         }
         WA_TRY(status);
-        step->tails[step->tail_count++] = (tail_piece){segments[i], end};
+        step->tails[step->tail_count++] = (tail_piece){segments[i], end, checked};
         if (modified > step->newest)
             step->newest = modified;
     }
@@ -117,9 +122,13 @@ note_chunked(coverage_state *s, size_t i)
 {
     const step_state *step = &s->steps[i];
     wa_segno *chunked = wa_calloc(step->tail_count + 1, sizeof *chunked);
-    for (size_t t = 0; t < step->tail_count; t++)
+    bool *checked = wa_calloc(step->tail_count + 1, sizeof *checked);
+    for (size_t t = 0; t < step->tail_count; t++) {
         chunked[t] = step->tails[t].segno;
+        checked[t] = step->tails[t].checked;
+    }
     s->index->steps[i].chunked = chunked;
+    s->index->steps[i].chunked_checked = checked;
     s->index->steps[i].chunked_count = step->tail_count;
 }
 
@@ -244,21 +253,36 @@ wa_coverage_done(wa_coverage *c)
     *c = (wa_coverage){.tip_time = WA_TIME_NONE};
 }
 
-bool
-wa_coverage_next_chunked(const wa_coverage *c, const wa_branch *branch, wa_segno from,
-                         wa_segno *ret)
+static bool
+next_chunked(const wa_coverage *c, const wa_branch *branch, wa_segno from, bool unchecked,
+             wa_segno *ret)
 {
     for (size_t i = 0; c->index != NULL && i < c->index->count; i++) {
         if (!wa_branch_eq(&c->index->steps[i].branch, branch))
             continue;
         for (size_t k = 0; k < c->index->steps[i].chunked_count; k++) {
-            if (c->index->steps[i].chunked[k] < from)
+            if (c->index->steps[i].chunked[k] < from ||
+                (unchecked && c->index->steps[i].chunked_checked[k]))
                 continue;
             *ret = c->index->steps[i].chunked[k];
             return true;
         }
     }
     return false;
+}
+
+bool
+wa_coverage_next_chunked(const wa_coverage *c, const wa_branch *branch, wa_segno from,
+                         wa_segno *ret)
+{
+    return next_chunked(c, branch, from, false, ret);
+}
+
+bool
+wa_coverage_next_unchecked_chunks(const wa_coverage *c, const wa_branch *branch, wa_segno from,
+                                  wa_segno *ret)
+{
+    return next_chunked(c, branch, from, true, ret);
 }
 
 wa_lsn

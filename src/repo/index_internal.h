@@ -98,7 +98,8 @@ typedef struct wa_coverage_index {
     struct {
         wa_branch branch;
         wa_index_plan plan;
-        wa_segno *chunked; /* segments that have only chunks, in order */
+        wa_segno *chunked;     /* segments that have only chunks, in order */
+        bool *chunked_checked; /* each of them: all its chunks */
         size_t chunked_count;
     } steps[];
 } wa_coverage_index;

@@ -68,6 +68,7 @@ head_chunk(void *arg, size_t offset, wa_error *err)
     chunk->base = info.base;
     chunk->end = info.end;
     chunk->seal = info.end == info.base;
+    chunk->checked = info.checked;
     c->known[index] = true;
     return WA_OK;
 }
@@ -161,24 +162,36 @@ again(chain *c, wa_status status, int look, bool *ret_again, wa_error *err)
     return err->status;
 }
 
+static bool
+all_checked(const chain *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (!c->chunks.items[c->links[i]].checked)
+            return false;
+    return true;
+}
+
 wa_status
 wa_tail_end_again(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *ret_end,
-                  wa_time *ret_modified, bool *ret_gone, wa_error *err)
+                  wa_time *ret_modified, bool *ret_gone, bool *ret_checked, wa_error *err)
 {
-    bool more = true;
+    bool more = true, gone = false;
     wa_status status = WA_OK;
-    *ret_gone = false;
     for (int look = 0; more; look++) {
         WA_CLEANUP(chain_done) chain c = {.repo = repo, .branch = *branch, .segno = segno};
         status = again(&c, chain_load(&c, err), look, &more, err);
-        *ret_gone = *ret_gone || more;
+        gone = gone || more;
         if (status != WA_OK || more)
             continue;
         const wa_chunk *newest = &c.chunks.items[c.links[0]];
         *ret_end = newest->end;
         if (ret_modified != NULL)
             *ret_modified = newest->modified;
+        if (ret_checked != NULL)
+            *ret_checked = all_checked(&c);
     }
+    if (ret_gone != NULL)
+        *ret_gone = gone;
     return status;
 }
 
@@ -186,8 +199,7 @@ wa_status
 wa_tail_end(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *ret_end,
             wa_time *ret_modified, wa_error *err)
 {
-    bool gone = false;
-    return wa_tail_end_again(repo, branch, segno, ret_end, ret_modified, &gone, err);
+    return wa_tail_end_again(repo, branch, segno, ret_end, ret_modified, NULL, NULL, err);
 }
 
 typedef struct assembly {

@@ -40,7 +40,7 @@ wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip, wa_error *err
         wa_lsn end = 0, start = *tip;
         bool gone = false;
         wa_segno segno = wa_segno_of(*tip, size);
-        wa_status status = wa_tail_end_again(repo, branch, segno, &end, NULL, &gone, err);
+        wa_status status = wa_tail_end_again(repo, branch, segno, &end, NULL, &gone, NULL, err);
         if (status == WA_CORRUPT || (status == WA_NOT_FOUND && gone)) {
             /* Chunks are being removed: the whole segment is there. */
             wa_error other = WA_ERROR_INIT;

@@ -29,9 +29,11 @@ wa_status wa_wal_quarantine_body(wa_repo *repo, const wa_branch *branch, const c
                                  const wa_body *body, const wa_wal_info *info, const char *reason,
                                  char **ret_key, wa_error *err) WA_MUST_CHECK;
 
-/* wa_tail_end that tells whether chunks went between a listing and a look at them. */
+/* wa_tail_end that tells whether chunks went between a listing and a look at them, and whether all
+ * chunks that it found the bytes in were checked (each output but the first may be NULL). */
 wa_status wa_tail_end_again(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *ret_end,
-                            wa_time *ret_modified, bool *ret_gone, wa_error *err) WA_MUST_CHECK;
+                            wa_time *ret_modified, bool *ret_gone, bool *ret_checked,
+                            wa_error *err) WA_MUST_CHECK;
 
 /* As wa_wal_list, with `page` keys a request (0: the store's own). */
 wa_status wa_wal_list_page(wa_repo *repo, const wa_branch *branch, wa_segno from, size_t page,

@@ -33,6 +33,9 @@ wa_lsn wa_coverage_from(const wa_coverage *c, wa_lsn lsn);
  * that is asked of the index speaks about it. False: none. */
 bool wa_coverage_next_chunked(const wa_coverage *c, const wa_branch *branch, wa_segno from,
                               wa_segno *ret);
+/* The same of those with a chunk that was archived unchecked. */
+bool wa_coverage_next_unchecked_chunks(const wa_coverage *c, const wa_branch *branch, wa_segno from,
+                                       wa_segno *ret);
 wa_lsn wa_coverage_tip(const wa_coverage *c); /* 0: empty */
 /* Holes between runs: begin..end pairs. Returns how many (at most max are stored). */
 typedef struct wa_hole {

@@ -18,6 +18,7 @@ typedef struct wa_chunk {
     uint32_t epoch;
     wa_lsn start, base, end; /* base and end are 0 until its public facts were read */
     bool seal;
+    bool checked; /* likewise */
     uint64_t stored_size;
     wa_time modified;
     char *key;

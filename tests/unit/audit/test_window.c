@@ -608,6 +608,102 @@ a_bad_record_before_the_oldest_backup_is_no_hole(void **state)
     assert_true(w.count == 1 && w.usable[0]);
 }
 
+/* ---- the unfinished segment ---- */
+
+#define TAIL (LAST * (wa_lsn)SEGMENT)
+
+/* Chunks [TAIL, middle) and [middle, end) in place of the last segment. */
+static void
+put_tail(fixture *f, const uint8_t *bytes, size_t middle, size_t end, bool checked)
+{
+    OK(wa_tail_put(f->repo, &f->branch, 1, TAIL, TAIL, bytes, middle, NULL, checked, &f->err));
+    OK(wa_tail_put(f->repo, &f->branch, 1, TAIL + middle, TAIL + middle, bytes + middle,
+                   end - middle, NULL, true, &f->err));
+}
+
+static void
+a_bad_record_in_unchecked_chunks_ends_the_window(void **state)
+{
+    for (int checked = 0; checked < 2; checked++) {
+        fixture *f = *state;
+        if (checked)
+            setup((void **)&f);
+        write_wal(f, 0, 0);
+        put_without(f, LAST, LAST);
+        WA_CLEANUP(wa_freep) uint8_t *bytes = wa_malloc(SEGMENT);
+        memcpy(bytes, wal_bytes(f->wal) + (LAST - 1) * SEGMENT, SEGMENT);
+        bytes[BEGIN + 25] ^= 1;
+        put_tail(f, bytes, BEGIN + 32, BEGIN + 100, checked);
+        add_backup(f, SEGMENT + 40, SEGMENT + 80);
+        WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+        OK(wa_windows_load(f->repo, &w, &f->err));
+        assert_int_equal(w.count, 1);
+        assert_int_equal(w.hole_count, !checked); /* what was checked is not read again */
+        assert_true(w.items[0].end == TAIL + BEGIN + (checked ? 100 : 0));
+        if (checked) {
+            void *own = f;
+            teardown(&own);
+            continue;
+        }
+        assert_true(w.holes[0].begin == TAIL + BEGIN && w.hole_times[0].archived);
+        assert_true(w.holes[0].end == TAIL + BEGIN + 100);
+        assert_true(w.hole_times[0].last_before == (LAST - 1) * MINUTE + 2);
+        assert_true(w.items[0].end_time == (LAST - 1) * MINUTE + 2);
+    }
+}
+
+static void
+unchecked_chunks_that_can_be_followed_are_no_hole(void **state)
+{
+    fixture *f = *state;
+    write_wal(f, 0, 0);
+    put_without(f, LAST, LAST);
+    put_tail(f, (const uint8_t *)wal_bytes(f->wal) + (LAST - 1) * SEGMENT, BEGIN + 32, BEGIN + 100,
+             false);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 0);
+    assert_true(w.unread_from == 0 && w.count == 1);
+    assert_true(w.items[0].end == TAIL + BEGIN + 100);
+}
+
+static void
+unchecked_chunks_of_a_major_that_nobody_can_read_are_no_hole(void **state)
+{
+    fixture *f = *state;
+    wal_builder_free(f->wal);
+    f->wal = wal_builder_new(&(wal_builder_options){.magic = 0xD199});
+    for (wa_segno s = 1; s <= LAST; s++) {
+        wal_add_noise(f->wal, 0, 100);
+        wal_add_switch(f->wal);
+    }
+    for (wa_segno s = 1; s < LAST; s++)
+        put_unchecked(f, s, wal_bytes(f->wal) + (s - 1) * SEGMENT);
+    put_tail(f, (const uint8_t *)wal_bytes(f->wal) + (LAST - 1) * SEGMENT, 60, 120, false);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_int_equal(w.hole_count, 0);
+    assert_true(w.unread_from == 0 && w.count == 1 && w.items[0].end == TAIL + 120);
+}
+
+/* A part of what gathered in a large segment has no facts. */
+static void
+chunks_without_facts_are_looked_into_for_the_last_transaction(void **state)
+{
+    fixture *f = *state;
+    write_wal(f, 0, 0);
+    put_without(f, LAST, LAST);
+    put_tail(f, (const uint8_t *)wal_bytes(f->wal) + (LAST - 1) * SEGMENT, BEGIN + 32, BEGIN + 200,
+             true);
+    add_backup(f, SEGMENT + 40, SEGMENT + 80);
+    WA_CLEANUP(wa_windows_done) wa_windows w = {0};
+    OK(wa_windows_load(f->repo, &w, &f->err));
+    assert_true(w.count == 1 && w.items[0].end == TAIL + BEGIN + 200);
+    assert_true(w.items[0].end_time == LAST * MINUTE + 2);
+}
+
 int
 main(void)
 {
@@ -632,6 +728,10 @@ main(void)
         T(a_bad_record_lies_between_the_transactions_next_to_it),
         T(a_bad_record_at_the_end_of_the_archive_is_a_hole),
         T(a_bad_record_before_the_oldest_backup_is_no_hole),
+        T(a_bad_record_in_unchecked_chunks_ends_the_window),
+        T(unchecked_chunks_that_can_be_followed_are_no_hole),
+        T(unchecked_chunks_of_a_major_that_nobody_can_read_are_no_hole),
+        T(chunks_without_facts_are_looked_into_for_the_last_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
