@@ -51,10 +51,12 @@ wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
         add_reachable(p, c->runs[first].begin, c->runs[last].end, &list);
         first = last + 1;
     }
+    WA_CLEANUP(wa_freep)
+    char *mirror = p->lacking != 0 ? wa_plan_lacking_hint_at(p, p->lacking) : wa_strdup("");
     wa_error_set(err, WA_UNREACHABLE, "%s", message);
     if (list.len == 0)
-        return wa_error_hint(err, "Nothing can be reached on this timeline.");
-    return wa_error_hint(err, "Reachable: %s.", wa_buf_str(&list));
+        return wa_error_hint(err, "%sNothing can be reached on this timeline.", mirror);
+    return wa_error_hint(err, "%sReachable: %s.", mirror, wa_buf_str(&list));
 }
 
 /* ---- text ---- */

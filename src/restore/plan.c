@@ -184,6 +184,19 @@ check_label(const wa_planning *p, wa_error *err)
     return wa_error_hint(err, "\"walagent list\" shows the backups that there are.");
 }
 
+/* Of the newest backup that was asked for and lacks WAL of its own: where there is some. */
+static char *
+lacking_of_backups(const wa_planning *p)
+{
+    for (size_t i = p->backups.count; i > 0; i--) {
+        const wa_backup_info *b = p->backups.items[i - 1];
+        wa_lsn end = wa_view_end_from(&p->view, b->start_lsn);
+        if (is_asked_for(p, b) && lies_on(p->lineage, &b->branch, b->start_lsn) && end < b->end_lsn)
+            return wa_plan_lacking_hint_at(p, end);
+    }
+    return wa_strdup("");
+}
+
 wa_status
 wa_plan_usable(wa_planning *p, wa_error *err)
 {
@@ -205,6 +218,7 @@ wa_plan_usable(wa_planning *p, wa_error *err)
             is_asked_for(p, p->backups.items[i]) && wa_plan_can_use(p, p->backups.items[i]);
     if (count > 0)
         return WA_OK;
+    WA_CLEANUP(wa_freep) char *mirror = lacking_of_backups(p);
     if (p->o->backup_label != NULL)
         wa_error_set(err, WA_UNREACHABLE,
                      "backup \"%s\" can't be used: it is not on this timeline, its chain is broken "
@@ -212,8 +226,10 @@ wa_plan_usable(wa_planning *p, wa_error *err)
                      p->o->backup_label);
     else
         wa_error_set(err, WA_UNREACHABLE, "no backup of the archive can be used on this timeline");
-    return wa_error_hint(err, "\"walagent list\" shows backups, windows and holes; \"walagent "
-                              "backup\" takes a new one.");
+    return wa_error_hint(err,
+                         "%s\"walagent list\" shows backups, windows and holes; \"walagent "
+                         "backup\" takes a new one.",
+                         mirror);
 }
 
 /* ---- what has to be fetched ---- */

@@ -230,6 +230,10 @@ say_reachable(const proof *x, wa_buf *out)
     if (p->reads.away[0] != '\0') /* first: a hint has little room */
         wa_buf_printf(out, "Mirror \"%s\" may have it whole but could not be asked (%.100s). ",
                       p->reads.away, p->reads.away_error);
+    if (x->why.status == WA_NOT_FOUND) {
+        WA_CLEANUP(wa_freep) char *lacking = wa_plan_lacking_hint(p, &x->at.branch, x->at.segno);
+        wa_buf_puts(out, lacking);
+    }
     /* From an older backup more WAL is needed than was read. */
     if (x->last_lsn != 0 && x->backup->end_lsn <= x->last_end) {
         wa_buf_printf(out, "The nearest point before it: --to-lsn %s",

@@ -294,6 +294,7 @@ typedef struct wa_planning {
     bool *usable; /* per backup: on the lineage, its own WAL covered, its chain complete */
     wa_restore_plan *plan;
     wa_backup_info *tried; /* whose WAL is being searched; NULL: none */
+    wa_lsn lacking;        /* why a target is unreachable: WAL that isn't there begins here; 0 */
     wa_lsn unsearched;     /* where WAL begins that could not be searched; 0: nowhere */
     wa_view_reads reads;
     wa_buf notes;        /* lines: what a person should know about the choice */
@@ -317,6 +318,10 @@ wa_plan_has_primary(const wa_planning *p)
 /* Sets the hint of an unreachable target: what can be reached. */
 wa_status wa_plan_unreachable(wa_planning *p, wa_error *err, const char *fmt, ...)
     WA_PRINTF(3, 4) WA_MUST_CHECK;
+/* lacking.c: "Repository ... has WAL segment ...: --repository ... . " when a mirror has this one,
+ * which the main repository lacks; else "". A new string. */
+char *wa_plan_lacking_hint(const wa_planning *p, const wa_branch *branch, wa_segno segno);
+char *wa_plan_lacking_hint_at(const wa_planning *p, wa_lsn lsn);
 /* A line for people, of at most 1,500 bytes. */
 void wa_plan_note(wa_planning *p, const char *fmt, ...) WA_PRINTF(2, 3);
 /* All behind the first `keep` bytes of them. */

@@ -56,23 +56,29 @@ refuse_place(wa_planning *p, wa_lsn lsn, const char *what, wa_error *err)
     if (lsn < oldest->end_lsn)
         return wa_plan_unreachable(p, err, "%s (%s) lies before the end of the first backup (%s)",
                                    what, at, wa_lsn_format(oldest->end_lsn, a));
+    p->lacking = tip;
     if (lsn > tip)
         return wa_plan_unreachable(p, err, "%s (%s) lies past the end of the archive (%s)", what,
                                    at, wa_lsn_format(tip, a));
     wa_hole holes[64];
     size_t count = wa_coverage_holes(&p->view.coverage, holes, WA_ARRAY_SIZE(holes));
-    for (size_t i = 0; i < count && i < WA_ARRAY_SIZE(holes); i++)
+    for (size_t i = 0; i < count && i < WA_ARRAY_SIZE(holes); i++) {
+        p->lacking = holes[i].begin;
         if (holes[i].begin < lsn && lsn <= holes[i].end)
             return wa_plan_unreachable(p, err, "%s (%s) lies in a hole of the archive (%s to %s)",
                                        what, at, wa_lsn_format(holes[i].begin, a),
                                        wa_lsn_format(holes[i].end, b));
-    for (size_t i = count < WA_ARRAY_SIZE(holes) ? count : WA_ARRAY_SIZE(holes); i > 0; i--)
+    }
+    for (size_t i = count < WA_ARRAY_SIZE(holes) ? count : WA_ARRAY_SIZE(holes); i > 0; i--) {
+        p->lacking = holes[i - 1].begin;
         if (holes[i - 1].end <= lsn)
             return wa_plan_unreachable(p, err,
                                        "%s (%s) lies behind a hole of the archive (%s to %s) and "
                                        "no backup after it",
                                        what, at, wa_lsn_format(holes[i - 1].begin, a),
                                        wa_lsn_format(holes[i - 1].end, b));
+    }
+    p->lacking = 0;
     return wa_plan_unreachable(p, err, "%s (%s) can't be reached from the backup", what, at);
 }
 
@@ -283,8 +289,10 @@ refuse_time(wa_planning *p, bool past_end, wa_error *err)
     if (!past_end)
         return wa_plan_unreachable(p, err, "%s lies within a backup, and no older one leads there",
                                    t);
-    wa_hole hole;
-    if (wa_coverage_holes(&p->view.coverage, &hole, 1) > 0)
+    wa_hole hole = {0};
+    bool holes = wa_coverage_holes(&p->view.coverage, &hole, 1) > 0;
+    p->lacking = holes ? hole.begin : wa_coverage_tip(&p->view.coverage);
+    if (holes)
         return wa_plan_unreachable(p, err,
                                    "%s lies in or behind a hole of the archive (from %s), and no "
                                    "backup after it leads there",

@@ -361,6 +361,34 @@ load_raw(get_job *job, wa_error *err)
     return wa_error_set(err, WA_NOT_FOUND, "WAL segment \"%s\" is not in the archive", job->name);
 }
 
+/* Not there is the main repository's word. A person may read a mirror that has it. */
+static void
+hint_at_mirror(get_job *job, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) wa_branch *branches = NULL;
+    size_t count = 0;
+    wa_store *store = wa_repo_store(job->repo);
+    for (size_t i = 1; i < wa_store_members(store); i++) {
+        wa_error ignored = WA_ERROR_INIT;
+        wa_wal_info info;
+        wa_member_status mirror;
+        WA_CLEANUP(wa_repo_freep) wa_repo *repo = wa_repo_member(job->repo, i);
+        wa_freep(&branches);
+        if (wa_branches_of(repo, job->tli, &branches, &count, &ignored) != WA_OK)
+            continue;
+        for (size_t k = 0; k < count; k++) {
+            if (wa_wal_head(repo, &branches[k], job->segno, &info, &ignored) != WA_OK)
+                continue;
+            wa_store_member_status(store, i, &mirror);
+            wa_error_hint(err,
+                          "Repository \"%s\" has it: \"--repository %s\" reads that copy "
+                          "alone.",
+                          mirror.name, mirror.name);
+            return;
+        }
+    }
+}
+
 wa_status
 wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name,
                const char *target, bool whole_only, wa_get_result *ret, wa_error *err)
@@ -385,6 +413,8 @@ wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name
         status = wa_get_write(target, job.bytes, (size_t)(job.end - job.start), job.size,
                               mode == WA_GET_RAW, err);
     }
+    if (status == WA_NOT_FOUND && mode == WA_GET_RAW)
+        hint_at_mirror(&job, err);
     *ret = job.result;
     return status;
 }

@@ -110,6 +110,90 @@ what_the_main_repository_has_not_is_not_read_from_the_mirror(void **state)
 }
 
 static void
+delete_in(archive *a, size_t member, const char *key)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv gone = {0};
+    wa_strv_add(&gone, key);
+    OK(wa_store_delete(wa_store_member(a->store, member), &gone, &err));
+}
+
+static wa_status
+collect_index(void *arg, const wa_object *object, wa_error *err)
+{
+    (void)err;
+    if (strstr(object->key, "/index/") != NULL)
+        wa_strv_add(arg, object->key);
+    return WA_OK;
+}
+
+/* The index doesn't speak for the segment any more: coverage has a hole. */
+static void
+drop_index(archive *a)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_list_options all = {.prefix = ""};
+    wa_store *store = wa_store_member(a->store, 0);
+    OK(wa_store_list(store, &all, collect_index, &keys, &err));
+    assert_true(keys.count > 0);
+    OK(wa_store_delete(store, &keys, &err));
+}
+
+static void
+is_hinted_at(const archive *a, wa_restore_options o, bool wanted)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_restore_plan *p = NULL;
+    assert_int_equal(plan(a, o, &p, &err), WA_UNREACHABLE);
+    assert_int_equal(wanted, strstr(err.hint, "Repository \"far\" has WAL segment \"" SEGMENT_5
+                                              "\", which the main one lacks: \"--repository "
+                                              "far\"") != NULL);
+    assert_true(wanted || strstr(err.hint, "--repository") == NULL);
+}
+
+static void
+a_refusal_names_the_mirror_that_has_what_the_main_repository_lacks(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        bool index = i % 2 == 0, there = i < 2;
+        archive a;
+        open_mirrored(&a, wa_store_mem_new(), GONE);
+        wa_restore_options lsn = {
+            .kind = WA_TARGET_LSN, .lsn = a.middle[DAMAGED + 1], .backup_label = LABEL_A};
+        wa_restore_options time = at_time(DAMAGED + 1);
+        WA_CLEANUP(wa_freep) char *key = wa_wal_key(a.repo, &a.branch, DAMAGED);
+        if (!there)
+            delete_in(&a, 1, key);
+        if (!index)
+            drop_index(&a);
+        time.backup_label = LABEL_A;
+        is_hinted_at(&a, lsn, there);
+        is_hinted_at(&a, time, there);
+        archive_close(&a);
+    }
+}
+
+/* And its last segment, behind which the main repository ends. */
+static void
+the_end_of_the_main_repository_may_not_be_that_of_the_mirror(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    wa_restore_plan *p = NULL;
+    archive a;
+    open_mirrored(&a, wa_store_mem_new(), NONE);
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(a.repo, &a.branch, LAST);
+    delete_in(&a, 0, key);
+    drop_index(&a);
+    wa_restore_options o = {.kind = WA_TARGET_LSN, .lsn = a.middle[LAST]};
+    assert_int_equal(plan(&a, o, &p, &err), WA_UNREACHABLE);
+    assert_non_null(strstr(err.hint, "\"000000010000000000000014\", which the main one lacks"));
+    archive_close(&a);
+}
+
+static void
 what_is_damaged_in_both_is_refused(void **state)
 {
     (void)state;
@@ -143,6 +227,8 @@ main(void)
         cmocka_unit_test(what_the_main_repository_has_damaged_is_read_from_the_mirror),
         cmocka_unit_test(the_end_of_the_archive_is_read_from_the_mirror),
         cmocka_unit_test(what_the_main_repository_has_not_is_not_read_from_the_mirror),
+        cmocka_unit_test(a_refusal_names_the_mirror_that_has_what_the_main_repository_lacks),
+        cmocka_unit_test(the_end_of_the_main_repository_may_not_be_that_of_the_mirror),
         cmocka_unit_test(what_is_damaged_in_both_is_refused),
         cmocka_unit_test(a_refusal_names_the_mirror_that_could_not_be_asked),
     };
