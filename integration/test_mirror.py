@@ -319,6 +319,12 @@ def test_a_restore_reads_a_damaged_segment_from_the_mirror(pg, make_pg, make_wal
     with open(path, "r+b") as f:
         f.seek(os.path.getsize(path) // 4)
         f.write(b"\xff\x00\xff\x00\xff\x00")
+    # verify calls it damage, and what lies behind it reachable
+    damage, = wa.json("verify", "--wal", check=3)["damage"]
+    assert damage["kind"] == "segment" and segment in damage["object"], damage
+    assert damage["mirror"] == "offsite" and "can't be reached" not in damage["cost"], damage
+    told = wa.run("verify", "--wal", check=3).stdout
+    assert "nothing as long as repository \"offsite\" has it whole" in told, told
     copy = lab.Postgres(os.path.join(work_dir, "copy"), 15)
     done = wa.run("restore", "-D", copy.data, "--set", "archive_mode=off")
     assert "WARNING: 1 WAL segment is damaged in the main repository" in done.stdout
@@ -332,6 +338,31 @@ def test_a_restore_reads_a_damaged_segment_from_the_mirror(pg, make_pg, make_wal
     shutil.rmtree(root(beside))
     done = wa.run("restore", "-D", copy.data + "2", check=None)
     assert done.returncode != 0 and segment in done.stderr and "offsite" in done.stderr
+
+
+def test_what_only_the_mirror_has_is_refused_with_its_name(pg, make_walagent, file_repository, beside,
+                                                           work_dir):
+    lab.own(work_dir)
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
+    backup(wa)
+    pg.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS x")
+    lost = pg.switch_wal()
+    pg.sql("INSERT INTO t VALUES (1)")
+    lsn = pg.lsn()
+    last = pg.switch_wal()
+    durable(wa, pg)
+    lab.wait_until(lambda: [p for p in tree(beside) if p.endswith(last + ".zst") and "/wal/" in p], 30,
+                   "the segments are whole")
+    wa.stop()
+    for path in tree(file_repository):
+        if lost in path:  # its chunks, which may be there still, too
+            os.unlink(os.path.join(root(file_repository), path))
+    for command in (("restore", "-D", os.path.join(work_dir, "copy"), "--to-lsn", lsn),
+                    ("archive-get", lost, os.path.join(work_dir, lost))):
+        done = wa.run(*command, check=None)
+        assert done.returncode in (1, 3), done
+        assert "Repository \"offsite\" has" in done.stderr and "--repository offsite" in done.stderr, done
+        wa.run(*command, "--repository", "offsite")
 
 
 def test_an_agent_serves_from_the_mirror_while_the_main_repository_is_away(pg, make_walagent, beside,

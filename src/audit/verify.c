@@ -9,14 +9,9 @@
 #include <string.h>
 
 void
-wa_verify_damage(wa_verify *v, const char *kind, const char *object, const char *cost,
-                 const char *fmt, ...)
+wa_verify_add(wa_verify *v, const char *kind, const char *object, const char *cost,
+              const char *mirror, const char *message)
 {
-    char message[WA_ERROR_MESSAGE_SIZE];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(message, sizeof message, fmt, args);
-    va_end(args);
     WA_LOCK(&v->mutex);
     wa_verify_result *r = v->result;
     r->damage = wa_reallocarray(r->damage, r->damage_count + 1, sizeof *r->damage);
@@ -26,8 +21,21 @@ wa_verify_damage(wa_verify *v, const char *kind, const char *object, const char 
     d->object = wa_strdup(object);
     d->message = wa_strdup(message);
     d->cost = wa_strdup(cost);
+    d->mirror = wa_strdup(mirror);
     d->warning = strcmp(kind, "unchecked") == 0 || strcmp(kind, "index") == 0;
     r->warning_count += d->warning;
+}
+
+void
+wa_verify_damage(wa_verify *v, const char *kind, const char *object, const char *cost,
+                 const char *fmt, ...)
+{
+    char message[WA_ERROR_MESSAGE_SIZE];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof message, fmt, args);
+    va_end(args);
+    wa_verify_add(v, kind, object, cost, NULL, message);
 }
 
 void
@@ -37,6 +45,7 @@ wa_verify_result_done(wa_verify_result *r)
         wa_freep(&r->damage[i].object);
         wa_freep(&r->damage[i].message);
         wa_freep(&r->damage[i].cost);
+        wa_freep(&r->damage[i].mirror);
     }
     wa_freep(&r->damage);
     memset(r, 0, sizeof *r);
@@ -137,6 +146,7 @@ wa_verify_to_json(const wa_verify_result *r)
         wa_json_set_string(one, "object", r->damage[i].object);
         wa_json_set_string(one, "message", r->damage[i].message);
         wa_json_set_string(one, "cost", r->damage[i].cost);
+        wa_json_set_string(one, "mirror", r->damage[i].mirror);
         json_array_append_new(list, one);
     }
     wa_json_set(json, "damage", list);

@@ -16,7 +16,9 @@ typedef struct wa_verify {
     wa_mutex mutex; /* guards result */
 } wa_verify;
 
-/* Takes nothing; cost may be NULL. */
+/* Takes nothing; cost and mirror may be NULL. */
+void wa_verify_add(wa_verify *v, const char *kind, const char *object, const char *cost,
+                   const char *mirror, const char *message);
 void wa_verify_damage(wa_verify *v, const char *kind, const char *object, const char *cost,
                       const char *fmt, ...) WA_PRINTF(5, 6);
 
@@ -40,6 +42,19 @@ wa_status wa_verify_index(wa_verify *v, const wa_branch *branch, wa_segno last,
 /* verify_cost.c: what can't be reached when the branch's WAL [begin, end) can't be used, in words;
  * a new string. */
 char *wa_verify_cost(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end);
+
+/* verify_mirror.c: a segment that the repository has damaged. */
+typedef struct wa_verify_mirror {
+    char name[64]; /* of the first mirror that has it whole; "": none */
+    char away[64]; /* one that could not be asked; "": none */
+    char why[256];
+} wa_verify_mirror;
+/* bytes: room for a segment. */
+void wa_verify_look_in_mirrors(wa_verify *v, const wa_branch *branch, wa_segno segno, void *bytes,
+                               wa_verify_mirror *ret);
+/* What the damage costs, in words; a new string. */
+char *wa_verify_cost_with(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end,
+                          const wa_verify_mirror *mirror);
 
 /* verify_mark.c: which segments earlier runs verified, and recording it. */
 typedef struct wa_verify_range {

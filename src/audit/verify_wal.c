@@ -179,7 +179,7 @@ tell_chain(span_reader *r, wa_segno segno, const char *message)
 }
 
 static void
-tell_object(span_reader *r, wa_segno segno, const char *message)
+tell_object(span_reader *r, wa_segno segno, void *bytes, const wa_error *damage)
 {
     branch_work *b = r->b;
     wa_repo *repo = b->v->options->repo;
@@ -187,8 +187,14 @@ tell_object(span_reader *r, wa_segno segno, const char *message)
     wa_lsn start = wa_segment_start(segno, size);
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(repo, b->branch, segno);
     if (start < r->span_end) {
-        WA_CLEANUP(wa_freep) char *cost = wa_verify_cost(b->v, b->branch, start, start + size);
-        wa_verify_damage(b->v, "segment", key, cost, "%s", message);
+        wa_verify_mirror mirror = {.name = ""};
+        if (damage->status ==
+            WA_CORRUPT) /* that it is absent is the main repository's word alone */
+            wa_verify_look_in_mirrors(b->v, b->branch, segno, bytes, &mirror);
+        WA_CLEANUP(wa_freep)
+        char *cost = wa_verify_cost_with(b->v, b->branch, start, start + size, &mirror);
+        wa_verify_add(b->v, "segment", key, cost, mirror.name[0] != '\0' ? mirror.name : NULL,
+                      damage->message);
         keep_unverified(b, segno, segno);
     }
     r->s->broken = true;
@@ -220,7 +226,7 @@ read_segment(span_reader *r, wa_segno segno, void *bytes, bool *ret_done, wa_err
     wa_wal_end end = WA_WAL_MORE;
     wa_status status = wa_wal_get(repo, r->b->branch, segno, NULL, bytes, NULL, &info, err);
     if (status == WA_CORRUPT || status == WA_NOT_FOUND) {
-        tell_object(r, segno, err->message);
+        tell_object(r, segno, bytes, err);
         wa_error_clear(err);
         return WA_OK;
     }

@@ -38,6 +38,21 @@ print_result(const wa_context *ctx, const wa_verify_result *r)
     puts(r->damage_count == r->warning_count ? "no damage and no hole" : "the archive is damaged");
 }
 
+/* To be asked for what is damaged; stays NULL without mirrors, and for one alone. */
+static wa_status
+open_mirrored(wa_context *ctx, wa_repo **ret, wa_error *err)
+{
+    const wa_config *config = NULL;
+    WA_TRY(wa_context_config(ctx, &config, err));
+    if (wa_arg_value(ctx, "repository") != NULL || wa_config_repositories(config)[0] == NULL)
+        return WA_OK;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    WA_TRY(wa_open_repo(config, NULL, 0, ctx->cancel, WA_REPO_READ, &repo, err));
+    WA_TRY(wa_repo_load(repo, err));
+    *ret = WA_TAKE(repo);
+    return WA_OK;
+}
+
 static wa_status
 run(wa_context *ctx, wa_error *err)
 {
@@ -57,8 +72,11 @@ run(wa_context *ctx, wa_error *err)
     options.since_verified = since != NULL && strcmp(since, "verified") == 0;
     WA_TRY(wa_context_jobs(ctx, &options.jobs, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    WA_CLEANUP(wa_repo_freep) wa_repo *mirrored = NULL;
     WA_TRY(wa_context_repo(ctx, WA_REPO_MAIN, true, &repo, err));
     options.repo = repo;
+    WA_TRY(open_mirrored(ctx, &mirrored, err));
+    options.mirrored = mirrored;
     WA_CLEANUP(wa_verify_result_done) wa_verify_result result = {0};
     wa_progress_view *view = wa_progress_show(ctx, &progress, "verify");
     wa_status status = wa_verify_run(&options, &result, err);
@@ -97,7 +115,9 @@ const wa_command wa_command_verify = {
                    "Each damage names the object and what it costs. A run without damage records "
                    "how far the WAL was verified.\n\n"
                    "What is read is the main repository alone, never a mirror in its place; "
-                   "--repository NAME verifies that mirror, from the beginning.",
+                   "--repository NAME verifies that mirror, from the beginning. Of a segment that "
+                   "is damaged the mirrors are asked: where one has it whole, restore and "
+                   "archive-get read it there, and the damage names it instead of a cost.",
     .exit_codes = "  0   no damage and no hole\n  3   damage or a hole\n  4   the repository was "
                   "not reached in time",
     .example = "  walagent verify\n  walagent verify --wal --since verified\n  walagent verify "

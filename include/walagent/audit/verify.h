@@ -10,7 +10,8 @@
  * records in a new mark which segments it found right (verified/<branch>/<N8>.json, created once
  * each), so damage is found again by every run, and so is what filled a hole later. Threads: `jobs`
  * workers of its own. Memory: jobs x (a segment, raw and compressed). Errors: damage is a finding,
- * not an error; what can't be found out (store away, cancelled) is an error.
+ * not an error; what can't be found out (store away, cancelled) is an error. A mirror that can't be
+ * asked is none: the damage says so.
  */
 #ifndef WALAGENT_AUDIT_VERIFY_H
 #define WALAGENT_AUDIT_VERIFY_H
@@ -27,10 +28,14 @@ typedef struct wa_damage {
     char *message;
     bool warning; /* nothing that can be restored is lost: "unchecked", "index" */
     char *cost;   /* what can't be restored because of it */
+    char *mirror; /* the name of one that has it whole, so that restore and archive-get read it
+                     there; NULL: none */
 } wa_damage;
 
 typedef struct wa_verify_options {
-    wa_repo *repo; /* loaded */
+    wa_repo *repo; /* loaded; what is verified */
+    wa_repo
+        *mirrored; /* the same with its mirrors, loaded: asked for what is damaged. May be NULL */
     bool wal;
     const char *backup; /* a label, "all", or NULL: none */
     bool since_verified;
