@@ -41,19 +41,7 @@ struct wa_packer {
 uint64_t
 wa_fingerprint(const char *path, uint64_t size, const void *checksum, size_t checksum_len)
 {
-    char hex[WA_XXH_HEX];
-    uint8_t head[16], digest[16];
-    wa_put_u64le(head, size);
-    wa_put_u64le(head + 8, strlen(path));
-    wa_xxh *h = wa_xxh_new();
-    wa_xxh_update(h, head, sizeof head);
-    wa_xxh_update(h, path, strlen(path));
-    wa_xxh_update(h, checksum, checksum_len);
-    wa_xxh_hex(h, hex);
-    wa_xxh_free(h);
-    size_t len = 0;
-    WA_ASSERT(wa_unhex(hex, digest, sizeof digest, &len));
-    return wa_get_u64le(digest);
+    return wa_xxh_quick(wa_xxh_quick(size, checksum, checksum_len), path, strlen(path));
 }
 
 void

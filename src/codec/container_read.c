@@ -18,6 +18,7 @@
 #define DESCRIPTOR_LOW_BITS 0x1F /* unused, reserved, checksum, dictionary */
 #define DESCRIPTOR_CHECKSUM 0x04
 #define FETCH_MAX (8u * 1024 * 1024) /* compressed bytes of neighbouring frames read at once */
+#define AHEAD_MAX (1024u * 1024)     /* the same where everything is read without a pool */
 
 struct wa_decoder {
     ZSTD_DCtx *ctx;
@@ -153,6 +154,9 @@ typedef struct read_all {
     uint8_t *out; /* of the whole content; NULL: it goes to a sink */
     read_slot *slots;
     size_t slot_count, oldest, in_flight;
+    uint8_t *ahead; /* without a pool: frames up to ahead_end, the first at ahead_offset */
+    size_t ahead_capacity, ahead_end;
+    uint64_t ahead_offset;
     wa_xxh *hash;
     uint32_t frames_crc;
 } read_all;
@@ -167,8 +171,6 @@ fetch_and_decode(wa_job *job, size_t worker)
     (void)worker;
     if (s->raw == NULL)
         s->raw = scratch(&d->raw, &d->raw_capacity, f->raw_size);
-    s->status = WA_OK;
-    s->stored = wa_ranges_in_memory(s->container->from, f->offset, f->size);
     if (s->stored == NULL) {
         s->stored = scratch(&d->stored, &d->stored_capacity, f->size);
         s->status = wa_ranges_read(s->container->from, f->offset, d->stored, f->size, &s->error);
@@ -188,7 +190,29 @@ read_all_done(read_all *r)
     for (size_t i = 0; i < r->slot_count; i++)
         wa_decoder_free(r->slots[i].decoder);
     free(r->slots);
+    free(r->ahead);
     wa_xxh_free(r->hash);
+}
+
+/* Frames are small where the whole is: several with one request. */
+static wa_status
+read_ahead(read_all *r, size_t index, const uint8_t **ret, wa_error *err)
+{
+    const wa_container *c = r->container;
+    const wa_frame_info *f = &c->frames[index];
+
+    if (index >= r->ahead_end) {
+        size_t size = f->size, next = index + 1;
+        while (next < c->frame_count && c->frames[next].offset == f->offset + size &&
+               size + c->frames[next].size <= AHEAD_MAX)
+            size += c->frames[next++].size;
+        scratch(&r->ahead, &r->ahead_capacity, size);
+        WA_TRY(wa_ranges_read(c->from, f->offset, r->ahead, size, err));
+        r->ahead_offset = f->offset;
+        r->ahead_end = next;
+    }
+    *ret = r->ahead + (f->offset - r->ahead_offset);
+    return WA_OK;
 }
 
 static void
@@ -201,12 +225,16 @@ start_frame(read_all *r, const wa_frame_info *frame)
     s->container = r->container;
     s->frame = frame;
     s->raw = r->out != NULL ? r->out + frame->raw_offset : NULL;
+    s->status = WA_OK;
     wa_error_clear(&s->error);
+    s->stored = wa_ranges_in_memory(r->container->from, frame->offset, frame->size);
+    if (!r->pool && s->stored == NULL)
+        s->status = read_ahead(r, (size_t)(frame - r->container->frames), &s->stored, &s->error);
     r->in_flight++;
     s->job = (wa_job){.run = fetch_and_decode};
     if (r->pool)
         wa_pool_submit(r->pool, &s->job);
-    else
+    else if (s->status == WA_OK)
         fetch_and_decode(&s->job, 0);
 }
 

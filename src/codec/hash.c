@@ -111,6 +111,12 @@ wa_frame_sum_free(wa_frame_sum *s)
     free(s);
 }
 
+uint64_t
+wa_xxh_quick(uint64_t seed, const void *data, size_t len)
+{
+    return XXH3_64bits_withSeed(len ? data : "", len, seed);
+}
+
 /* Fetching an algorithm by name is the slow part of a small digest, so it is done once and kept. */
 static const char *const digest_names[] = {"MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512"};
 static EVP_MD *digests[WA_ARRAY_SIZE(digest_names)];

@@ -4,6 +4,9 @@
  * The format is in manifest_write.c. A small tokenizer cuts the text into scalars of the top-level
  * object and the elements of its two arrays; each is parsed alone. Besides, the text is cut into
  * lines: all but the last go into the SHA-256 that the last one holds.
+ *
+ * A file with a plain name that is described just as PostgreSQL does it needs no JSON library;
+ * everything else goes through it. Both readers accept the same.
  */
 #include "walagent/pg/manifest.h"
 
@@ -17,6 +20,7 @@
 
 #define ELEMENT_MAX (64u * 1024)
 #define KEY_MAX 64u
+#define PLAIN_DIGITS 15 /* a number that every JSON reader holds exactly */
 
 typedef enum parse_state {
     AT_START,     /* '{' */
@@ -173,6 +177,16 @@ get_checksum(const json_t *obj, wa_manifest_file *file, wa_error *err)
 }
 
 static wa_status
+give_file(wa_manifest_parser *p, const wa_manifest_file *file, wa_error *err)
+{
+    if (file->size > UINT64_MAX - p->info.bytes)
+        return corrupt(err, "sizes overflow");
+    p->info.files++;
+    p->info.bytes += file->size;
+    return p->fn != NULL ? p->fn(p->arg, file, err) : WA_OK;
+}
+
+static wa_status
 take_file(wa_manifest_parser *p, const json_t *obj, wa_error *err)
 {
     wa_manifest_file file = {0};
@@ -180,11 +194,74 @@ take_file(wa_manifest_parser *p, const json_t *obj, wa_error *err)
     WA_TRY(get_number(obj, "Size", INT64_MAX, &file.size, err));
     WA_TRY(get_string(obj, "Last-Modified", &file.mtime, err));
     WA_TRY(get_checksum(obj, &file, err));
-    if (file.size > UINT64_MAX - p->info.bytes)
-        return corrupt(err, "sizes overflow");
-    p->info.files++;
-    p->info.bytes += file.size;
-    return p->fn != NULL ? p->fn(p->arg, &file, err) : WA_OK;
+    return give_file(p, &file, err);
+}
+
+/* ---- files as PostgreSQL describes them ---- */
+
+static bool
+take_text(char **at, const char *text)
+{
+    size_t len = strlen(text);
+    if (strncmp(*at, text, len) != 0)
+        return false;
+    *at += len;
+    return true;
+}
+
+/* Characters that stand for themselves up to a quotation mark; *ret_end is where that is. */
+static bool
+take_plain(char **at, char **ret, char **ret_end)
+{
+    *ret = *at;
+    while (**at >= ' ' && **at < 0x7f && **at != '"' && **at != '\\')
+        ++*at;
+    *ret_end = *at;
+    return *(*at)++ == '"';
+}
+
+static bool
+take_size(char **at, uint64_t *ret)
+{
+    const char *first = *at;
+    uint64_t value = 0;
+    for (; **at >= '0' && **at <= '9'; ++*at) {
+        if (*at - first == PLAIN_DIGITS)
+            return false;
+        value = value * 10 + (uint64_t)(**at - '0');
+    }
+    *ret = value;
+    return *at > first && (*first != '0' || *at == first + 1);
+}
+
+/* The element is changed only when it is one. */
+static bool
+read_plain(char *element, wa_manifest_file *ret)
+{
+    char *at = element, *path, *path_end, *mtime, *mtime_end, *hex, *hex_end;
+    wa_manifest_file file = {.algorithm = WA_MANIFEST_CRC32C};
+    if (!take_text(&at, "{ \"Path\": \"") || !take_plain(&at, &path, &path_end) ||
+        !take_text(&at, ", \"Size\": ") || !take_size(&at, &file.size) ||
+        !take_text(&at, ", \"Last-Modified\": \"") || !take_plain(&at, &mtime, &mtime_end) ||
+        !take_text(&at, ", \"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"") ||
+        !take_plain(&at, &hex, &hex_end) || strcmp(at, " }") != 0)
+        return false;
+    char digits[9] = "";
+    if (hex_end - hex != 8)
+        return false;
+    memcpy(digits, hex, 8);
+    if (!wa_unhex(digits, file.checksum, sizeof file.checksum, &file.checksum_len))
+        return false;
+    *path_end = '\0';
+    if (!path_is_safe(path)) { /* why not is said where the others are read */
+        *path_end = '"';
+        return false;
+    }
+    *mtime_end = '\0';
+    file.path = path;
+    file.mtime = mtime;
+    *ret = file;
+    return true;
 }
 
 static wa_status
@@ -225,6 +302,13 @@ static wa_status
 take_element(wa_manifest_parser *p, wa_error *err)
 {
     WA_CLEANUP(free_jsonp) json_t *obj = NULL;
+    wa_manifest_file file;
+    bool whole = strlen(p->element.data) == p->element.len;
+    if (whole && strcmp(p->key, "Files") == 0 && read_plain(p->element.data, &file)) {
+        wa_status status = give_file(p, &file, err);
+        wa_buf_reset(&p->element);
+        return status;
+    }
     WA_TRY(parse_element(p, &obj, err));
     return strcmp(p->key, "Files") == 0 ? take_file(p, obj, err) : take_range(p, obj, err);
 }
@@ -321,12 +405,35 @@ step_string(wa_manifest_parser *p, char c)
     return true;
 }
 
+/* How many of the next characters only belong to the element. */
+static size_t
+run_length(const wa_manifest_parser *p, const char *data, size_t len)
+{
+    size_t n = 0;
+    if (p->escaped)
+        return 0;
+    if (p->in_string)
+        while (n < len && data[n] != '"' && data[n] != '\\')
+            n++;
+    else
+        while (n < len && data[n] != '"' && data[n] != '{' && data[n] != '}' && data[n] != '[' &&
+               data[n] != ']')
+            n++;
+    return n;
+}
+
+static wa_status
+too_long(wa_error *err)
+{
+    return corrupt(err, "an element is longer than 64 KiB");
+}
+
 /* One character of an element; its end hands it on. */
 static wa_status
 step_element(wa_manifest_parser *p, char c, wa_error *err)
 {
     if (wa_buf_append(&p->element, &c, 1, err) != WA_OK)
-        return corrupt(err, "an element is longer than 64 KiB");
+        return too_long(err);
     if (step_string(p, c))
         return WA_OK;
     if (c == '"')
@@ -351,7 +458,7 @@ step_scalar(wa_manifest_parser *p, char c, wa_error *err)
     if (!in_string && c == '"')
         p->in_string = true;
     if (wa_buf_append(&p->element, &c, 1, err) != WA_OK)
-        return corrupt(err, "an element is longer than 64 KiB");
+        return too_long(err);
     return WA_OK;
 }
 
@@ -434,9 +541,14 @@ feed(wa_manifest_parser *p, const char *data, size_t len, wa_error *err)
 {
     WA_TRY(feed_lines(p, data, len, err));
     for (size_t i = 0; i < len; i++) {
-        if (p->state == IN_ELEMENT)
-            WA_TRY(step_element(p, data[i], err));
-        else if (p->state == IN_SCALAR)
+        if (p->state == IN_ELEMENT) {
+            size_t run = run_length(p, data + i, len - i);
+            if (wa_buf_append(&p->element, data + i, run, err) != WA_OK)
+                return too_long(err);
+            i += run;
+            if (i < len)
+                WA_TRY(step_element(p, data[i], err));
+        } else if (p->state == IN_SCALAR)
             WA_TRY(step_scalar(p, data[i], err));
         else if (p->state == IN_KEY)
             WA_TRY(step_key(p, data[i], err));

@@ -70,6 +70,11 @@ wa_status wa_lineage_from_json(const json_t *json, const char *what, wa_lineage 
                                wa_error *err) WA_MUST_CHECK;
 wa_status wa_backup_file_parse(const char *line, size_t len, const char *what, wa_backup_file_fn fn,
                                void *arg, wa_error *err) WA_MUST_CHECK;
+/* The same without a JSON library, for the lines that are as wa_backup_file_line writes most of
+ * them. False: not such a line, or not a valid one. */
+#define WA_PLAIN_PATH 1024
+bool wa_backup_file_plain(const char *line, size_t len, char path[static WA_PLAIN_PATH],
+                          wa_backup_file *ret);
 
 /* Run fn for 0..count-1, several at a time. The failure with the lowest index is reported. */
 typedef wa_status (*wa_each_fn)(void *arg, size_t index, wa_error *err);

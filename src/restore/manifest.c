@@ -23,18 +23,7 @@ wa_expected_done(wa_expected *e)
 uint64_t
 wa_path_fingerprint(const char *path, uint64_t size)
 {
-    char hex[WA_XXH_HEX];
-    uint8_t tail[8], digest[16];
-    size_t len = 0;
-    wa_put_u64le(tail, size);
-    wa_xxh *h = wa_xxh_new();
-    wa_xxh_update(h, path, strlen(path));
-    wa_xxh_update(h, "", 1);
-    wa_xxh_update(h, tail, sizeof tail);
-    wa_xxh_hex(h, hex);
-    wa_xxh_free(h);
-    WA_ASSERT(wa_unhex(hex, digest, sizeof digest, &len));
-    return wa_get_u64le(digest);
+    return wa_xxh_quick(size, path, strlen(path));
 }
 
 static wa_status

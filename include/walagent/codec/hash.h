@@ -22,6 +22,8 @@ char *wa_xxh_hex(const wa_xxh *h, char out[static WA_XXH_HEX]); /* of what was f
 void wa_xxh_free(wa_xxh *h);
 WA_DEFINE_CLEANUP(wa_xxh, wa_xxh_free)
 char *wa_xxh_of(const void *data, size_t len, char out[static WA_XXH_HEX]);
+/* XXH3-64 with a seed, of what is remembered only while a program runs. */
+uint64_t wa_xxh_quick(uint64_t seed, const void *data, size_t len);
 
 /* The low 32 bits of XXH64: the checksum that ends a zstd frame, of its content. Streaming. */
 typedef struct wa_frame_sum wa_frame_sum;

@@ -159,8 +159,8 @@ wa_status wa_store_abort_uploads(wa_store *store, const char *prefix, wa_time be
  * finish makes it visible. Memory: at most part_size x (threads + 1). key and meta are copied. */
 wa_status wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t threads,
                             wa_sink **ret, wa_error *err) WA_MUST_CHECK;
-/* Random access to an object (one ranged get a read). The size comes from a head when size is
- * UINT64_MAX. */
+/* Random access to an object (one ranged get a read). When size is UINT64_MAX, it comes with the
+ * object's last 64 KiB in one request, and these are not asked for again. */
 wa_status wa_store_ranges(wa_store *store, const char *key, uint64_t size, wa_ranges **ret,
                           wa_error *err) WA_MUST_CHECK;
 

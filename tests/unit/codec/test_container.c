@@ -256,6 +256,54 @@ ranges_give_the_same_bytes(void **state)
     assert_int_equal(wa_container_read(c, d, UINT64_MAX, out, 2, &err), WA_INVALID);
 }
 
+/* Ranges that count, of a store far away. */
+typedef struct far_ranges {
+    wa_ranges base;
+    const wa_buf *object;
+    size_t reads, longest;
+    uint64_t fails_at; /* a read of this byte */
+} far_ranges;
+
+static wa_status
+far_read(wa_ranges *ranges, uint64_t offset, void *out, size_t len, wa_error *err)
+{
+    far_ranges *f = (far_ranges *)ranges;
+    if (offset <= f->fails_at && f->fails_at < offset + len)
+        return wa_error_set(err, WA_UNAVAILABLE, "too far");
+    f->reads++;
+    f->longest = len > f->longest ? len : f->longest;
+    memcpy(out, f->object->data + offset, len);
+    return WA_OK;
+}
+
+static void
+frames_that_are_read_in_a_row_come_in_few_reads(void **state)
+{
+    (void)state;
+    static const wa_ranges_ops ops = {far_read, NULL};
+    const size_t len = 5 * MIB + 12345;
+    WA_CLEANUP(wa_freep) uint8_t *data = make_content(len);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(2 * len);
+    WA_CLEANUP(wa_buf_done) wa_buf got = WA_BUF_INIT(len);
+    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+    wa_error err = WA_ERROR_INIT;
+
+    assert_ok(write_object(data, len, NULL, 10000, NULL, &object, &err), &err);
+    far_ranges from = {
+        .base = {&ops, object.len, "far"}, .object = &object, .fails_at = UINT64_MAX};
+    assert_ok(wa_container_open(&from.base, &c, &err), &err);
+    from.reads = from.longest = 0;
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&got);
+    assert_ok(wa_container_read_all(c, NULL, sink, &err), &err);
+    assert_int_equal(got.len, len);
+    assert_memory_equal(got.data, data, len);
+    assert_in_range(from.reads, 2, object.len / (MIB - 20000) + 1);
+    assert_in_range(from.longest, 1, MIB);
+    from.fails_at = object.len / 2;
+    wa_buf_reset(&got);
+    assert_int_equal(wa_container_read_all(c, NULL, sink, &err), WA_UNAVAILABLE);
+}
+
 static void
 make_small_object(wa_buf *object, uint8_t *data, size_t len)
 {
@@ -704,6 +752,7 @@ main(void)
         cmocka_unit_test(writers_of_any_level_and_frame_size_share_a_pool),
         cmocka_unit_test(space_and_advance_write_what_write_writes),
         cmocka_unit_test(ranges_give_the_same_bytes),
+        cmocka_unit_test(frames_that_are_read_in_a_row_come_in_few_reads),
         cmocka_unit_test(any_flipped_bit_or_byte_is_found),
         cmocka_unit_test(a_change_that_zstd_does_not_notice_is_found),
         cmocka_unit_test(frames_of_another_content_are_found),

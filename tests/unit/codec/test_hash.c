@@ -23,6 +23,9 @@ xxh3_agrees_with_its_published_values(void **state)
     /* xxhsum -H2 of nothing and of "abc" */
     assert_string_equal(wa_xxh_of(NULL, 0, hex), "99aa06d3014798d86001c324468d497f");
     assert_string_equal(wa_xxh_of("abc", 3, hex), "06b05ab6733a618578af5f94892f3950");
+    assert_true(wa_xxh_quick(0, NULL, 0) == UINT64_C(0x2d06800538d394c2));
+    assert_true(wa_xxh_quick(0, "abc", 3) == UINT64_C(0x78af5f94892f3950));
+    assert_true(wa_xxh_quick(1, "abc", 3) != wa_xxh_quick(0, "abc", 3));
 }
 
 static void

@@ -300,6 +300,68 @@ what_is_written_is_read_back(void **state)
     }
 }
 
+/* One character changed, left out or doubled. */
+static void
+spoil(unsigned *seed, char *text)
+{
+    static const char letters[] = "0123456789{}\\\",:.-+e PathSizeGMT/\x7f\xff\x01";
+    size_t len = strlen(text), at = (size_t)rand_r(seed) % len;
+    switch (rand_r(seed) % 3) {
+    case 0:
+        text[at] = letters[(size_t)rand_r(seed) % (sizeof letters - 1)];
+        break;
+    case 1:
+        memmove(text + at, text + at + 1, len - at);
+        break;
+    default: /* there is room for it */
+        memmove(text + at + 1, text + at, len - at + 1);
+    }
+}
+
+static wa_status
+read_file(const char *element, size_t step, listing *l)
+{
+    WA_CLEANUP(wa_freep) char *text = manifest_of(V1, element);
+    wa_manifest_info info;
+    wa_error err = WA_ERROR_INIT;
+    return parse(text, strlen(text), step, l, &info, &err);
+}
+
+/* A second space before the path, and the JSON library reads it. */
+static void
+both_readers_of_files_accept_the_same_and_understand_it_alike(void **state)
+{
+    (void)state;
+    size_t accepted = 0, refused = 0;
+    for (unsigned round = 1; round <= 5000; round++) {
+        unsigned seed = round;
+        char element[512];
+        snprintf(element, sizeof element,
+                 "{ \"Path\": \"base/%d/%d%s\", \"Size\": %d, \"Last-Modified\": \"2026-11-26 "
+                 "23:54:58 GMT\", \"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"%08x\" }",
+                 rand_r(&seed) % 7, rand_r(&seed), rand_r(&seed) % 4 == 0 ? "_vm" : "",
+                 rand_r(&seed) % 3 == 0 ? rand_r(&seed) : 8192, (unsigned)rand_r(&seed));
+        for (int i = rand_r(&seed) % 3; i > 0; i--)
+            spoil(&seed, element);
+        WA_CLEANUP(wa_freep) char *spaced = wa_format("{ %s", element + 1);
+        if (element[0] != '{')
+            continue;
+        listing fast = {.text = WA_BUF_INIT(1 << 20)}, slow = {.text = WA_BUF_INIT(1 << 20)};
+        wa_status a = read_file(element, 1 + (size_t)rand_r(&seed) % 300, &fast);
+        wa_status b = read_file(spaced, 1 + (size_t)rand_r(&seed) % 300, &slow);
+        if (a != b || strcmp(wa_buf_str(&fast.text), wa_buf_str(&slow.text)) != 0)
+            fail_msg("seed %u: of %s one makes %s, %s, the other %s, %s", round, element,
+                     wa_status_name(a), wa_buf_str(&fast.text), wa_status_name(b),
+                     wa_buf_str(&slow.text));
+        accepted += a == WA_OK;
+        refused += a != WA_OK;
+        wa_buf_done(&fast.text);
+        wa_buf_done(&slow.text);
+    }
+    assert_in_range(accepted, 1000, 5000);
+    assert_in_range(refused, 1000, 5000);
+}
+
 static void
 checksums_are_those_of_the_published_vectors(void **state)
 {
@@ -343,6 +405,7 @@ main(void)
         cmocka_unit_test(an_element_longer_than_its_cap_is_corrupt),
         cmocka_unit_test(the_callers_refusal_ends_the_parsing),
         cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(both_readers_of_files_accept_the_same_and_understand_it_alike),
         cmocka_unit_test(checksums_are_those_of_the_published_vectors),
     };
     return cmocka_run_group_tests_name("manifest", tests, NULL, NULL);

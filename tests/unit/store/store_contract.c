@@ -379,6 +379,12 @@ large_objects_come_back_through_sinks_and_ranges(void)
     EXPECT(WA_CORRUPT, wa_ranges_read(ranges, len - 10, piece, 11, &err));
     WA_CLEANUP(wa_ranges_freep) wa_ranges *none = NULL;
     EXPECT(WA_NOT_FOUND, wa_store_ranges(store, key("none"), UINT64_MAX, &none, &err));
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, key("big"));
+    EXPECT(WA_OK, wa_store_delete(store, &keys, &err));
+    EXPECT(WA_NOT_FOUND, wa_ranges_read(ranges, 1234567, piece, sizeof piece, &err));
+    EXPECT(WA_OK, wa_ranges_read(ranges, len - 10, piece, 10, &err)); /* not asked for again */
+    CHECK(memcmp(piece, data + len - 10, 10) == 0);
 }
 
 static void
