@@ -53,8 +53,10 @@ wa_status wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len,
 wa_status wa_packer_end_file(wa_packer *p, wa_error *err) WA_MUST_CHECK;
 /* CRC-32C of the file that was ended last. */
 uint32_t wa_packer_last_crc(const wa_packer *p);
-/* Close the last pack and files.zst. */
-wa_status wa_packer_finish(wa_packer *p, wa_error *err) WA_MUST_CHECK;
+/* Closes the last pack, while another thread closes files.zst and then calls fn (NULL: nothing),
+ * which may use nothing of the packer or of info that changes. */
+typedef wa_status (*wa_packer_fn)(void *arg, wa_error *err);
+wa_status wa_packer_finish(wa_packer *p, wa_packer_fn fn, void *arg, wa_error *err) WA_MUST_CHECK;
 const wa_fingerprints *wa_packer_fingerprints(const wa_packer *p);
 void wa_packer_free(wa_packer *p);
 WA_DEFINE_CLEANUP(wa_packer, wa_packer_free)

@@ -71,22 +71,28 @@ read_history(const wa_local *l, wa_tli tli, wa_history **ret, wa_error *err)
     return wa_history_parse(tli, wa_buf_str(&text), text.len, ret, err);
 }
 
+typedef struct manifest_end {
+    wa_local *l;
+    wa_tli start_tli, end_tli;
+    uint64_t stored; /* comes of it */
+} manifest_end;
+
 static wa_status
-finish_manifest(wa_local *l, wa_tli start_tli, wa_tli end_tli, wa_error *err)
+finish_manifest(void *arg, wa_error *err)
 {
-    wa_backup_info *info = l->info;
+    manifest_end *end = arg;
+    wa_local *l = end->l;
+    const wa_backup_info *info = l->info;
+    wa_tli start_tli = end->start_tli, end_tli = end->end_tli;
     WA_CLEANUP(wa_history_freep) wa_history *history = NULL;
     wa_manifest_range ranges[64] = {
         {.tli = start_tli, .start = info->start_lsn, .end = info->end_lsn}};
     size_t count = 1;
-    uint64_t stored = 0;
     if (end_tli != start_tli) {
         WA_TRY(read_history(l, end_tli, &history, err));
         count = wa_local_wal_ranges(history, start_tli, info->start_lsn, info->end_lsn, ranges);
     }
-    WA_TRY(wa_local_manifest_finish(l->manifest, ranges, count, &stored, err));
-    info->stored_bytes += stored;
-    return WA_OK;
+    return wa_local_manifest_finish(l->manifest, ranges, count, &end->stored, err);
 }
 
 /* Ends the backup on the server; what it says becomes backup_label. */
@@ -106,8 +112,9 @@ end_backup(wa_local *l, wa_error *err)
     }
     WA_TRY(wa_local_add_memory(l, "backup_label", 0600, l->info->end_time / 1000000, label,
                                strlen(label), err));
-    WA_TRY(wa_packer_finish(l->packer, err));
-    WA_TRY(finish_manifest(l, start_tli, end_tli, err));
+    manifest_end end = {.l = l, .start_tli = start_tli, .end_tli = end_tli};
+    WA_TRY(wa_packer_finish(l->packer, finish_manifest, &end, err));
+    l->info->stored_bytes += end.stored;
     return wa_backup_branch(options->repo, end_tli, &l->info->end_branch, err);
 }
 

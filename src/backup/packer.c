@@ -8,6 +8,7 @@
 #include "backup_internal.h"
 
 #include "walagent/base/bytes.h"
+#include "walagent/base/thread.h"
 
 #include <string.h>
 
@@ -286,12 +287,40 @@ wa_packer_last_crc(const wa_packer *p)
     return p->last_crc;
 }
 
+/* What is written beside the last pack: the list of files, and what the caller has. */
+typedef struct beside {
+    wa_packer *packer;
+    wa_packer_fn fn;
+    void *arg;
+    wa_status status;
+    wa_error error;
+} beside;
+
+static void *
+finish_beside(void *arg)
+{
+    beside *b = arg;
+    wa_packer *p = b->packer;
+    b->status = close_container(p, p->list, p->list_object, "files", &b->error);
+    if (b->status == WA_OK && b->fn != NULL)
+        b->status = b->fn(b->arg, &b->error);
+    return NULL;
+}
+
 wa_status
-wa_packer_finish(wa_packer *p, wa_error *err)
+wa_packer_finish(wa_packer *p, wa_packer_fn fn, void *arg, wa_error *err)
 {
     WA_ASSERT(p->path == NULL);
-    WA_TRY(close_pack(p, err));
-    WA_TRY(close_container(p, p->list, p->list_object, "files", err));
+    beside b = {.packer = p, .fn = fn, .arg = arg, .error = WA_ERROR_INIT};
+    pthread_t thread;
+    WA_TRY(wa_thread_start(&thread, "lists", finish_beside, &b, err));
+    wa_status status = close_pack(p, err);
+    wa_thread_join(thread);
+    WA_TRY(status);
+    if (b.status != WA_OK) {
+        *err = b.error;
+        return b.status;
+    }
     p->info->stored_bytes += wa_container_stored_size(p->list);
     return WA_OK;
 }

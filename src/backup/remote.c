@@ -216,7 +216,7 @@ copy_all(source *s, wa_pool *pool, wa_backup_info *info, wa_error *err)
                          &packer, err));
     wa_packer_limit_upload(packer, options->upload_rate_limit, options->cancel);
     WA_TRY(copy_archives(s, packer, err));
-    WA_TRY(wa_packer_finish(packer, err));
+    WA_TRY(wa_packer_finish(packer, NULL, NULL, err));
     return copy_manifest(s, packer, info, err);
 }
 

@@ -138,7 +138,7 @@ files_of_any_size_arrive_in_order_and_as_they_are(void **state)
         OK(wa_local_copy_file(l, "pg_xact", path, &f->err));
     }
     OK(wa_local_pipe_drain(l->pipe, &f->err));
-    OK(wa_packer_finish(l->packer, &f->err));
+    OK(wa_packer_finish(l->packer, NULL, NULL, &f->err));
     OK(wa_local_damage(l, &f->err));
     assert_int_equal(l->info->pack_count, 1);
     WA_CLEANUP(wa_freep) char *key = wa_backup_key(f->repo, l->info->label, "pack-00001.tar.zst");
@@ -171,7 +171,7 @@ a_directory_comes_between_files_never_into_one(void **state)
         OK(wa_packer_add_other(l->packer, &directory, "d", &f->err));
     }
     OK(wa_local_pipe_drain(l->pipe, &f->err));
-    OK(wa_packer_finish(l->packer, &f->err));
+    OK(wa_packer_finish(l->packer, NULL, NULL, &f->err));
 }
 
 /* 9 MiB, so that pages lie across the ends of two frames. */

@@ -87,7 +87,7 @@ a_file_is_found_by_its_offset_in_the_pack(void **state)
     OK(wa_packer_add_other(p, &directory, "base", &f->err));
     add_file(f, p, "base/empty", contents[1], 0);
     add_file(f, p, "base/1/16384", contents[2], 5000);
-    OK(wa_packer_finish(p, &f->err));
+    OK(wa_packer_finish(p, NULL, NULL, &f->err));
     assert_int_equal(f->info->pack_count, 1);
     assert_int_equal(f->info->raw_bytes, 5005);
     WA_CLEANUP(wa_freep) char *key = wa_backup_key(f->repo, f->info->label, "pack-00001.tar.zst");
@@ -143,7 +143,7 @@ check_against(fixture *f, const char *const *paths, const char *const *contents,
     OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
     for (size_t i = 0; i < 2; i++)
         add_file(f, p, sent_paths[i], sent[i], strlen(sent[i]));
-    OK(wa_packer_finish(p, &f->err));
+    OK(wa_packer_finish(p, NULL, NULL, &f->err));
     WA_CLEANUP(wa_buf_done) wa_buf manifest = WA_BUF_INIT(65536);
     make_manifest(f, paths, contents, count, &manifest);
     WA_CLEANUP(wa_manifest_check_freep) wa_manifest_check *check = NULL;
@@ -231,12 +231,55 @@ what_is_written_in_its_room_makes_the_same_pack(void **state)
             OK(wa_packer_write(p, room, step, &f->err));
         }
         OK(wa_packer_end_file(p, &f->err));
-        OK(wa_packer_finish(p, &f->err));
+        OK(wa_packer_finish(p, NULL, NULL, &f->err));
     }
     const wa_backup_pack *packs = f->info->packs;
     assert_int_equal(f->info->pack_count, 2);
     assert_string_equal(packs[0].xxh3, packs[1].xxh3);
     assert_int_equal(packs[0].stored_size, packs[1].stored_size);
+}
+
+typedef struct beside {
+    fixture *f;
+    size_t calls;
+    wa_status fails;
+} beside;
+
+static wa_status
+count_files(void *arg, const wa_backup_file *file, wa_error *err)
+{
+    (void)file;
+    (void)err;
+    ++*(size_t *)arg;
+    return WA_OK;
+}
+
+static wa_status
+look_at_list(void *arg, wa_error *err)
+{
+    beside *b = arg;
+    size_t files = 0;
+    b->calls++;
+    WA_TRY(wa_backup_files(b->f->repo, b->f->info->label, count_files, &files, err));
+    assert_int_equal(files, 1);
+    return b->fails == WA_OK ? WA_OK : wa_error_set(err, b->fails, "it failed");
+}
+
+static void
+what_is_written_beside_the_last_pack_can_fail_the_backup(void **state)
+{
+    fixture *f = *state;
+    for (int fails = 0; fails < 2; fails++) {
+        WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+        snprintf(f->info->label, sizeof f->info->label, "20261127T000000Z-F-%s",
+                 fails ? "0001" : "0000");
+        OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+        add_file(f, p, "a", "hello", 5);
+        beside b = {.f = f, .fails = fails ? WA_DENIED : WA_OK};
+        assert_int_equal(wa_packer_finish(p, look_at_list, &b, &f->err), b.fails);
+        assert_int_equal(b.calls, 1);
+        assert_string_equal(f->err.message, fails ? "it failed" : "");
+    }
 }
 
 /* Only what waits looks at the cancel. */
@@ -266,6 +309,8 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_written_in_its_room_makes_the_same_pack, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(packs_go_through_the_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_written_beside_the_last_pack_can_fail_the_backup,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_is_found_by_its_offset_in_the_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_ends_early_is_corrupt, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_sent_agrees_with_its_manifest, setup, teardown),
