@@ -1,7 +1,7 @@
 /*
  * context.c - what commands open on demand: configuration and repository.
  */
-#include "cmd_internal.h"
+#include "commands_internal.h"
 
 #include "walagent/base/thread.h"
 #include "walagent/codec/hash.h"
@@ -167,7 +167,9 @@ wa_context_repo(wa_context *ctx, wa_repo_use use, bool load, wa_repo **ret, wa_e
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     const char *alone = wa_arg_value(ctx, "repository");
     WA_TRY(wa_context_config(ctx, &config, err));
-    WA_TRY(wa_crypto_load(err));
+    /* A hook has no time for it, and no need: S3 loads it itself. */
+    if (ctx->command != &wa_command_archive_push)
+        WA_TRY(wa_crypto_load(err));
     warn_of_tls(config, "repository");
     const char *const *names = wa_config_repositories(config);
     for (size_t i = 0; names[i] != NULL; i++) {

@@ -12,7 +12,6 @@
 #include "walagent/agent/hook_server.h"
 #include "walagent/base/file.h"
 #include "walagent/base/hook.h"
-#include "walagent/codec/hash.h"
 #include "walagent/wal/push.h"
 
 #include <errno.h>
@@ -143,7 +142,6 @@ wa_push_helper_run(wa_context *ctx, wa_error *err)
         return wa_error_set(err, WA_INVALID, "\"%s\" is not in the pg_wal of this directory",
                             ctx->operands[0]);
     wa_malloc_give_back();
-    WA_TRY(wa_crypto_load(err));
     if (chdir("/") != 0)
         return wa_error_errno(err, errno, "could not change to the root directory: %m");
     WA_TRY(wa_open_repo(h.config, NULL, 0, ctx->cancel, WA_REPO_WRITE, &repo, err));

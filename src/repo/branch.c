@@ -44,15 +44,16 @@ wa_branch_of(uint64_t system_identifier, wa_tli tli, const void *history, size_t
 {
     char number[24];
     int digits = snprintf(number, sizeof number, "%llu", (unsigned long long)system_identifier);
-    WA_CLEANUP(wa_digest_freep) wa_digest *sha = wa_digest_new(WA_SHA256);
-    wa_digest_update(sha, number, (size_t)digits + 1); /* with its NUL */
+    size_t len = (size_t)digits + 1 + history_len + 1 + (record == NULL ? 0 : record_len);
+    WA_CLEANUP(wa_freep) char *bytes = wa_malloc(len);
+    char *to = mempcpy(bytes, number, (size_t)digits + 1); /* with its NUL */
     if (history_len > 0)
-        wa_digest_update(sha, history, history_len);
-    wa_digest_update(sha, "", 1);
+        to = mempcpy(to, history, history_len);
+    *to++ = '\0';
     if (record != NULL && record_len > 0)
-        wa_digest_update(sha, record, record_len);
-    uint8_t digest[WA_DIGEST_MAX];
-    wa_digest_final(sha, digest);
+        memcpy(to, record, record_len);
+    uint8_t digest[WA_SHA256_SIZE];
+    wa_sha256_short(bytes, len, digest);
     wa_branch branch = {.tli = tli};
     wa_hex(digest, 4, branch.id);
     return branch;
@@ -158,7 +159,8 @@ wa_history_put_pending(wa_repo *repo, wa_tli tli, const void *data, size_t len, 
     WA_TRY(wa_history_parse(tli, data, len, &parsed, err));
     char sha[WA_SHA256_HEX];
     WA_CLEANUP(wa_freep)
-    char *key = wa_repo_key(repo, "timeline/%08X-pending/%s", tli, wa_sha256_hex(data, len, sha));
+    char *key =
+        wa_repo_key(repo, "timeline/%08X-pending/%s", tli, wa_sha256_short_hex(data, len, sha));
     return wa_object_put_same(repo, key, "history", data, len, err);
 }
 

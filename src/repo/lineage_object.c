@@ -11,8 +11,6 @@
 
 #include "repo_internal.h"
 
-#include "walagent/codec/hash.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,7 +152,6 @@ wa_lineage_load(wa_repo *repo, wa_lineage **ret, wa_error *err)
     uint64_t number = 0;
     WA_TRY(newest_number(repo, &number, err));
     if (number == 0) {
-        WA_TRY(wa_crypto_load(err));
         wa_lineage *l = wa_lineage_new();
         wa_branch first =
             wa_branch_of(wa_repo_cluster(repo)->system_identifier, 1, NULL, 0, NULL, 0);

@@ -279,7 +279,7 @@ wa_branch_settle(wa_repo *repo, const wa_branch_answer *a, wa_error *err)
     char sha[WA_SHA256_HEX];
     WA_CLEANUP(wa_freep)
     char *pending = wa_repo_key(repo, "timeline/%08X-pending/%s", a->branch.tli,
-                                wa_sha256_hex(a->history.data, a->history.len, sha));
+                                wa_sha256_short_hex(a->history.data, a->history.len, sha));
     WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
     wa_strv_add(&keys, pending);
     /* Under object lock it stays, and does no harm: the branch has its history now. */

@@ -2,7 +2,8 @@
  * walagent/codec/hash.h - content identity and the digests that protocols ask for.
  *
  * XXH3-128 (20 GB/s) identifies content in our own formats; canonical (big-endian) bytes, written
- * as 32 lower-case hex digits. SHA-2 and MD5 come from OpenSSL's EVP, fetched once.
+ * as 32 lower-case hex digits. SHA-2 and MD5 come from OpenSSL's EVP, fetched once; SHA-256 of a
+ * few bytes is ours, too.
  */
 #ifndef WALAGENT_CODEC_HASH_H
 #define WALAGENT_CODEC_HASH_H
@@ -59,6 +60,11 @@ WA_DEFINE_CLEANUP(wa_digest, wa_digest_free)
 void wa_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
                     uint8_t out[static 32]);
 char *wa_sha256_hex(const void *data, size_t len, char out[static WA_SHA256_HEX]);
+/* The same without libcrypto, which a hook has no time to load: for what is short (some 200 MB/s).
+ */
+#define WA_SHA256_SIZE 32
+void wa_sha256_short(const void *data, size_t len, uint8_t out[static WA_SHA256_SIZE]);
+char *wa_sha256_short_hex(const void *data, size_t len, char out[static WA_SHA256_HEX]);
 /* Base 64 with padding; a new string. */
 char *wa_base64(const void *data, size_t len);
 

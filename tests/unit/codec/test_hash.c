@@ -81,6 +81,35 @@ digests_agree_with_their_published_values(void **state)
 }
 
 static void
+short_sha256_agrees_with_its_published_values(void **state)
+{
+    (void)state;
+    static const char two_blocks[] = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    char hex[WA_SHA256_HEX];
+
+    assert_string_equal(wa_sha256_short_hex(NULL, 0, hex),
+                        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_string_equal(wa_sha256_short_hex("abc", 3, hex),
+                        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_string_equal(wa_sha256_short_hex(two_blocks, strlen(two_blocks), hex),
+                        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+}
+
+/* Every length around the ends of blocks and of what fits beside the length. */
+static void
+short_sha256_equals_libcryptos_at_every_length(void **state)
+{
+    (void)state;
+    uint8_t data[1000];
+    char ours[WA_SHA256_HEX], theirs[WA_SHA256_HEX];
+
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 131 + i / 3);
+    for (size_t len = 0; len <= sizeof data; len++)
+        assert_string_equal(wa_sha256_short_hex(data, len, ours), wa_sha256_hex(data, len, theirs));
+}
+
+static void
 hmac_agrees_with_rfc_4231(void **state)
 {
     (void)state;
@@ -121,6 +150,8 @@ main(void)
         cmocka_unit_test(xxh3_agrees_with_its_published_values),
         cmocka_unit_test(streamed_xxh3_equals_one_shot_at_every_step),
         cmocka_unit_test(digests_agree_with_their_published_values),
+        cmocka_unit_test(short_sha256_agrees_with_its_published_values),
+        cmocka_unit_test(short_sha256_equals_libcryptos_at_every_length),
         cmocka_unit_test(hmac_agrees_with_rfc_4231),
         cmocka_unit_test(base64_agrees_with_rfc_4648),
     };
