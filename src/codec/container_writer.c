@@ -9,7 +9,9 @@
  *
  * With a pool, compressors and raw frames' memory are the pool's: a slot has some only while it
  * holds bytes that are not compressed, so a writer that waits to be committed holds only what is
- * compressed of its last frames, and the next one gets warm pages.
+ * compressed of its last frames, and the next one gets warm pages. Frames that are lent need no
+ * memory of the slot: of them more may be at the workers, so that the caller can do something else
+ * than waiting for them.
  */
 #include "container_internal.h"
 
@@ -29,6 +31,7 @@
  */
 #define LEVEL_3_HASH_LOG 16
 #define LEVEL_3_CHAIN_LOG 15
+#define LENT_AHEAD 8 /* frames, beyond those of our own memory */
 
 typedef struct slot {
     wa_job job; /* first: the job is the slot */
@@ -57,7 +60,8 @@ struct wa_container_writer {
     compressor *own; /* without a pool */
     slot *slots;
     size_t slot_count, oldest, in_flight;
-    slot *current; /* NULL: none has room yet */
+    size_t own_count; /* slots that may be at work when one with memory of its own is added */
+    slot *current;    /* NULL: none has room yet */
     wa_xxh *hash;
     uint32_t frames_crc;
     uint64_t raw_size, stored_size;
@@ -79,7 +83,8 @@ wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size
     w->level = level;
     w->frame_size = frame_size;
     w->bound = ZSTD_compressBound(frame_size);
-    w->slot_count = pool ? wa_pool_workers(pool) + 2 : 1;
+    w->own_count = pool ? wa_pool_workers(pool) + 2 : 1;
+    w->slot_count = pool ? w->own_count + LENT_AHEAD : 1;
     w->slots = wa_calloc(w->slot_count, sizeof(slot));
     w->hash = wa_xxh_new();
     wa_buf_init(&w->table, (size_t)WA_FRAMES_MAX * WA_SEEK_ENTRY + WA_SEEK_FOOTER);
@@ -321,7 +326,7 @@ wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len, wa_
     if (w->current && w->current->raw_len == w->frame_size)
         WA_TRY(submit_current(w, err));
     if (!w->current) {
-        if (w->in_flight == w->slot_count)
+        while (w->in_flight >= w->own_count)
             WA_TRY(collect_oldest(w, err));
         slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
         s->raw_len = 0;

@@ -89,6 +89,8 @@ wa_sink *wa_sink_to_lines(size_t max, const char *name, wa_line_fn fn, void *arg
 /* A sink that keeps bytes in memory up to `limit`, then in a nameless file of `dir`. */
 typedef struct wa_spill wa_spill;
 wa_spill *wa_spill_new(size_t limit, const char *dir);
+/* Before anything is written: where the store has drafts the bytes go into one of them. */
+void wa_spill_into(wa_spill *s, wa_store *store);
 wa_sink *wa_spill_sink(wa_spill *s);
 wa_body wa_spill_body(const wa_spill *s); /* valid while s lives and nothing more is written */
 void wa_spill_free(wa_spill *s);

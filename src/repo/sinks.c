@@ -76,7 +76,8 @@ struct wa_spill {
     wa_sink base;
     wa_buf memory;
     char *dir;
-    int fd; /* -1: all in memory */
+    int fd;          /* -1: all in memory */
+    wa_store *store; /* fd is a draft of it; NULL: fd is our own file */
     uint64_t len;
 };
 
@@ -103,7 +104,9 @@ spill_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
     wa_spill *s = (wa_spill *)sink;
     if (s->fd < 0 && len > s->memory.max - s->memory.len)
         WA_TRY(spill_to_file(s, err));
-    if (s->fd < 0)
+    if (s->store != NULL)
+        WA_TRY(wa_store_draft_write(s->store, s->fd, s->len, data, len, err));
+    else if (s->fd < 0)
         WA_TRY(wa_buf_append(&s->memory, data, len, err));
     else
         WA_TRY(wa_write_all(s->fd, data, len, s->dir, err));
@@ -128,6 +131,14 @@ wa_spill_new(size_t limit, const char *dir)
     s->dir = wa_strdup(dir);
     wa_buf_init(&s->memory, limit);
     return s;
+}
+
+void
+wa_spill_into(wa_spill *s, wa_store *store)
+{
+    WA_ASSERT(s->len == 0);
+    s->fd = wa_store_draft(store);
+    s->store = s->fd >= 0 ? store : NULL;
 }
 
 wa_sink *

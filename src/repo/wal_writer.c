@@ -2,7 +2,8 @@
  * src/repo/wal_writer.c - put a whole segment; other bytes under a taken name go to quarantine.
  *
  * The container is built first (its hash is part of the public facts, which are sent with it), in
- * memory up to 16 MiB, then in a nameless file. One create-only PUT makes it visible.
+ * memory up to 16 MiB, then in a nameless file; or in a draft of the store where that is asked for
+ * and there is such a thing. One create-only PUT makes it visible.
  */
 #include "walagent/repo/event.h"
 #include "walagent/repo/wal_object.h"
@@ -41,6 +42,12 @@ wa_wal_writer_begin(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_p
                                    &w->container, err));
     *ret = WA_TAKE(w);
     return WA_OK;
+}
+
+void
+wa_wal_writer_draft(wa_wal_writer *w)
+{
+    wa_spill_into(w->spill, wa_repo_store(w->repo));
 }
 
 wa_container_writer *

@@ -3,7 +3,8 @@
  * this.
  *
  * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of
- * its namesake in store.h. All slots are required but put_when, set_conditional and probe.
+ * its namesake in store.h. All slots are required but put_when, draft, draft_write,
+ * set_conditional and probe.
  *
  * list: store.c puts its own callback between: the driver passes every object and prefix that lies
  * under the prefix (it may leave out what is not behind `after`, store.c does so in any case) and
@@ -23,6 +24,10 @@ typedef struct wa_store_ops {
     /* NULL: `ready`, then put. */
     wa_status (*put_when)(wa_store *store, const char *key, const wa_body *body, const char *meta,
                           wa_put_mode mode, wa_put_ready_fn ready, void *arg, wa_error *err);
+    /* NULL: there are no drafts. */
+    int (*draft)(wa_store *store);
+    wa_status (*draft_write)(wa_store *store, int draft, uint64_t offset, const void *data,
+                             size_t len, wa_error *err);
     /* tail: len last bytes, else [offset, offset+len). */
     wa_status (*get)(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t len,
                      wa_sink *to, uint64_t *ret_size, char **ret_meta, wa_error *err);

@@ -6,7 +6,8 @@
  *   <root>/<dir>/.tmp-<16 hex>-<component>   being written; never counts
  *
  * A put, and which syncs it takes:
- *   1. Data and facts are written to temporary files; sync_file_range starts the write-back of
+ *   1. Data and facts are written to temporary files (data may be a draft, file_draft.c, that was
+ *      written before and is given a temporary name); sync_file_range starts the write-back of
  *      both, so that a journaling file system allocates blocks of both before the first commit.
  *   2. fdatasync of both. It must come before any final name exists: a name that is durable before
  *      its bytes are would be a torn object after a power failure. The second of the two finds its
@@ -50,7 +51,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define FILE_MODE 0640
 #define DIR_MODE 0750
 #define COMPONENT_MAX (NAME_MAX - 5)        /* room for ".meta" */
 #define WRITE_BACK_EVERY (8u * 1024 * 1024) /* bytes */
@@ -171,7 +171,7 @@ stage(const wa_fs *fs, const char *key, staged *ret, wa_error *err)
     WA_CLEANUP(wa_freep) char *name = NULL;
     WA_TRY(staged_path(dir, key, &name, err));
     for (int attempt = 0;; attempt++) {
-        int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+        int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, WA_FS_FILE_MODE);
         if (fd >= 0) {
             *ret = (staged){WA_TAKE(name), fd};
             return WA_OK;
@@ -185,24 +185,23 @@ stage(const wa_fs *fs, const char *key, staged *ret, wa_error *err)
     }
 }
 
-/* A hint for the kernel, so that the sync at the end finds little left to do. */
-static void
-start_write_back(int fd, uint64_t offset, uint64_t len)
+void
+wa_fs_start_write_back(int fd, uint64_t offset, uint64_t len)
 {
     (void)sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
 }
 
-static wa_status
-write_piece(const wa_fs *fs, const staged *s, const void *data, size_t len, uint64_t offset,
-            const char *path, wa_error *err)
+wa_status
+wa_fs_write(const wa_fs *fs, int fd, const void *data, size_t len, uint64_t offset,
+            const char *doing, const char *path, wa_error *err)
 {
     const char *from = data;
     while (len > 0) {
-        ssize_t n = pwrite(s->fd, from, len, (off_t)offset);
+        ssize_t n = pwrite(fd, from, len, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return wa_fs_fail(fs, n == 0 ? EIO : errno, "write file", path, err);
+            return wa_fs_fail(fs, n == 0 ? EIO : errno, doing, path, err);
         from += n;
         len -= (size_t)n;
         offset += (uint64_t)n;
@@ -224,14 +223,32 @@ write_body(const wa_fs *fs, const staged *s, const wa_body *body, const char *pa
             from = (const char *)body->data + at;
         else
             WA_TRY(wa_pread_all(body->fd, copy, n, (off_t)(body->offset + at), path, err));
-        WA_TRY(write_piece(fs, s, from, n, at, path, err));
+        WA_TRY(wa_fs_write(fs, s->fd, from, n, at, "write file", path, err));
         at += n;
         if (at - started >= WRITE_BACK_EVERY || at == body->len) {
-            start_write_back(s->fd, started, at - started);
+            wa_fs_start_write_back(s->fd, started, at - started);
             started = at;
         }
     }
     return WA_OK;
+}
+
+/* The bytes under a temporary name: the draft itself that they are, or a copy. */
+static wa_status
+stage_body(const wa_fs *fs, const char *key, const wa_body *body, staged *ret, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *path = wa_fs_path(fs, key);
+    WA_CLEANUP(wa_freep) char *dir = wa_path_dir(path);
+    WA_CLEANUP(wa_freep) char *name = NULL;
+    WA_TRY(staged_path(dir, key, &name, err));
+    int fd = wa_fs_name_draft(body, name);
+    if (fd >= 0) {
+        *ret = (staged){WA_TAKE(name), fd};
+        wa_fs_start_write_back(fd, 0, body->len);
+        return WA_OK;
+    }
+    WA_TRY(stage(fs, key, ret, err));
+    return write_body(fs, ret, body, path, err);
 }
 
 static wa_status
@@ -461,8 +478,7 @@ file_put_when(wa_store *store, const char *key, const wa_body *body, const char 
         WA_TRY(check_not_taken(fs, key, path, err));
     WA_CLEANUP(staged_done) staged data = {NULL, -1};
     WA_CLEANUP(staged_done) staged facts = {NULL, -1};
-    WA_TRY(stage(fs, key, &data, err));
-    WA_TRY(write_body(fs, &data, body, path, err));
+    WA_TRY(stage_body(fs, key, body, &data, err));
     WA_TRY(stage_meta(fs, key, meta, &facts, err));
     WA_TRY(sync_both(fs, key, &data, &facts, err));
     if (ready != NULL) {
@@ -520,8 +536,8 @@ file_upload_part(wa_upload *upload, unsigned number, const void *data, size_t le
     if (len > u->parts.part_size)
         return wa_parts_add(&u->parts, u->key, number, len, err);
     uint64_t offset = (number - 1) * u->parts.part_size;
-    WA_TRY(write_piece(fs, &u->data, data, len, offset, u->path, err));
-    start_write_back(u->data.fd, offset, len);
+    WA_TRY(wa_fs_write(fs, u->data.fd, data, len, offset, "write file", u->path, err));
+    wa_fs_start_write_back(u->data.fd, offset, len);
     WA_LOCK(&u->mutex);
     return wa_parts_add(&u->parts, u->key, number, len, err);
 }
@@ -572,6 +588,8 @@ static const wa_store_ops file_ops = {
     .free = file_free,
     .put = file_put,
     .put_when = file_put_when,
+    .draft = wa_fs_draft,
+    .draft_write = wa_fs_draft_write,
     .get = wa_fs_get,
     .head = wa_fs_head,
     .remove = wa_fs_remove,

@@ -11,6 +11,7 @@
 #define WA_FS_TMP_PREFIX ".tmp-"
 #define WA_FS_TMP_RANDOM 16 /* hex digits between the prefix and "-<last component of the key>" */
 #define WA_FS_META_SUFFIX ".meta"
+#define WA_FS_FILE_MODE 0640
 
 /* WA_TAKE for descriptors. */
 #define WA_TAKE_FD(fd)                                                                             \
@@ -35,6 +36,20 @@ char *wa_fs_path(const wa_fs *fs, const char *key);
 /* An errno value as an error: "could not DOING "PATH": %m", with a hint where a person can help. */
 wa_status wa_fs_fail(const wa_fs *fs, int errnum, const char *doing, const char *path,
                      wa_error *err);
+
+/* All of it, at this offset; errors: wa_fs_fail. */
+wa_status wa_fs_write(const wa_fs *fs, int fd, const void *data, size_t len, uint64_t offset,
+                      const char *doing, const char *path, wa_error *err) WA_MUST_CHECK;
+/* A hint for the kernel, so that the sync at the end finds little left to do. */
+void wa_fs_start_write_back(int fd, uint64_t offset, uint64_t len);
+
+/* file_draft.c */
+int wa_fs_draft(wa_store *store);
+wa_status wa_fs_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,
+                            size_t len, wa_error *err);
+/* Gives the draft that is the whole of the body this name: a descriptor of it. -1: it has none, the
+ * bytes must be copied. */
+int wa_fs_name_draft(const wa_body *body, const char *name);
 
 /* file_root.c. After ENOENT, and around a listing or a write: OK when the root directory is there
  * and the one seen before, else UNAVAILABLE. */

@@ -215,6 +215,22 @@ mirror_put(wa_store *store, const char *key, const wa_body *body, const char *me
     return WA_OK;
 }
 
+/* The main store's: a mirror copies what it holds. */
+static int
+mirror_draft(wa_store *store)
+{
+    return wa_store_draft(((wa_mirror_store *)store)->members[0].store);
+}
+
+static wa_status
+mirror_draft_write(wa_store *store, int draft, uint64_t offset, const void *data, size_t len,
+                   wa_error *err)
+{
+    wa_mirror_store *m = (wa_mirror_store *)store;
+    return wa_mirror_note(
+        m, 0, wa_store_draft_write(m->members[0].store, draft, offset, data, len, err), err);
+}
+
 /* The main store last: as long as it has the object a delete that failed is repeated, while one
  * that a mirror alone kept would stand in the way of the next object of that name. */
 static wa_status
@@ -390,6 +406,8 @@ mirror_free(wa_store *store)
 static const wa_store_ops mirror_ops = {
     .free = mirror_free,
     .put = mirror_put,
+    .draft = mirror_draft,
+    .draft_write = mirror_draft_write,
     .get = wa_mirror_get,
     .head = wa_mirror_head,
     .remove = mirror_remove,

@@ -161,6 +161,20 @@ wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const c
     return store->ops->put(store, key, body, meta, mode, err);
 }
 
+int
+wa_store_draft(wa_store *store)
+{
+    return store->ops->draft == NULL || store->read_only ? -1 : store->ops->draft(store);
+}
+
+wa_status
+wa_store_draft_write(wa_store *store, int draft, uint64_t offset, const void *data, size_t len,
+                     wa_error *err)
+{
+    WA_ASSERT(store->ops->draft_write != NULL);
+    return store->ops->draft_write(store, draft, offset, data, len, err);
+}
+
 /* get and get_tail into a buffer that is as it was when the call fails. */
 static wa_status
 get_into(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t len, wa_buf *ret,

@@ -132,7 +132,7 @@ put_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_e
 {
     WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = WA_TAKE(job->writer);
     if (w == NULL)
-        WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, &w, err));
+        WA_TRY(wa_push_begin(job, branch, &w, err));
     wa_wal_writer_set_branch(w, branch);
     wa_container_writer *container = wa_wal_writer_container(w);
     size_t done = wa_container_raw_size(container);

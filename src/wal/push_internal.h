@@ -21,8 +21,8 @@ typedef struct wa_push_job {
     wa_segno segno;
     wa_lsn start;
     uint8_t *data; /* one segment; the caller's room, or ours; NULL once it is compressed */
-    /* Compresses the beginning while the records are checked; NULL: nothing was begun. Its jobs
-     * read `data`. */
+    /* Compresses while the file is read and its records are checked; NULL: nothing was begun. Its
+     * jobs read `data`. */
     wa_wal_writer *writer;
     wa_push_source source;
     wa_wal_facts *facts;
@@ -35,10 +35,12 @@ void wa_push_job_done(wa_push_job *job);
 /* push_read.c: the state of a file that is looked at now. */
 wa_push_source wa_push_source_of(const struct stat *st, struct timespec now);
 /* Read the file (exactly one segment; a .partial may be shorter and is padded), tell
- * whether it is what its name says (CONFLICT). `early`: what the pool takes at once is compressed
- * from then on. */
+ * whether it is what its name says (CONFLICT). `early`: it is compressed from then on. */
 wa_status wa_push_read(wa_push_job *job, bool may_be_short, bool early,
                        wa_error *err) WA_MUST_CHECK;
+/* A writer of the segment; its branch may be told later. */
+wa_status wa_push_begin(const wa_push_job *job, const wa_branch *branch, wa_wal_writer **ret,
+                        wa_error *err) WA_MUST_CHECK;
 /* XXH3-128 of the file, which is one segment, without holding it in memory. */
 wa_status wa_push_hash(const wa_push_job *job, char ret[static WA_XXH_HEX],
                        wa_error *err) WA_MUST_CHECK;

@@ -124,27 +124,24 @@ check_first_page(const wa_push_job *job, wa_error *err)
     return what == NULL ? WA_OK : not_this_segment(job, what, err);
 }
 
-/* What of a whole segment the pool takes without making us wait. */
-static size_t
-early_bytes(const wa_push_job *job)
+wa_status
+wa_push_begin(const wa_push_job *job, const wa_branch *branch, wa_wal_writer **ret, wa_error *err)
 {
-    size_t most = (wa_pool_workers(job->options->pool) + 2) * WA_FRAME_WAL;
-    return most < job->size ? most : job->size;
+    WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, ret, err));
+    wa_wal_writer_draft(*ret);
+    return WA_OK;
 }
 
-/* `have` bytes are there. The branch is known later. */
+/* The first `have` bytes are there; only whole frames are lent. The branch is known later. */
 static wa_status
 compress_early(wa_push_job *job, size_t have, wa_error *err)
 {
     static const wa_branch unknown;
-    size_t most = early_bytes(job);
     if (job->writer == NULL)
-        WA_TRY(wa_wal_writer_begin(job->repo, &unknown, job->segno, job->options->pool,
-                                   &job->writer, err));
+        WA_TRY(wa_push_begin(job, &unknown, &job->writer, err));
     wa_container_writer *to = wa_wal_writer_container(job->writer);
     size_t done = wa_container_raw_size(to);
-    have =
-        (have < most ? have : most) / WA_FRAME_WAL * WA_FRAME_WAL; /* only whole frames are lent */
+    have -= have % WA_FRAME_WAL;
     return have > done ? wa_container_write_lent(to, job->data + done, have - done, err) : WA_OK;
 }
 

@@ -43,6 +43,9 @@ typedef enum wa_put_outcome { WA_PUT_CREATED, WA_PUT_SAME } wa_put_outcome;
 typedef struct wa_wal_writer wa_wal_writer;
 wa_status wa_wal_writer_begin(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
                               wa_wal_writer **ret, wa_error *err) WA_MUST_CHECK;
+/* Before anything is written: compressed bytes go into a draft of the store instead, if it has any
+ * (wa_store_draft), whose file system that keeps in use. For one who has the whole segment. */
+void wa_wal_writer_draft(wa_wal_writer *w);
 wa_container_writer *wa_wal_writer_container(wa_wal_writer *w);
 /* Before commit: the branch turned out to be another one than begin was told. */
 void wa_wal_writer_set_branch(wa_wal_writer *w, const wa_branch *branch);

@@ -100,6 +100,16 @@ typedef wa_status (*wa_put_ready_fn)(void *arg, wa_error *err);
 wa_status wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const char *meta,
                             wa_put_mode mode, wa_put_ready_fn ready, void *arg,
                             wa_error *err) WA_MUST_CHECK;
+/*
+ * A file without a name in the store, for an object whose bytes come piece by piece: they are on
+ * their way to the disk before the last one is known, and a put whose body is all of it makes it
+ * the object, without a copy. A descriptor, the caller's; nothing is left of it when that is closed
+ * or the process ends. -1: the store has none (only file:// has, on most file systems). It is
+ * written by wa_store_draft_write alone (put's errors), and after a put no more.
+ */
+int wa_store_draft(wa_store *store);
+wa_status wa_store_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,
+                               size_t len, wa_error *err) WA_MUST_CHECK;
 /* [offset, offset+len), or to the end when len is UINT64_MAX; shorter when the object ends before;
  * INVALID when a non-zero offset lies at or behind the end. ret_meta ("" when none): owned by the
  * caller; may be NULL (not wanted). Appends to ret, whose cap bounds it (NO_SPACE). */

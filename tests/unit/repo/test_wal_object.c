@@ -11,6 +11,7 @@
 
 #include "repo_fixture.h"
 
+#include "walagent/base/file.h"
 #include "walagent/repo/event.h"
 
 static void
@@ -111,6 +112,67 @@ other_content_is_kept_reported_and_does_not_replace(void **state)
     assert_string_equal(wa_json_string_or(json_array_get(events, 0), "kind", ""), "conflict");
     json_decref(events);
     fixture_done(&f);
+}
+
+static wa_status
+push_a_draft(fixture *f, wa_segno segno, uint32_t salt, wa_put_outcome *outcome, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *data = pattern(salt, SEGMENT);
+    WA_CLEANUP(wa_wal_writer_freep) wa_wal_writer *w = NULL;
+    wa_wal_facts facts = facts_at((wa_time)segno * 1000, 1 + segno % 5);
+    WA_TRY(wa_wal_writer_begin(f->repo, &f->first, segno, NULL, &w, err));
+    wa_wal_writer_draft(w);
+    WA_TRY(wa_container_write_lent(wa_wal_writer_container(w), data, SEGMENT, err));
+    return wa_wal_writer_commit(w, 7, &facts, true, outcome, err);
+}
+
+static void
+fixture_in_directory(fixture *f, char *dir)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_cluster identity = fixture_identity();
+    bool created = false;
+    assert_non_null(mkdtemp(dir));
+    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s", dir);
+    OK(wa_store_open(&(wa_store_options){.url = url}, &f->store, &err));
+    OK(wa_repo_of_store(f->store, "main", 1, &f->repo, &err));
+    f->first = wa_branch_of(SYSTEM_ID, 1, NULL, 0, NULL, 0);
+    OK(wa_repo_init(f->repo, &identity, false, &created, &err));
+}
+
+/* The first one is copied into the new directory, the second becomes the object itself. */
+static void
+drafts_are_archived_compared_and_kept_like_other_content(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    char dir[] = "/tmp/walagent-test-XXXXXX", hash[WA_XXH_HEX];
+    fixture_in_directory(&f, dir);
+    wa_put_outcome outcome;
+    for (wa_segno segno = 5; segno < 7; segno++) {
+        OK(push_a_draft(&f, segno, 1, &outcome, &err));
+        assert_int_equal(outcome, WA_PUT_CREATED);
+        OK(push_a_draft(&f, segno, 1, &outcome, &err));
+        assert_int_equal(outcome, WA_PUT_SAME);
+        FAILS(push_a_draft(&f, segno, 2, &outcome, &err), WA_CONFLICT);
+        wa_error_clear(&err);
+        expect_segment(&f, segno, 1);
+    }
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    WA_CLEANUP(wa_freep) char *prefix = wa_repo_key(f.repo, "quarantine/");
+    WA_CLEANUP(wa_freep) char *theirs = pattern(2, SEGMENT);
+    OK(wa_repo_list(f.repo, prefix, false, NULL, &keys, &err));
+    assert_int_equal(keys.count, 2);
+    assert_non_null(strstr(keys.items[1], wa_xxh_of(theirs, SEGMENT, hash)));
+    WA_CLEANUP(wa_buf_done) wa_buf stored = WA_BUF_INIT(2 * SEGMENT);
+    WA_CLEANUP(wa_buf_done) wa_buf raw = WA_BUF_INIT(2 * SEGMENT);
+    OK(wa_store_get(f.store, keys.items[1], 0, UINT64_MAX, &stored, NULL, &err));
+    OK(wa_container_unpack(stored.data, stored.len, "kept", &raw, NULL, &err));
+    assert_int_equal(raw.len, SEGMENT);
+    assert_memory_equal(raw.data, theirs, SEGMENT);
+    fixture_done(&f);
+    OK(wa_remove_tree(dir, &err));
 }
 
 static void
@@ -388,6 +450,7 @@ main(void)
         cmocka_unit_test(a_segment_comes_back_with_its_facts),
         cmocka_unit_test(the_same_content_again_is_fine),
         cmocka_unit_test(other_content_is_kept_reported_and_does_not_replace),
+        cmocka_unit_test(drafts_are_archived_compared_and_kept_like_other_content),
         cmocka_unit_test(quarantined_bytes_can_be_read_back),
         cmocka_unit_test(a_put_survives_every_failure),
         cmocka_unit_test(a_conflict_survives_every_failure),
