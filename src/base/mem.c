@@ -4,6 +4,7 @@
 #include "walagent/base/mem.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -16,6 +17,8 @@
 #define HUGE_PAGE (2u * 1024 * 1024)
 #define OWN_MAPPING (4 * 1024 * 1024)
 #define KEPT_BY_ARENA (2 * 1024 * 1024)
+#define NEVER_OWN_MAPPING (32 * 1024 * 1024) /* glibc takes no more */
+#define GROWS_BY (1024 * 1024)
 
 static void *
 must(void *p)
@@ -52,6 +55,15 @@ wa_malloc_give_back(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, OWN_MAPPING);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
+}
+
+void
+wa_malloc_keep(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_MMAP_THRESHOLD, NEVER_OWN_MAPPING);
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    (void)mallopt(M_TOP_PAD, GROWS_BY);
 }
 
 void *

@@ -18,6 +18,7 @@ run(wa_context *ctx, wa_error *err)
     const wa_config *config = NULL;
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    wa_malloc_keep();
     WA_TRY(wa_context_config(ctx, &config, err));
     WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
     size_t workers = wa_processors() < WORKERS ? wa_processors() : WORKERS;
