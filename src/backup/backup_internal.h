@@ -15,11 +15,14 @@
 
 #include "walagent/backup/backup.h"
 #include "walagent/base/pace.h"
+#include "walagent/base/thread.h"
 #include "walagent/codec/container.h"
 #include "walagent/codec/tar.h"
 #include "walagent/pg/conn.h"
 #include "walagent/pg/manifest.h"
 #include "walagent/pg/replication.h"
+
+#include <stdatomic.h>
 
 /* Fingerprints of files in order. */
 typedef struct wa_fingerprints {
@@ -28,6 +31,53 @@ typedef struct wa_fingerprints {
 } wa_fingerprints;
 uint64_t wa_fingerprint(const char *path, uint64_t size, const void *checksum, size_t checksum_len);
 void wa_fingerprints_add(wa_fingerprints *f, uint64_t value);
+
+/* ---- packing.c ---- */
+/* An object of the backup. */
+wa_status wa_backup_open_object(wa_repo *repo, const char *label, const char *name,
+                                const char *kind, size_t upload_threads, wa_sink **ret,
+                                wa_error *err) WA_MUST_CHECK;
+/* Its end, with facts, brought about by a thread: what is given to begin is the thread's until it
+ * was waited for. Begins zeroed. */
+typedef struct wa_ending {
+    wa_container_writer *container;
+    wa_sink *object;
+    const char *label, *kind;
+    pthread_t thread;
+    bool running;      /* there is a thread to join */
+    atomic_bool ended; /* it has nothing more to do */
+    wa_status status;
+    wa_error error;
+} wa_ending;
+wa_status wa_ending_begin(wa_ending *e, wa_container_writer *container, wa_sink *object,
+                          const char *label, const char *kind, wa_error *err) WA_MUST_CHECK;
+wa_status wa_ending_wait(wa_ending *e, wa_error *err) WA_MUST_CHECK; /* how it went */
+void wa_ending_join(wa_ending *e); /* that doesn't matter, and maybe it never began */
+
+typedef struct wa_packing_options {
+    wa_repo *repo;
+    const char *label;
+    wa_pool *pool;
+    int level;
+    size_t upload_threads;
+    wa_pace *pace;
+    wa_cancel *cancel;
+} wa_packing_options;
+typedef struct wa_packing wa_packing;
+/* Borrows what is in options. */
+wa_status wa_packing_open(const wa_packing_options *options, size_t number, wa_packing **ret,
+                          wa_error *err) WA_MUST_CHECK;
+wa_tar_writer *wa_packing_tar(const wa_packing *pack);
+wa_container_writer *wa_packing_container(const wa_packing *pack);
+/* Nothing more comes. The rest is done by a thread, once at most so many frames are at the pool's
+ * workers. */
+wa_status wa_packing_begin_close(wa_packing *pack, size_t most_at_workers,
+                                 wa_error *err) WA_MUST_CHECK;
+bool wa_packing_has_ended(wa_packing *pack); /* the thread has; how is said by: */
+/* Until the pack is in the store; then it is appended to info. */
+wa_status wa_packing_end_close(wa_packing *pack, wa_backup_info *info, wa_error *err) WA_MUST_CHECK;
+void wa_packing_free(wa_packing *pack); /* waits for the thread */
+WA_DEFINE_CLEANUP(wa_packing, wa_packing_free)
 
 /* ---- packer ---- */
 typedef struct wa_packer wa_packer;
@@ -53,8 +103,10 @@ wa_status wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len,
 wa_status wa_packer_end_file(wa_packer *p, wa_error *err) WA_MUST_CHECK;
 /* CRC-32C of the file that was ended last. */
 uint32_t wa_packer_last_crc(const wa_packer *p);
-/* Closes the last pack, while another thread closes files.zst and then calls fn (NULL: nothing),
- * which may use nothing of the packer or of info that changes. */
+/* Nothing more comes into the open pack: it goes into the store while other things are done. */
+wa_status wa_packer_close_pack(wa_packer *p, wa_error *err) WA_MUST_CHECK;
+/* Other threads close the last pack and files.zst while fn (NULL: nothing) is called, which may use
+ * nothing of the packer or of info that changes. */
 typedef wa_status (*wa_packer_fn)(void *arg, wa_error *err);
 wa_status wa_packer_finish(wa_packer *p, wa_packer_fn fn, void *arg, wa_error *err) WA_MUST_CHECK;
 const wa_fingerprints *wa_packer_fingerprints(const wa_packer *p);

@@ -8,27 +8,23 @@
 #include "backup_internal.h"
 
 #include "walagent/base/bytes.h"
-#include "walagent/base/thread.h"
 
 #include <string.h>
 
+#define OVERLAP_PARTS_MAX (32u * 1024 * 1024) /* bytes */
+
 struct wa_packer {
-    wa_repo *repo;
     wa_backup_info *info;
-    wa_pool *pool;
     wa_progress *progress;
-    int level;
-    size_t upload_threads;
-    wa_pace upload; /* packs only: what else there is is small */
-    wa_cancel *cancel;
-    /* the open pack; NULL: none */
-    wa_sink *object;
-    wa_container_writer *container;
-    wa_sink *raw;
-    wa_tar_writer *tar;
+    wa_packing_options packs;
+    wa_pace upload;      /* packs only: what else there is is small */
+    wa_packing *open;    /* NULL: none */
+    wa_packing *closing; /* the one before, on its way into the store; NULL: none */
+    size_t number;       /* of the pack opened last */
     /* files.zst */
     wa_sink *list_object;
     wa_container_writer *list;
+    wa_ending list_ending;
     wa_buf line;
     /* the open file */
     wa_backup_file file;
@@ -55,114 +51,48 @@ wa_fingerprints_add(wa_fingerprints *f, uint64_t value)
     f->items[f->count++] = value;
 }
 
-typedef struct container_sink {
-    wa_sink base;
-    wa_container_writer *to;
-} container_sink;
-
+/* Until the pack before the open one is in the store. */
 static wa_status
-container_sink_write(wa_sink *sink, const void *data, size_t len, wa_error *err)
+end_closing(wa_packer *p, wa_error *err)
 {
-    return wa_container_write(((container_sink *)sink)->to, data, len, err);
-}
-
-static wa_status
-container_sink_finish(wa_sink *sink, wa_error *err)
-{
-    (void)sink;
-    (void)err;
-    return WA_OK;
-}
-
-static void
-container_sink_free(wa_sink *sink)
-{
-    wa_freep(&sink);
-}
-
-wa_sink *
-wa_sink_to_container(wa_container_writer *w)
-{
-    static const wa_sink_ops ops = {container_sink_write, container_sink_finish,
-                                    container_sink_free};
-    container_sink *s = wa_calloc(1, sizeof *s);
-    s->base.ops = &ops;
-    s->to = w;
-    return &s->base;
-}
-
-static char *
-object_meta(const wa_packer *p, const char *kind)
-{
-    WA_CLEANUP(wa_json_freep) json_t *meta = json_object();
-    wa_json_set_i64(meta, "v", 1);
-    wa_json_set_string(meta, "kind", kind);
-    wa_json_set_string(meta, "label", p->info->label);
-    wa_json_set_string(meta, "writer", wa_repo_writer(p->repo));
-    return wa_json_dump(meta, 0);
-}
-
-static wa_status
-open_object(wa_packer *p, const char *name, const char *kind, wa_sink **ret, wa_error *err)
-{
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(p->repo, p->info->label, name);
-    WA_CLEANUP(wa_freep) char *meta = object_meta(p, kind);
-    return wa_store_sink_new(wa_repo_store(p->repo), key, meta, p->upload_threads, ret, err);
-}
-
-static wa_status
-close_container(wa_packer *p, wa_container_writer *w, wa_sink *object, const char *kind,
-                wa_error *err)
-{
-    WA_CLEANUP(wa_json_freep) json_t *facts = json_object();
-    wa_json_set_string(facts, "kind", kind);
-    wa_json_set_string(facts, "label", p->info->label);
-    WA_TRY(wa_container_finish(w, facts, NULL, err));
-    return wa_sink_finish(object, err);
+    if (p->closing == NULL)
+        return WA_OK;
+    WA_CLEANUP(wa_packing_freep) wa_packing *pack = WA_TAKE(p->closing);
+    return wa_packing_end_close(pack, p->info, err);
 }
 
 static wa_status
 open_pack(wa_packer *p, wa_error *err)
 {
-    char name[32];
-    snprintf(name, sizeof name, "pack-%05zu.tar.zst", p->info->pack_count + 1);
-    WA_TRY(open_object(p, name, "pack", &p->object, err));
-    p->object = wa_sink_paced(p->object, &p->upload, p->cancel);
-    WA_TRY(
-        wa_container_writer_new(p->object, p->pool, p->level, WA_FRAME_PACK, &p->container, err));
-    wa_container_publish_sums(p->container);
-    p->raw = wa_sink_to_container(p->container);
-    return wa_tar_writer_new(p->raw, &p->tar, err);
+    return wa_packing_open(&p->packs, ++p->number, &p->open, err);
 }
 
-static void
-drop_pack(wa_packer *p)
+/* Two packs' parts at a time: where they are large, or bytes are counted on their way, the next
+ * pack waits. */
+static bool
+may_overlap(const wa_packer *p)
 {
-    wa_tar_writer_free(p->tar);
-    wa_sink_free(p->raw);
-    wa_container_writer_free(p->container);
-    wa_sink_free(p->object);
-    p->tar = NULL;
-    p->raw = p->object = NULL;
-    p->container = NULL;
+    size_t part = (size_t)wa_store_get_traits(wa_repo_store(p->packs.repo))->part_size;
+    return p->upload.rate == 0 && 2 * part * (p->packs.upload_threads + 1) <= OVERLAP_PARTS_MAX;
 }
 
 static wa_status
-close_pack(wa_packer *p, wa_error *err)
+begin_closing(wa_packer *p, wa_error *err)
 {
-    if (p->tar == NULL)
+    WA_ASSERT(p->path == NULL);
+    WA_TRY(end_closing(p, err));
+    if (p->open == NULL)
         return WA_OK;
-    WA_TRY(wa_tar_writer_finish(p->tar, err));
-    WA_TRY(close_container(p, p->container, p->object, "pack", err));
-    wa_backup_info *info = p->info;
-    info->packs = wa_reallocarray(info->packs, info->pack_count + 1, sizeof *info->packs);
-    wa_backup_pack *pack = &info->packs[info->pack_count++];
-    pack->raw_size = wa_container_raw_size(p->container);
-    pack->stored_size = wa_container_stored_size(p->container);
-    wa_container_hash(p->container, pack->xxh3);
-    info->stored_bytes += pack->stored_size;
-    drop_pack(p);
-    return WA_OK;
+    size_t workers = p->packs.pool != NULL ? wa_pool_workers(p->packs.pool) : 0;
+    p->closing = WA_TAKE(p->open);
+    return wa_packing_begin_close(p->closing, workers, err);
+}
+
+wa_status
+wa_packer_close_pack(wa_packer *p, wa_error *err)
+{
+    WA_TRY(begin_closing(p, err));
+    return may_overlap(p) ? WA_OK : end_closing(p, err);
 }
 
 wa_status
@@ -170,15 +100,18 @@ wa_packer_new(wa_repo *repo, wa_backup_info *info, wa_pool *pool, int level, siz
               wa_progress *progress, wa_packer **ret, wa_error *err)
 {
     WA_CLEANUP(wa_packer_freep) wa_packer *p = wa_calloc(1, sizeof *p);
-    p->repo = repo;
     p->info = info;
-    p->pool = pool;
-    p->level = level;
-    p->upload_threads = upload_threads;
     p->progress = progress;
+    p->packs = (wa_packing_options){.repo = repo,
+                                    .label = info->label,
+                                    .pool = pool,
+                                    .level = level,
+                                    .upload_threads = upload_threads,
+                                    .pace = &p->upload};
     p->checksum = wa_checksummer_new(WA_MANIFEST_CRC32C);
     wa_buf_init(&p->line, 64 * 1024);
-    WA_TRY(open_object(p, "files.zst", "files", &p->list_object, err));
+    WA_TRY(wa_backup_open_object(repo, info->label, "files.zst", "files", upload_threads,
+                                 &p->list_object, err));
     WA_TRY(wa_container_writer_new(p->list_object, NULL, level, WA_FRAME_TAIL, &p->list, err));
     *ret = WA_TAKE(p);
     return WA_OK;
@@ -187,9 +120,9 @@ wa_packer_new(wa_repo *repo, wa_backup_info *info, wa_pool *pool, int level, siz
 void
 wa_packer_limit_upload(wa_packer *p, uint64_t bytes_per_second, wa_cancel *cancel)
 {
-    WA_ASSERT(p->object == NULL);
-    p->upload.rate = wa_upload_rate(wa_repo_store(p->repo), bytes_per_second);
-    p->cancel = cancel;
+    WA_ASSERT(p->open == NULL);
+    p->upload.rate = wa_upload_rate(wa_repo_store(p->packs.repo), bytes_per_second);
+    p->packs.cancel = cancel;
 }
 
 static wa_status
@@ -210,12 +143,12 @@ wa_packer_add_other(wa_packer *p, const wa_tar_entry *entry, const char *path, w
                            .mtime = entry->mtime,
                            .link = entry->link};
     if (entry->type == WA_TAR_DIRECTORY) {
-        if (p->tar == NULL)
+        if (p->open == NULL)
             WA_TRY(open_pack(p, err));
         wa_tar_entry copy = *entry;
         copy.path = path;
-        WA_TRY(wa_tar_write_entry(p->tar, &copy, err));
-        file.pack = (uint32_t)p->info->pack_count + 1;
+        WA_TRY(wa_tar_write_entry(wa_packing_tar(p->open), &copy, err));
+        file.pack = (uint32_t)p->number;
     }
     return list_file(p, &file, err);
 }
@@ -224,20 +157,24 @@ wa_status
 wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const char *path, wa_error *err)
 {
     WA_ASSERT(p->path == NULL);
-    if (p->tar != NULL && wa_tar_writer_offset(p->tar) + entry->size > WA_PACK_CONTENT_MAX)
-        WA_TRY(close_pack(p, err));
-    if (p->tar == NULL)
+    if (p->closing != NULL && wa_packing_has_ended(p->closing))
+        WA_TRY(end_closing(p, err));
+    if (p->open != NULL &&
+        wa_tar_writer_offset(wa_packing_tar(p->open)) + entry->size > WA_PACK_CONTENT_MAX)
+        WA_TRY(wa_packer_close_pack(p, err));
+    if (p->open == NULL)
         WA_TRY(open_pack(p, err));
+    wa_tar_writer *tar = wa_packing_tar(p->open);
     wa_tar_entry copy = *entry;
     copy.path = path;
-    WA_TRY(wa_tar_write_entry(p->tar, &copy, err));
+    WA_TRY(wa_tar_write_entry(tar, &copy, err));
     p->path = wa_strdup(path);
     p->left = entry->size;
     p->file = (wa_backup_file){.type = 'f',
                                .size = entry->size,
-                               .offset = wa_tar_writer_offset(p->tar),
+                               .offset = wa_tar_writer_offset(tar),
                                .mode = (uint32_t)entry->mode & 07777,
-                               .pack = (uint32_t)p->info->pack_count + 1,
+                               .pack = (uint32_t)p->number,
                                .mtime = entry->mtime};
     wa_checksummer_reset(p->checksum);
     return WA_OK;
@@ -252,14 +189,14 @@ wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *err)
     wa_checksummer_update(p->checksum, data, len);
     if (p->progress != NULL)
         atomic_fetch_add(&p->progress->done_bytes, len);
-    return wa_tar_write_data(p->tar, data, len, err);
+    return wa_tar_write_data(wa_packing_tar(p->open), data, len, err);
 }
 
 wa_status
 wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len, wa_error *err)
 {
     WA_ASSERT(p->path != NULL);
-    return wa_container_space(p->container, ret_room, ret_len, err);
+    return wa_container_space(wa_packing_container(p->open), ret_room, ret_len, err);
 }
 
 wa_status
@@ -287,40 +224,15 @@ wa_packer_last_crc(const wa_packer *p)
     return p->last_crc;
 }
 
-/* What is written beside the last pack: the list of files, and what the caller has. */
-typedef struct beside {
-    wa_packer *packer;
-    wa_packer_fn fn;
-    void *arg;
-    wa_status status;
-    wa_error error;
-} beside;
-
-static void *
-finish_beside(void *arg)
-{
-    beside *b = arg;
-    wa_packer *p = b->packer;
-    b->status = close_container(p, p->list, p->list_object, "files", &b->error);
-    if (b->status == WA_OK && b->fn != NULL)
-        b->status = b->fn(b->arg, &b->error);
-    return NULL;
-}
-
 wa_status
 wa_packer_finish(wa_packer *p, wa_packer_fn fn, void *arg, wa_error *err)
 {
-    WA_ASSERT(p->path == NULL);
-    beside b = {.packer = p, .fn = fn, .arg = arg, .error = WA_ERROR_INIT};
-    pthread_t thread;
-    WA_TRY(wa_thread_start(&thread, "lists", finish_beside, &b, err));
-    wa_status status = close_pack(p, err);
-    wa_thread_join(thread);
-    WA_TRY(status);
-    if (b.status != WA_OK) {
-        *err = b.error;
-        return b.status;
-    }
+    WA_TRY(begin_closing(p, err));
+    WA_TRY(wa_ending_begin(&p->list_ending, p->list, p->list_object, p->info->label, "files", err));
+    if (fn != NULL)
+        WA_TRY(fn(arg, err));
+    WA_TRY(end_closing(p, err));
+    WA_TRY(wa_ending_wait(&p->list_ending, err));
     p->info->stored_bytes += wa_container_stored_size(p->list);
     return WA_OK;
 }
@@ -336,7 +248,9 @@ wa_packer_free(wa_packer *p)
 {
     if (p == NULL)
         return;
-    drop_pack(p);
+    wa_packing_free(p->closing);
+    wa_packing_free(p->open);
+    wa_ending_join(&p->list_ending);
     wa_container_writer_free(p->list);
     wa_sink_free(p->list_object);
     wa_buf_done(&p->line);

@@ -479,15 +479,22 @@ write_seek_table(wa_container_writer *w, wa_error *err)
 }
 
 wa_status
+wa_container_settle(wa_container_writer *w, size_t most_at_workers, wa_error *err)
+{
+    WA_TRY(check_usable(w, err));
+    if (w->current && w->current->raw_len > 0)
+        WA_TRY(submit_current(w, err));
+    while (w->in_flight > most_at_workers)
+        WA_TRY(collect_oldest(w, err));
+    return WA_OK;
+}
+
+wa_status
 wa_container_finish(wa_container_writer *w, const json_t *facts, const json_t *bulky, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *bulky_text = bulky ? wa_container_seal(bulky) : NULL;
 
-    WA_TRY(check_usable(w, err));
-    if (w->current && w->current->raw_len > 0)
-        WA_TRY(submit_current(w, err));
-    while (w->in_flight > 0)
-        WA_TRY(collect_oldest(w, err));
+    WA_TRY(wa_container_settle(w, 0, err));
     if (bulky_text)
         WA_TRY(write_json(w, WA_MAGIC_BULKY, bulky_text, WA_BULKY_MAX, "bulky facts", err));
     WA_CLEANUP(wa_freep)

@@ -55,7 +55,7 @@
 #define COMPONENT_MAX (NAME_MAX - 5)        /* room for ".meta" */
 #define WRITE_BACK_EVERY (8u * 1024 * 1024) /* bytes */
 #define COPY_SIZE (256u * 1024)             /* bytes */
-#define FILE_PART_SIZE (8u * 1024 * 1024)   /* bytes */
+#define FILE_PART_SIZE (2u * 1024 * 1024)   /* bytes */
 #define FILE_PARALLEL 4
 
 /* A file under a temporary name. */

@@ -156,6 +156,16 @@ join_workers(store_sink *s)
         wa_thread_join(s->workers[--s->started]);
 }
 
+/* Committing may take long; the next object's parts may need the memory. */
+static void
+free_parts(store_sink *s)
+{
+    for (size_t i = 0; i < s->made; i++)
+        wa_freep(&s->parts[i].data);
+    s->made = 0;
+    s->filling = NULL;
+}
+
 static wa_status
 store_sink_finish(wa_sink *sink, wa_error *err)
 {
@@ -169,6 +179,7 @@ store_sink_finish(wa_sink *sink, wa_error *err)
         WA_TRY(send_filling(s, err));
     join_workers(s);
     WA_TRY(check_failure(s, err));
+    free_parts(s);
     return wa_upload_commit(s->upload, err);
 }
 
@@ -187,8 +198,7 @@ store_sink_free(wa_sink *sink)
     wa_upload_free(s->upload);
     wa_queue_free(s->work);
     wa_queue_free(s->idle);
-    for (size_t i = 0; i < s->made; i++)
-        free(s->parts[i].data);
+    free_parts(s);
     wa_freep(&s->parts);
     wa_freep(&s->workers);
     wa_freep(&s->key);

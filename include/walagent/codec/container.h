@@ -74,6 +74,10 @@ wa_status wa_container_write_lent(wa_container_writer *w, const void *data, size
 wa_status wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len,
                              wa_error *err) WA_MUST_CHECK;
 wa_status wa_container_advance(wa_container_writer *w, size_t len, wa_error *err) WA_MUST_CHECK;
+/* Compresses what there is of the current frame; returns when at most so many are at the workers.
+ */
+wa_status wa_container_settle(wa_container_writer *w, size_t most_at_workers,
+                              wa_error *err) WA_MUST_CHECK;
 uint64_t wa_container_raw_size(const wa_container_writer *w);
 uint64_t wa_container_stored_size(const wa_container_writer *w); /* so far; exact after finish */
 /* XXH3-128 of the raw bytes so far. */

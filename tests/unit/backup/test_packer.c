@@ -302,6 +302,100 @@ packs_go_through_the_limit(void **state)
     wa_cancel_done(&cancel);
 }
 
+typedef struct whole {
+    fixture *f;
+    const char *data; /* of each file: its pack's number, then the rest of this */
+    size_t count;
+} whole;
+
+enum { PACKS = 4, LARGE = 9 * 1024 * 1024 + 5 };
+
+static wa_status
+compare_in_pack(void *arg, const wa_backup_file *file, wa_error *err)
+{
+    whole *w = arg;
+    char name[32];
+    assert_int_equal(file->pack, ++w->count);
+    assert_int_equal(file->size, LARGE);
+    snprintf(name, sizeof name, "pack-%05u.tar.zst", file->pack);
+    WA_CLEANUP(wa_freep) char *key = wa_backup_key(w->f->repo, w->f->info->label, name);
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
+    WA_CLEANUP(wa_container_freep) wa_container *pack = NULL;
+    WA_TRY(wa_store_ranges(wa_repo_store(w->f->repo), key, UINT64_MAX, &ranges, err));
+    WA_TRY(wa_container_open(ranges, &pack, err));
+    const wa_backup_pack *listed = &w->f->info->packs[file->pack - 1];
+    assert_int_equal(listed->raw_size, wa_container_size(pack));
+    assert_int_equal(listed->stored_size, ranges->size);
+    WA_CLEANUP(wa_decoder_freep) wa_decoder *decoder = wa_decoder_new();
+    WA_CLEANUP(wa_freep) char *got = wa_malloc(LARGE);
+    WA_TRY(wa_container_read(pack, decoder, file->offset, got, LARGE, err));
+    assert_int_equal(got[0], file->pack);
+    assert_memory_equal(got + 1, w->data + 1, LARGE - 1);
+    return WA_OK;
+}
+
+/* Each into a pack of its own, which is closed while the next one is filled. */
+static wa_status
+pack_files(fixture *f, wa_pool *pool, char *data)
+{
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    wa_tar_entry entry = {.path = "a", .type = WA_TAR_FILE, .size = LARGE, .mode = 0600};
+    WA_TRY(wa_packer_new(f->repo, f->info, pool, 1, 1, NULL, &p, &f->err));
+    for (int i = 0; i < PACKS; i++) {
+        data[0] = (char)(i + 1);
+        WA_TRY(wa_packer_begin_file(p, &entry, "a", &f->err));
+        WA_TRY(wa_packer_write(p, data, LARGE, &f->err));
+        WA_TRY(wa_packer_end_file(p, &f->err));
+        WA_TRY(wa_packer_close_pack(p, &f->err));
+    }
+    return wa_packer_finish(p, NULL, NULL, &f->err);
+}
+
+static void
+a_pack_is_closed_while_the_next_one_is_filled(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(LARGE);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    whole w = {f, noise(data, LARGE), 0};
+    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
+    OK(pack_files(f, pool, data));
+    assert_int_equal(f->info->pack_count, PACKS);
+    OK(wa_backup_files(f->repo, f->info->label, compare_in_pack, &w, &f->err));
+    assert_int_equal(w.count, PACKS);
+}
+
+/* Whichever call to the store it is that fails. */
+static void
+a_pack_that_is_not_stored_fails_the_backup(void **state)
+{
+    fixture *f = *state;
+    static const char *const kinds[] = {"upload_begin", "upload_part", "upload_commit"};
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(LARGE);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    (void)noise(data, LARGE);
+    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
+    wa_store *fault = wa_store_fault_new(wa_store_mem_new());
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    OK(wa_repo_of_store(fault, "main", 1, &repo, &f->err));
+    wa_cluster identity = {
+        .system_identifier = 1, .major = 15, .segment_size = 1 << 24, .since = wa_time_now()};
+    bool created = false;
+    OK(wa_repo_init(repo, &identity, false, &created, &f->err));
+    fixture here = {.repo = repo};
+    for (size_t k = 0; k < WA_ARRAY_SIZE(kinds); k++) {
+        for (unsigned n = 1; n <= PACKS; n++) {
+            here.info = make_info();
+            here.err = (wa_error)WA_ERROR_INIT;
+            wa_store_fault_set(fault, kinds[k], n, 0, WA_FAULT_DENY);
+            assert_int_equal(pack_files(&here, pool, data), WA_DENIED);
+            assert_int_equal(wa_store_fault_hits(fault), 1);
+            assert_true(here.info->pack_count < PACKS);
+            wa_backup_info_free(here.info);
+        }
+    }
+}
+
 int
 main(void)
 {
@@ -311,6 +405,10 @@ main(void)
         cmocka_unit_test_setup_teardown(packs_go_through_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_beside_the_last_pack_can_fail_the_backup,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pack_is_closed_while_the_next_one_is_filled, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_pack_that_is_not_stored_fails_the_backup, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_file_is_found_by_its_offset_in_the_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_ends_early_is_corrupt, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_sent_agrees_with_its_manifest, setup, teardown),
