@@ -188,7 +188,7 @@ void *
 wa_pool_take_block(wa_pool *pool, size_t size)
 {
     void *memory = take_kept(pool, size);
-    return memory != NULL ? memory : wa_malloc(size);
+    return memory != NULL ? memory : wa_malloc_large(size);
 }
 
 static void *

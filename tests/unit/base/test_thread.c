@@ -186,6 +186,21 @@ a_block_that_was_given_back_is_taken_again_by_who_wants_that_size(void **state)
         wa_pool_give_block(pool, many[i], 100);
 }
 
+static void
+a_large_block_lies_on_whole_huge_pages(void **state)
+{
+    enum { HUGE_PAGE = 2 * 1024 * 1024 };
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    assert_int_equal(wa_pool_new("test", 1, 1, &pool, &err), WA_OK);
+    for (size_t size = HUGE_PAGE; size <= 4 * HUGE_PAGE; size += HUGE_PAGE) {
+        void *block = wa_pool_take_block(pool, size);
+        assert_int_equal((uintptr_t)block % HUGE_PAGE, 0);
+        wa_pool_give_block(pool, block, size);
+    }
+}
+
 static atomic_int contexts_made, contexts_dropped;
 
 static void *
@@ -343,6 +358,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_large_block_lies_on_whole_huge_pages),
         cmocka_unit_test(a_queue_keeps_the_order_and_drains_after_closing),
         cmocka_unit_test(a_closed_queue_takes_nothing_more),
         cmocka_unit_test(closing_releases_a_producer_that_waits),
