@@ -7,7 +7,8 @@
  * manifest, settings, pg_control last. Guarantees: (1) an unreachable target is refused before a
  * byte is written; (2) a directory with a running server or (without delta) any content is refused;
  *   (3) killed half-way, the directory does not start (no pg_control) and a repeated run with delta
- * completes it; (4) every file and directory is fsynced.
+ * completes it; (4) every file and directory is fsynced; (5) what delta keeps, a file or blocks of
+ * one, was read and is part of a file that has the manifest's checksum as a whole.
  * --to-time T: the first commit or abort record (prepared forms included) in WAL order later than T
  * (not earlier, if exclusive) gives recovery_target_lsn = its start, not inclusive; none, and
  * coverage reaches a tip known to be at or after T: the end of the archive.
