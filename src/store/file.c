@@ -501,6 +501,7 @@ typedef struct file_upload {
     wa_upload base;
     char *key, *meta, *path;
     staged data;
+    int direct; /* the same file; -1: none */
     wa_mutex mutex;
     wa_parts parts; /* guarded by mutex */
 } file_upload;
@@ -521,6 +522,7 @@ file_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t p
     u->meta = wa_strdup(meta);
     u->path = wa_fs_path(fs, key);
     u->data = data;
+    u->direct = wa_fs_open_direct(data.path);
     u->parts.part_size = part_size;
     wa_mutex_init(&u->mutex);
     *ret = &u->base;
@@ -536,8 +538,7 @@ file_upload_part(wa_upload *upload, unsigned number, const void *data, size_t le
     if (len > u->parts.part_size)
         return wa_parts_add(&u->parts, u->key, number, len, err);
     uint64_t offset = (number - 1) * u->parts.part_size;
-    WA_TRY(wa_fs_write(fs, u->data.fd, data, len, offset, "write file", u->path, err));
-    wa_fs_start_write_back(u->data.fd, offset, len);
+    WA_TRY(wa_fs_write_part(fs, u->direct, u->data.fd, data, len, offset, u->path, err));
     WA_LOCK(&u->mutex);
     return wa_parts_add(&u->parts, u->key, number, len, err);
 }
@@ -564,6 +565,7 @@ file_upload_free(wa_upload *upload)
 {
     file_upload *u = (file_upload *)upload;
     staged_done(&u->data);
+    wa_closep(&u->direct);
     wa_freep(&u->parts.sizes);
     wa_mutex_done(&u->mutex);
     wa_freep(&u->key);

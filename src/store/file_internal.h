@@ -43,6 +43,13 @@ wa_status wa_fs_write(const wa_fs *fs, int fd, const void *data, size_t len, uin
 /* A hint for the kernel, so that the sync at the end finds little left to do. */
 void wa_fs_start_write_back(int fd, uint64_t offset, uint64_t len);
 
+/* file_direct.c. A second descriptor of a file that is being written, past the page cache; -1 where
+ * there is no such thing. */
+int wa_fs_open_direct(const char *path);
+/* wa_fs_write by `direct` (or -1) as far as that goes, else by fd; its write-back is begun. */
+wa_status wa_fs_write_part(const wa_fs *fs, int direct, int fd, const void *data, size_t len,
+                           uint64_t offset, const char *path, wa_error *err) WA_MUST_CHECK;
+
 /* file_draft.c */
 int wa_fs_draft(wa_store *store);
 wa_status wa_fs_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,

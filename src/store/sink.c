@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PART_ALIGN 4096 /* so that a part can be written without a copy */
+
 typedef struct part {
     unsigned number;
     size_t len;
@@ -81,7 +83,7 @@ next_part(store_sink *s, wa_error *err)
     part *p = NULL;
     if (s->made < s->threads + 1) {
         p = &s->parts[s->made];
-        p->data = malloc(s->part_size);
+        p->data = aligned_alloc(PART_ALIGN, s->part_size + PART_ALIGN - s->part_size % PART_ALIGN);
         if (p->data == NULL)
             return wa_error_set(err, WA_NO_SPACE, "could not get memory for a part of %zu bytes",
                                 s->part_size);

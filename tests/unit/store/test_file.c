@@ -387,6 +387,35 @@ a_root_that_was_there_once_is_not_made_again(void **state)
     assert_int_equal(rename(away, f->dir), 0);
 }
 
+/* Whole blocks go past the page cache, what is behind them or lies askew in memory does not. */
+static void
+parts_are_written_as_they_are_wherever_they_lie(void **state)
+{
+    enum { BLOCK = 4096, PART = 5 * BLOCK, COUNT = 6 };
+    static const size_t last[] = {1, BLOCK - 1, BLOCK, BLOCK + 1, PART - 1, PART};
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) char *memory = aligned_alloc(BLOCK, (COUNT + 1) * PART);
+    for (size_t i = 0; i < (COUNT + 1) * PART; i++)
+        memory[i] = (char)(i * 2654435761u >> 13);
+    for (size_t skew = 0; skew < 3; skew++) {
+        for (size_t k = 0; k < WA_ARRAY_SIZE(last); k++) {
+            const char *data = memory + skew;
+            WA_CLEANUP(wa_upload_freep) wa_upload *u = NULL;
+            WA_CLEANUP(wa_buf_done) wa_buf got = WA_BUF_INIT(COUNT * PART);
+            assert_int_equal(wa_upload_begin(f->store, "u", NULL, PART, &u, &err), WA_OK);
+            for (unsigned n = COUNT; n > 0; n--) /* in any order */
+                assert_int_equal(
+                    wa_upload_part(u, n, data + (n - 1) * PART, n == COUNT ? last[k] : PART, &err),
+                    WA_OK);
+            assert_int_equal(wa_upload_commit(u, &err), WA_OK);
+            assert_int_equal(wa_store_get(f->store, "u", 0, UINT64_MAX, &got, NULL, &err), WA_OK);
+            assert_int_equal(got.len, (COUNT - 1) * PART + last[k]);
+            assert_memory_equal(got.data, data, got.len);
+        }
+    }
+}
+
 static void
 an_upload_is_not_committed_after_the_file_system_went_away(void **state)
 {
@@ -742,6 +771,7 @@ main(void)
         TEST(a_missing_root_directory_is_unavailable_not_not_found),
         TEST(nothing_is_written_into_the_directory_below_a_file_system_that_went_away),
         TEST(a_root_that_was_there_once_is_not_made_again),
+        TEST(parts_are_written_as_they_are_wherever_they_lie),
         TEST(an_upload_is_not_committed_after_the_file_system_went_away),
         TEST(a_file_system_mounted_after_the_store_was_opened_is_taken),
         TEST(a_root_that_comes_back_as_another_device_is_known_by_what_was_read_from_it),
