@@ -3,7 +3,8 @@
  *
  * The container is built first (its hash is part of the public facts, which are sent with it), in
  * memory up to 16 MiB, then in a nameless file; or in a draft of the store where that is asked for
- * and there is such a thing. One create-only PUT makes it visible.
+ * and there is such a thing. (Of larger segments than that up to 4 MiB: nearly all would pass it,
+ * and several are under way at a time.) One create-only PUT makes it visible.
  */
 #include "walagent/repo/event.h"
 #include "walagent/repo/wal_object.h"
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #define SPILL_LIMIT (16u * 1024 * 1024)
+#define SPILL_LIMIT_LARGE (4u * 1024 * 1024)
 
 struct wa_wal_writer {
     wa_repo *repo;
@@ -37,7 +39,8 @@ wa_wal_writer_begin(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_p
     w->repo = repo;
     w->branch = *branch;
     w->segno = segno;
-    w->spill = wa_spill_new(SPILL_LIMIT, wa_repo_scratch_dir(repo));
+    bool large = wa_repo_cluster(repo)->segment_size > SPILL_LIMIT;
+    w->spill = wa_spill_new(large ? SPILL_LIMIT_LARGE : SPILL_LIMIT, wa_repo_scratch_dir(repo));
     WA_TRY(wa_container_writer_new(wa_spill_sink(w->spill), pool, wa_repo_level(repo), WA_FRAME_WAL,
                                    &w->container, err));
     *ret = WA_TAKE(w);

@@ -3,7 +3,8 @@
  * between them.
  *
  * A window begins where the first backup of a gap-free stretch is consistent (its end LSN) and ends
- * where the stretch ends. A segment that was archived unchecked interrupts a stretch where its
+ * where the stretch ends. A segment that was archived unchecked (a chunk, where there is no
+ * whole one) interrupts a stretch where its
  * records can't be followed, as it stops a recovery: that is a hole too, marked `archived`. Of many
  * such segments only the first ones are read: `unread_from` tells of the others.
  * Stretches follow the accepted lineage over forks; a branch outside the

@@ -37,8 +37,8 @@ typedef enum wa_put_outcome { WA_PUT_CREATED, WA_PUT_SAME } wa_put_outcome;
 
 /*
  * Write a segment as its bytes come: begin, then container space/advance or write through
- * wa_wal_writer_container(), then commit. Compressed bytes are held in memory up to 16 MiB, then in
- * a file of the repo's scratch directory.
+ * wa_wal_writer_container(), then commit. Compressed bytes are held in memory up to 16 MiB (4 MiB
+ * of segments that are larger than 16 MiB), then in a file of the repo's scratch directory.
  */
 typedef struct wa_wal_writer wa_wal_writer;
 wa_status wa_wal_writer_begin(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
