@@ -13,6 +13,8 @@ Size = collections.namedtuple("Size", "rounds scale wal_segments gets tables")
 SEGMENT = 16 * 1024 * 1024
 TEXT = """CREATE TABLE words AS SELECT i AS id, md5(i::text) || repeat(' lorem ipsum dolor sit amet', (i %% 7)::int) AS t
 FROM generate_series(1, %d) AS i"""
+NOISE = """CREATE TABLE noise AS SELECT i AS id, string_agg(md5(i || '-' || j), '') AS t
+FROM generate_series(1, %d) AS i, generate_series(1, 8) AS j GROUP BY i"""  # hex digits: no better than half its size
 
 
 class Bench(hook_cases.HookCases):
@@ -32,6 +34,7 @@ class Bench(hook_cases.HookCases):
         self.pg.start()
         self.pg.pgbench("-i", "-q", "-s", str(self.size.scale))
         self.pg.sql(TEXT % (self.size.scale * 20000))
+        self.pg.sql(NOISE % (self.size.scale * 12000))
         self.pg.sql("CHECKPOINT")
         self.version = self.pg.value("SHOW server_version")
         self.data_bytes = measure.disk_bytes(os.path.join(self.pg.data, "base"))
