@@ -33,6 +33,8 @@
 #define PARTS 21u
 #define SIZE (PARTS * FRAME - BEFORE - 1000) /* the last part is not a whole frame either */
 #define MTIME 1700000000
+#define CONTROL (BEFORE + SIZE + 512)
+#define BEHIND (128u * 1024) /* the end of the pack, which comes with its facts, has no file */
 
 typedef struct archive {
     wa_repo *repo;
@@ -92,7 +94,7 @@ put_list(archive *a)
                            .mtime = MTIME};
     wa_backup_file_line(&file, &list);
     file.path = WA_CONTROL_PATH;
-    file.offset = BEFORE + SIZE + 512;
+    file.offset = CONTROL;
     file.size = 8192;
     wa_backup_file_line(&file, &list);
     put_container(a, "files.zst", list.data, list.len, false);
@@ -102,9 +104,17 @@ put_list(archive *a)
 static void
 put_files(archive *a, bool publish)
 {
-    WA_CLEANUP(wa_freep) uint8_t *raw = wa_calloc(1, BEFORE + SIZE + 512 + 8192);
+    const size_t size = CONTROL + 8192 + BEHIND;
+    WA_CLEANUP(wa_freep) uint8_t *raw = wa_calloc(1, size);
+    uint64_t noise = 88172645463325252u;
     memcpy(raw + BEFORE, a->content, SIZE);
-    put_container(a, "pack-00001.tar.zst", raw, BEFORE + SIZE + 512 + 8192, publish);
+    for (size_t i = CONTROL + 8192; i < size; i++) {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        raw[i] = (uint8_t)(noise >> 24);
+    }
+    put_container(a, "pack-00001.tar.zst", raw, size, publish);
     put_list(a);
 }
 
@@ -505,6 +515,27 @@ a_file_that_cannot_be_read_is_written_whole(void **state)
     }
 }
 
+/* One that has the backup's time is looked at as a whole, since it is probably right; another one
+ * block by block. A wrong guess costs time only. */
+static void
+a_file_is_read_once_where_its_time_tells_what_to_expect(void **state)
+{
+    (void)state;
+    struct timespec times[2] = {{.tv_sec = MTIME}, {.tv_sec = MTIME}};
+    for (int k = 0; k < 4; k++) {
+        bool pays = false, changed = k % 2 == 1, as_then = k / 2 == 1;
+        WA_CLEANUP(archive_freep) archive *a = archive_new(true);
+        const size_t place = begin_of(3);
+        put_changed(a, &place, changed);
+        if (as_then)
+            assert_int_equal(utimensat(AT_FDCWD, a->path, times, 0), 0);
+        bytes_read = 0;
+        assert_true(keep(a, counting_read, &pays).done);
+        is_right(a);
+        assert_int_equal(bytes_read, changed && as_then ? 2 * SIZE : SIZE);
+    }
+}
+
 static void
 of_a_file_that_is_another_one_little_is_read(void **state)
 {
@@ -571,6 +602,7 @@ main(void)
         cmocka_unit_test(a_collision_of_a_frames_checksum_is_found_and_the_file_fetched_whole),
         cmocka_unit_test(a_mirror_gives_what_the_main_repository_cannot),
         cmocka_unit_test(a_file_that_cannot_be_read_is_written_whole),
+        cmocka_unit_test(a_file_is_read_once_where_its_time_tells_what_to_expect),
         cmocka_unit_test(of_a_file_that_is_another_one_little_is_read),
         cmocka_unit_test(behind_many_differences_what_is_right_is_found_again),
         cmocka_unit_test(checksums_are_asked_for_over_the_network_only_where_frames_are_large),
