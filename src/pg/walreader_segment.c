@@ -49,7 +49,7 @@ collect(void *arg, const wa_record *record, wa_error *err)
 }
 
 static wa_segment_check
-describe(const wa_walreader *r, const collector *c, const uint8_t *data, wa_lsn start, bool whole)
+describe(const wa_walreader *r, wa_lsn first, const uint8_t *page, wa_lsn start, bool whole)
 {
     bool open = whole && wa_walreader_in_record(r);
     wa_lsn last = open ? r->record_lsn : r->last_record;
@@ -59,12 +59,12 @@ describe(const wa_walreader *r, const collector *c, const uint8_t *data, wa_lsn 
                                                     r->state == WAL_SKIPPING),
                               .parsed = parsed,
                               .valid_end = whole ? start + r->segment_size : r->end,
-                              .first_record = c->first != 0 ? c->first : last,
+                              .first_record = first != 0 ? first : last,
                               .last_record = last,
                               .system_identifier = r->system,
-                              .page_tli = wa_get_u32le(data + 4),
-                              .page_addr = wa_get_u64le(data + 8),
-                              .magic = wa_get_u16le(data)};
+                              .page_tli = wa_get_u32le(page + 4),
+                              .page_addr = wa_get_u64le(page + 8),
+                              .magic = wa_get_u16le(page)};
 }
 
 wa_status
@@ -96,6 +96,12 @@ wa_segment_check_all(const void *data, size_t len, wa_lsn start, wa_record_fn fn
             return wa_error_set(err, WA_CORRUPT, "WAL ends at %s, but goes on at %s",
                                 wa_lsn_format(r->end, at), wa_lsn_format(page, later));
     }
-    *ret = describe(r, &c, data, start, end == WA_WAL_MORE);
+    *ret = describe(r, c.first, data, start, end == WA_WAL_MORE);
     return WA_OK;
+}
+
+wa_segment_check
+wa_segment_check_fed(const wa_walreader *r, const void *page, wa_lsn first_record)
+{
+    return describe(r, first_record, page, wa_walreader_fed(r) - r->segment_size, true);
 }

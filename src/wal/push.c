@@ -136,7 +136,8 @@ put_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_e
     wa_wal_writer_set_branch(w, branch);
     wa_container_writer *container = wa_wal_writer_container(w);
     size_t done = wa_container_raw_size(container);
-    WA_TRY(wa_container_write_lent(container, job->data + done, job->size - done, err));
+    if (done < job->size)
+        WA_TRY(wa_container_write_lent(container, job->data + done, job->size - done, err));
     wa_container_hash(container, ret->xxh3);
     wa_wal_writer_when_compressed(w, drop_data, job);
     wa_wal_writer_when(w, job->options->turn, job->options->turn_arg);
@@ -210,6 +211,17 @@ store_what_it_is(wa_push_job *job, bool partial, const wa_branch *branch, size_t
     return WA_OK;
 }
 
+/* A caller that gives room for the whole segment has it for every one. */
+static wa_status
+read_segment(wa_push_job *job, bool partial, bool early, wa_error *err)
+{
+    const wa_push_options *o = job->options;
+    if (early && job->tli == 1 && o->pool != NULL && o->room == NULL && wa_push_stream(job))
+        return WA_OK;
+    WA_TRY(wa_push_read(job, partial, early, err));
+    return wa_push_check(job, err);
+}
+
 static wa_status
 push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
 {
@@ -220,8 +232,7 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     if (done)
         return WA_OK;
     bool early = !partial && !job->options->look_first && !known;
-    WA_TRY(wa_push_read(job, partial, early, err));
-    WA_TRY(wa_push_check(job, err));
+    WA_TRY(read_segment(job, partial, early, err));
     WA_CLEANUP(wa_branch_answer_done)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
     WA_TRY(find_branch(job, &answer, err));

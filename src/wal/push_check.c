@@ -71,17 +71,20 @@ join_before(const wa_push_job *job, wa_walreader *r, crossing *c)
  * there and ends here belongs to this one's facts; where its beginning is gone, the facts say that
  * they are not everything.
  */
-static wa_status
-check_boundary(wa_push_job *job, wa_error *err)
+wa_status
+wa_push_check_boundary(wa_push_job *job, size_t len, bool *ret_decided, wa_error *err)
 {
+    *ret_decided = true;
     if (wa_wal_magic_major(wa_get_u16le(job->data)) == 0)
         return WA_OK;
     crossing c = {.start = job->start, .facts = job->facts};
     wa_status status = WA_OK;
     WA_CLEANUP(wa_walreader_freep) wa_walreader *r = wa_walreader_new(job->size);
     wa_walreader_expect_system(r, wa_repo_cluster(job->repo)->system_identifier);
-    if (join_before(job, r, &c))
-        status = wa_walreader_feed(r, job->data, job->size, take_crossing, &c, NULL, err);
+    if (join_before(job, r, &c)) {
+        status = wa_walreader_feed(r, job->data, len, take_crossing, &c, NULL, err);
+        *ret_decided = len == job->size || status != WA_OK;
+    }
     if (!c.found && (wa_get_u16le(job->data + 2) & PAGE_CONTINUES) != 0)
         job->facts->overflow = true;
     if (status == WA_CANCELLED) {
@@ -118,8 +121,9 @@ add_record(void *arg, const wa_record *record, wa_error *err)
 static wa_status
 walk(wa_push_job *job, wa_error *err)
 {
+    bool decided = false;
     wa_wal_facts_init(job->facts);
-    WA_TRY(check_boundary(job, err));
+    WA_TRY(wa_push_check_boundary(job, job->size, &decided, err));
     WA_TRY(wa_segment_check_all(job->data, job->size, job->start, add_record, job->facts,
                                 &job->check, err));
     WA_TRY(check_last_timeline(job, err));

@@ -20,7 +20,7 @@ typedef struct wa_push_job {
     wa_tli tli;
     wa_segno segno;
     wa_lsn start;
-    uint8_t *data; /* one segment; the caller's room, or ours; NULL once it is compressed */
+    uint8_t *data; /* one segment; the caller's room, or ours; NULL: the writer has all of it */
     /* Compresses while the file is read and its records are checked; NULL: nothing was begun. Its
      * jobs read `data`. */
     wa_wal_writer *writer;
@@ -38,6 +38,10 @@ wa_push_source wa_push_source_of(const struct stat *st, struct timespec now);
  * whether it is what its name says (CONFLICT). `early`: it is compressed from then on. */
 wa_status wa_push_read(wa_push_job *job, bool may_be_short, bool early,
                        wa_error *err) WA_MUST_CHECK;
+/* Opens the file, of exactly one segment (CONFLICT), and notes its state. */
+wa_status wa_push_open(wa_push_job *job, int *ret_fd, wa_error *err) WA_MUST_CHECK;
+/* Is it, by the first page in `data`, what its name says? CONFLICT. */
+wa_status wa_push_check_first_page(const wa_push_job *job, wa_error *err) WA_MUST_CHECK;
 /* A writer of the segment; its branch may be told later. */
 wa_status wa_push_begin(const wa_push_job *job, const wa_branch *branch, wa_wal_writer **ret,
                         wa_error *err) WA_MUST_CHECK;
@@ -50,6 +54,17 @@ wa_status wa_push_read_again(wa_push_job *job, bool *ret_same, wa_error *err) WA
 
 /* push_check.c: walk the records, read the file again when they contradict. */
 wa_status wa_push_check(wa_push_job *job, wa_error *err) WA_MUST_CHECK;
+
+/* Does the segment, of which the first `len` bytes are in `data`, go on where the one in pg_wal
+ * before it ends? *ret_decided: they were enough to tell, and the facts have the record that
+ * crosses. */
+wa_status wa_push_check_boundary(wa_push_job *job, size_t len, bool *ret_decided,
+                                 wa_error *err) WA_MUST_CHECK;
+
+/* push_stream.c: reads, checks and compresses a whole segment of timeline 1 without ever holding
+ * it. True: it is complete, its facts and `check` are there, and the writer has all of it. False:
+ * as if it had not been called; wa_push_read and wa_push_check find out why. */
+bool wa_push_stream(wa_push_job *job);
 
 /* push_tail.c: the valid prefix of an unfinished segment as a cumulative chunk. */
 wa_status wa_push_prefix(wa_push_job *job, const wa_branch *branch, wa_push_result *ret,

@@ -97,8 +97,8 @@ not_this_segment(const wa_push_job *job, const char *what, wa_error *err)
 }
 
 /* Identity errors always stop; everything else about a page is the walk's business. */
-static wa_status
-check_first_page(const wa_push_job *job, wa_error *err)
+wa_status
+wa_push_check_first_page(const wa_push_job *job, wa_error *err)
 {
     const uint8_t *page = job->data;
     uint16_t magic = wa_get_u16le(page), info = wa_get_u16le(page + 2);
@@ -145,17 +145,33 @@ compress_early(wa_push_job *job, size_t have, wa_error *err)
     return have > done ? wa_container_write_lent(to, job->data + done, have - done, err) : WA_OK;
 }
 
-wa_status
-wa_push_read(wa_push_job *job, bool may_be_short, bool early, wa_error *err)
+/* And notes its state. */
+static wa_status
+open_and_note(wa_push_job *job, bool may_be_short, int *ret_fd, size_t *ret_size, wa_error *err)
 {
     struct stat st;
     struct timespec now;
-    WA_CLEANUP(wa_closep) int fd = -1;
-    WA_TRY(open_file(job, may_be_short, &fd, &st, err));
+    WA_TRY(open_file(job, may_be_short, ret_fd, &st, err));
     clock_gettime(CLOCK_REALTIME, &now);
     job->source = wa_push_source_of(&st, now);
+    *ret_size = (size_t)st.st_size;
+    return WA_OK;
+}
+
+wa_status
+wa_push_open(wa_push_job *job, int *ret_fd, wa_error *err)
+{
+    size_t size = 0;
+    return open_and_note(job, false, ret_fd, &size, err);
+}
+
+wa_status
+wa_push_read(wa_push_job *job, bool may_be_short, bool early, wa_error *err)
+{
+    size_t size = 0;
+    WA_CLEANUP(wa_closep) int fd = -1;
+    WA_TRY(open_and_note(job, may_be_short, &fd, &size, err));
     job->data = job->options->room != NULL ? job->options->room : wa_malloc_large(job->size);
-    size_t size = (size_t)st.st_size;
     for (size_t at = 0; at < size;) {
         size_t n = size - at < WA_FRAME_WAL ? size - at : WA_FRAME_WAL;
         WA_TRY(wa_pread_all(fd, job->data + at, n, (off_t)at, job->path, err));
@@ -164,7 +180,7 @@ wa_push_read(wa_push_job *job, bool may_be_short, bool early, wa_error *err)
             WA_TRY(compress_early(job, at, err));
     }
     memset(job->data + size, 0, job->size - size);
-    return check_first_page(job, err);
+    return wa_push_check_first_page(job, err);
 }
 
 wa_status
@@ -199,5 +215,5 @@ wa_push_read_again(wa_push_job *job, bool *ret_same, wa_error *err)
     wa_wal_writer_free(job->writer);
     job->writer = NULL;
     memcpy(job->data, again, job->size);
-    return check_first_page(job, err);
+    return wa_push_check_first_page(job, err);
 }

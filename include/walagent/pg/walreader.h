@@ -128,5 +128,9 @@ typedef struct wa_segment_check {
 } wa_segment_check;
 wa_status wa_segment_check_all(const void *data, size_t len, wa_lsn start, wa_record_fn fn,
                                void *arg, wa_segment_check *ret, wa_error *err) WA_MUST_CHECK;
+/* What that says of a segment that came in pieces: the reader was started at its first byte (with
+ * no record before it), was fed all of it, and answered WA_WAL_MORE to the last piece. page: its
+ * first one. first_record: the first that was delivered; 0: none was. */
+wa_segment_check wa_segment_check_fed(const wa_walreader *r, const void *page, wa_lsn first_record);
 
 #endif

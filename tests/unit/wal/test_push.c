@@ -411,10 +411,13 @@ what_a_wrong_reading_gave_is_not_archived(void **state)
     large l;
     begin_large(&l, f);
     WA_CLEANUP(wa_freep) uint8_t *got = wa_malloc(LARGE);
-    wrong_readings = 1;
-    OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
-    assert_int_equal(wrong_readings, 0);
-    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    for (int alone = 0; alone < 2; alone++) {
+        f->push.room = alone ? NULL : l.room;
+        wrong_readings = 1;
+        OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
+        assert_int_equal(wrong_readings, 0);
+        assert_int_equal(result.outcome, alone ? WA_PUT_SAME : WA_PUT_CREATED);
+    }
     assert_true(result.checked);
     assert_string_equal(result.warning, "");
     OK(wa_wal_get(l.repo, &f->first, 3, NULL, got, NULL, NULL, &err));
