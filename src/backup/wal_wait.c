@@ -7,10 +7,12 @@
 #include "walagent/repo/branch.h"
 #include "walagent/repo/tail.h"
 
-/* A streaming agent has archived the last segment within hundredths of a second; without one it
- * may take long. Looking costs requests, so ever less often. */
+/* A streaming agent has archived the last segment within tenths of a second: for that long it is
+ * looked for often, with one request a time. Without one it may take long: ever less often, and
+ * then chunks count too. */
 #define POLL_FIRST_MS 10
 #define POLL_LAST_MS 250
+#define QUICK_LOOKS 40
 
 wa_status
 wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *err)
@@ -48,9 +50,10 @@ wa_backup_branch(wa_repo *repo, wa_tli tli, wa_branch *ret, wa_error *err)
 }
 
 /* The end of what is archived of one segment, without a gap from its start; its start when nothing
- * is. */
+ * is. quick: nothing but the whole segment counts. */
 static wa_status
-segment_reach(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *ret, wa_error *err)
+segment_reach(wa_repo *repo, const wa_branch *branch, wa_segno segno, bool quick, wa_lsn *ret,
+              wa_error *err)
 {
     uint64_t size = wa_repo_cluster(repo)->segment_size;
     wa_wal_info info;
@@ -62,6 +65,10 @@ segment_reach(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *re
     if (status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err);
+    if (quick) {
+        *ret = wa_segment_start(segno, size);
+        return WA_OK;
+    }
     wa_lsn end = 0;
     status = wa_tail_end(repo, branch, segno, &end, NULL, err);
     if (status == WA_NOT_FOUND) {
@@ -76,17 +83,18 @@ segment_reach(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_lsn *re
 
 /* Advances *at over what is there; done when it reaches end. Each segment is asked about once. */
 static wa_status
-advance(const wa_backup_options *options, const wa_backup_info *info, wa_lsn *at, wa_error *err)
+advance(const wa_backup_options *options, const wa_backup_info *info, bool quick, wa_lsn *at,
+        wa_error *err)
 {
     uint64_t size = wa_repo_cluster(options->repo)->segment_size;
     while (*at < info->end_lsn) {
         wa_segno segno = wa_segno_of(*at, size);
         wa_lsn reach = 0, segment_end = wa_segment_start(segno, size) + size;
-        WA_TRY(segment_reach(options->repo, &info->branch, segno, &reach, err));
+        WA_TRY(segment_reach(options->repo, &info->branch, segno, quick, &reach, err));
         /* After a promotion during a standby's backup the rest is on the next branch. */
         if (reach < info->end_lsn && reach < segment_end &&
             !wa_branch_eq(&info->branch, &info->end_branch))
-            WA_TRY(segment_reach(options->repo, &info->end_branch, segno, &reach, err));
+            WA_TRY(segment_reach(options->repo, &info->end_branch, segno, quick, &reach, err));
         if (reach > *at)
             *at = reach;
         if (reach < segment_end)
@@ -102,13 +110,16 @@ wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
         atomic_store(&options->progress->phase, "waiting for WAL");
     wa_mono deadline = wa_mono_now() + options->wal_timeout_ms;
     wa_lsn at = info->start_lsn;
-    for (uint64_t pause = POLL_FIRST_MS;;) {
-        wa_status status = advance(options, info, &at, err);
+    uint64_t pause = POLL_FIRST_MS;
+    for (unsigned looks = 0;; looks++) {
+        bool late = wa_mono_now() >= deadline;
+        bool quick = !late && looks % 8 != 0 && looks < QUICK_LOOKS;
+        wa_status status = advance(options, info, quick, &at, err);
         if (status != WA_OK && status != WA_UNAVAILABLE)
             return status;
         if (status == WA_OK && at >= info->end_lsn)
             return WA_OK;
-        if (wa_mono_now() >= deadline) {
+        if (late) {
             char from[WA_LSN_TEXT], to[WA_LSN_TEXT];
             if (status != WA_OK)
                 return wa_error_wrap(err,
@@ -122,6 +133,7 @@ wa_backup_wait_wal(const wa_backup_options *options, const wa_backup_info *info,
         }
         wa_error_clear(err);
         WA_TRY(wa_cancel_sleep(options->cancel, pause, err));
-        pause = pause * 2 < POLL_LAST_MS ? pause * 2 : POLL_LAST_MS;
+        if (looks >= QUICK_LOOKS)
+            pause = pause * 2 < POLL_LAST_MS ? pause * 2 : POLL_LAST_MS;
     }
 }
