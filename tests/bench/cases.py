@@ -204,13 +204,16 @@ class Bench(hook_cases.HookCases):
     # ---- many small files ----
 
     def make_small_tables(self):
-        """They stay in the cluster from then on. Made once."""
+        """A file each, of one page; they stay in the cluster from then on. Made once."""
         if getattr(self, "has_small_tables", False):
             return
         for i in range(0, self.size.tables, 500):
             self.pg.sql("DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE format('CREATE TABLE small_%%s AS SELECT 1 AS id', i);"
                         " END LOOP; END $$" % (i + 1, min(i + 500, self.size.tables)))
         self.pg.sql("CHECKPOINT")
+        sizes = [entry.stat().st_size for database in os.scandir(os.path.join(self.pg.data, "base"))
+                 for entry in os.scandir(database.path)]
+        print("%d files, of which %d have at most 16 kB" % (len(sizes), sum(size <= 16384 for size in sizes)))
         self.has_small_tables = True
 
     def small(self):
