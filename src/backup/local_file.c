@@ -29,6 +29,8 @@
 #define READ_AT_ONCE (64u * 1024) /* smaller than what handing over costs */
 #define LOOK_EVERY_MS 1000
 #define LOOK_MAX (16ull << 30) /* a larger file than PostgreSQL's own: not worth the memory */
+#define LOOK_STEP (16u << 20)  /* a multiple of PIECE; of a whole file it takes too long at once */
+#define LOOK_AHEAD (64u << 20) /* more than the kernel reads ahead of us */
 
 typedef struct file {
     wa_local_source source;
@@ -37,6 +39,7 @@ typedef struct file {
     mode_t mode;
     int64_t mtime;
     bool *was_cached; /* a PIECE each, before we read it; NULL: all */
+    uint64_t looked;  /* that is known up to there */
 } file;
 
 typedef struct slot {
@@ -110,14 +113,17 @@ wa_local_pipe_free(wa_local_pipe *pipe)
     wa_freep(&pipe);
 }
 
+/* Only whole runs: what the kernel keeps together goes together. */
 static void
-forget_uncached(const file *f, uint64_t offset, size_t len)
+forget_uncached(const file *f, uint64_t offset, uint64_t end)
 {
-    for (uint64_t end = offset + len, next; offset < end; offset = next) {
-        next = (offset / PIECE + 1) * PIECE;
-        if (next > end)
-            next = end;
-        if (!f->was_cached[offset / PIECE])
+    for (uint64_t next; offset < end; offset = next) {
+        bool cached = f->was_cached[offset / PIECE];
+        next = offset;
+        while (next < end && f->was_cached[next / PIECE] == cached)
+            next = (next / PIECE + 1) * PIECE;
+        next = next < end ? next : end;
+        if (!cached)
             (void)posix_fadvise(f->source.fd, (off_t)offset, (off_t)(next - offset),
                                 POSIX_FADV_DONTNEED);
     }
@@ -132,7 +138,7 @@ read_slot(wa_job *job, size_t worker)
     s->status =
         wa_local_read(&f->source, s->offset, s->data, s->len, &s->pipe->l->damage, &s->error);
     if (f->was_cached != NULL)
-        forget_uncached(f, s->offset, s->len);
+        forget_uncached(f, s->offset, s->offset + s->len);
 }
 
 static bool
@@ -176,8 +182,11 @@ collect_oldest(wa_local_pipe *pipe, wa_error *err)
         return s->status;
     }
     WA_TRY(put_piece(pipe->l, s, err));
-    if (is_last_piece(s))
+    if (is_last_piece(s)) {
+        if (is_large(s->file) && s->file->was_cached != NULL) /* what lay across pieces */
+            forget_uncached(s->file, 0, s->file->size);
         file_free(s->file);
+    }
     pipe->oldest = (pipe->oldest + 1) % pipe->slot_count;
     pipe->in_flight--;
     return WA_OK;
@@ -203,12 +212,41 @@ pace(wa_local *l, size_t len, wa_error *err)
     return wa_pace_wait(&l->reading, len, l->options->cancel, err);
 }
 
+/* Which pieces had pages in the page cache before we came; those of which it can't be found out. */
+static void
+look_at_cache(const file *f, uint64_t offset, size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (len + page - 1) / page;
+    unsigned char resident[LOOK_STEP / 4096];
+    void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, f->source.fd, (off_t)offset);
+    if (map == MAP_FAILED || mincore(map, len, resident) != 0)
+        memset(resident, 1, pages);
+    for (size_t i = 0; i < pages; i++)
+        if ((resident[i] & 1) != 0)
+            f->was_cached[(offset + i * page) / PIECE] = true;
+    if (map != MAP_FAILED)
+        munmap(map, len);
+}
+
+/* Nothing reads behind `end` yet, the kernel by itself included. */
+static void
+look_ahead(file *f, uint64_t end)
+{
+    while (f->was_cached != NULL && f->looked < f->size && f->looked < end + LOOK_AHEAD) {
+        uint64_t left = f->size - f->looked;
+        size_t len = left < LOOK_STEP ? (size_t)left : LOOK_STEP;
+        look_at_cache(f, f->looked, len);
+        f->looked += len;
+    }
+}
+
 /* room: where to read it to; NULL: memory of its own. When that went well the file is the slots'.
  */
 static wa_status
 give_piece(wa_local_pipe *pipe, file *f, uint64_t offset, size_t len, void *room, wa_error *err)
 {
     WA_TRY(pace(pipe->l, len, err));
+    look_ahead(f, offset + len);
     if (pipe->in_flight == pipe->slot_count)
         WA_TRY(collect_oldest(pipe, err));
     slot *s = &pipe->slots[(pipe->oldest + pipe->in_flight) % pipe->slot_count];
@@ -287,28 +325,6 @@ give_large(wa_local_pipe *pipe, file *f, wa_error *err)
     return WA_OK;
 }
 
-/* Which pieces had pages in the page cache before we came; NULL when that can't be found out. */
-static bool *
-look_at_cache(int fd, uint64_t size)
-{
-    if (size > LOOK_MAX)
-        return NULL;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (size_t)((size + page - 1) / page);
-    void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
-    if (map == MAP_FAILED)
-        return NULL;
-    WA_CLEANUP(wa_freep) unsigned char *resident = wa_malloc(pages);
-    bool *cached = NULL;
-    if (mincore(map, (size_t)size, resident) == 0) {
-        cached = wa_calloc((size_t)(size / PIECE + 1), sizeof *cached);
-        for (size_t i = 0; i < pages; i++)
-            if ((resident[i] & 1) != 0)
-                cached[i * page / PIECE] = true;
-    }
-    munmap(map, (size_t)size);
-    return cached;
-}
-
 static void
 find_pages(const wa_local *l, const char *dir, const char *path, wa_local_source *s)
 {
@@ -346,7 +362,8 @@ wa_local_copy_file(wa_local *l, const char *dir, const char *path, wa_error *err
     fd = -1;
     find_pages(l, dir, path, &f->source);
     if (f->size > READ_AT_ONCE) {
-        f->was_cached = look_at_cache(f->source.fd, f->size);
+        if (f->size <= LOOK_MAX)
+            f->was_cached = wa_calloc((size_t)(f->size / PIECE + 1), sizeof *f->was_cached);
         (void)posix_fadvise(f->source.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     }
     return is_large(f) ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
