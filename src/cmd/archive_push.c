@@ -5,19 +5,10 @@
 
 #include "walagent/base/hook.h"
 #include "walagent/base/thread.h"
-#include "walagent/codec/container.h"
 #include "walagent/wal/push.h"
 
 #define WORKERS 4
 #define BACKLOG 8
-
-/* The frames' memory in huge pages: a page fault for each 4 KiB costs as much as reading them. */
-static void
-give_large_blocks(wa_pool *pool, size_t workers)
-{
-    for (size_t i = 0; i < workers + 2; i++)
-        wa_pool_give_block(pool, wa_malloc_large(WA_FRAME_WAL), WA_FRAME_WAL);
-}
 
 static wa_status
 run(wa_context *ctx, wa_error *err)
@@ -32,7 +23,6 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(wa_context_repo(ctx, WA_REPO_WRITE, true, &repo, err));
     size_t workers = wa_processors() < WORKERS ? wa_processors() : WORKERS;
     WA_TRY(wa_pool_new("compress", workers, BACKLOG, &pool, err));
-    give_large_blocks(pool, workers);
     const char *on_damage = wa_config_string(config, "archive", "on_damage");
     wa_push_options options = {.repo = repo,
                                .pool = pool,
