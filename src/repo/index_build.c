@@ -54,12 +54,13 @@ remove_earlier(build *b, int level, wa_segno first, unsigned n)
 }
 
 static wa_status
-put_object(build *b, wa_index_object *o, const wa_spill *spill, wa_error *err)
+put_object(build *b, wa_index_object *o, wa_spill *spill, wa_error *err)
 {
     unsigned n = 0;
     WA_TRY(next_number(b, o->level, o->first, &n, err));
     WA_CLEANUP(wa_freep) char *key = wa_index_key(b->repo, &b->branch, o->level, o->first, n);
-    wa_body body = wa_spill_body(spill);
+    wa_body body;
+    WA_TRY(wa_spill_body(spill, &body, err));
     wa_status status = wa_store_put(wa_repo_store(b->repo), key, &body,
                                     "{\"v\":1,\"kind\":\"index\"}", WA_PUT_CREATE, err);
     if (status == WA_EXISTS) {

@@ -92,7 +92,9 @@ wa_spill *wa_spill_new(size_t limit, const char *dir);
 /* Before anything is written: where the store has drafts the bytes go into one of them. */
 void wa_spill_into(wa_spill *s, wa_store *store);
 wa_sink *wa_spill_sink(wa_spill *s);
-wa_body wa_spill_body(const wa_spill *s); /* valid while s lives and nothing more is written */
+/* What was written, for a put: valid while s lives and nothing more is written. A file of our own
+ * is synced first: else nobody would hear of what the kernel couldn't write of it. */
+wa_status wa_spill_body(wa_spill *s, wa_body *ret, wa_error *err) WA_MUST_CHECK;
 void wa_spill_free(wa_spill *s);
 WA_DEFINE_CLEANUP(wa_spill, wa_spill_free)
 

@@ -147,12 +147,17 @@ wa_spill_sink(wa_spill *s)
     return &s->base;
 }
 
-wa_body
-wa_spill_body(const wa_spill *s)
+wa_status
+wa_spill_body(wa_spill *s, wa_body *ret, wa_error *err)
 {
-    if (s->fd >= 0)
-        return (wa_body){.fd = s->fd, .len = s->len};
-    return (wa_body){.data = wa_buf_str(&s->memory), .len = s->len, .fd = -1};
+    if (s->fd < 0) {
+        *ret = (wa_body){.data = wa_buf_str(&s->memory), .len = s->len, .fd = -1};
+        return WA_OK;
+    }
+    if (s->store == NULL && fdatasync(s->fd) != 0)
+        return wa_error_errno(err, errno, "could not synchronize a file in \"%s\": %m", s->dir);
+    *ret = (wa_body){.fd = s->fd, .len = s->len};
+    return WA_OK;
 }
 
 void

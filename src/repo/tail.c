@@ -83,7 +83,8 @@ put_chunk(wa_repo *repo, wa_wal_info *info, wa_tail_read_fn read, void *arg,
     WA_TRY(wa_container_finish(w, frame, bulky, err));
     WA_CLEANUP(wa_freep) char *key = chunk_key(repo, &info->branch, info->epoch, info->start);
     WA_CLEANUP(wa_freep) char *meta = wa_wal_info_meta("tail", info);
-    wa_body body = wa_spill_body(spill);
+    wa_body body;
+    WA_TRY(wa_spill_body(spill, &body, err));
     wa_status status = wa_store_put(wa_repo_store(repo), key, &body, meta, WA_PUT_CREATE, err);
     return status == WA_EXISTS ? same_chunk(repo, key, info, err) : status;
 }

@@ -160,8 +160,8 @@ report_conflict(const wa_wal_info *there, const wa_wal_info *mine, const char *n
 
 /* The name is taken: by the same content, or this is a conflict. */
 static wa_status
-name_is_taken(wa_wal_writer *w, const char *key, const wa_wal_info *mine, wa_put_outcome *ret,
-              wa_error *err)
+name_is_taken(wa_wal_writer *w, const char *key, const wa_body *body, const wa_wal_info *mine,
+              wa_put_outcome *ret, wa_error *err)
 {
     wa_wal_info there = {0};
     if (wa_wal_object_info(w->repo, key, &there, err) != WA_OK)
@@ -177,8 +177,7 @@ name_is_taken(wa_wal_writer *w, const char *key, const wa_wal_info *mine, wa_put
     WA_CLEANUP(wa_freep)
     char *reason = wa_format("archived with content %s by %s, pushed with content %s by %s",
                              there.xxh3, there.writer, mine->xxh3, mine->writer);
-    wa_body body = wa_spill_body(w->spill);
-    if (wa_wal_quarantine_body(w->repo, &w->branch, name, &body, mine, reason, &kept, err) != WA_OK)
+    if (wa_wal_quarantine_body(w->repo, &w->branch, name, body, mine, reason, &kept, err) != WA_OK)
         return wa_error_wrap(err, "could not keep other content of WAL segment \"%s\"", name);
     return report_conflict(&there, mine, name, kept, err);
 }
@@ -211,12 +210,13 @@ wa_wal_writer_commit(wa_wal_writer *w, uint32_t epoch, const wa_wal_facts *facts
 
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(w->repo, &w->branch, w->segno);
     WA_CLEANUP(wa_freep) char *meta = wa_wal_info_meta("wal", &info);
-    wa_body body = wa_spill_body(w->spill);
+    wa_body body;
+    WA_TRY(wa_spill_body(w->spill, &body, err));
     wa_status status = wa_store_put_when(wa_repo_store(w->repo), key, &body, meta, WA_PUT_CREATE,
                                          await_ready, w, err);
     if (status == WA_EXISTS) {
         WA_TRY(await_ready(w, err));
-        return name_is_taken(w, key, &info, ret, err);
+        return name_is_taken(w, key, &body, &info, ret, err);
     }
     WA_TRY(status);
     *ret = WA_PUT_CREATED;

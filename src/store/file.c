@@ -233,6 +233,35 @@ write_body(const wa_fs *fs, const staged *s, const wa_body *body, const char *pa
     return WA_OK;
 }
 
+/*
+ * What a file's bytes read as is known when they are on the disk: the write-back of some may have
+ * failed, and where the kernel has dropped those pages since, others are read. Only a sync says so.
+ */
+static wa_status
+sync_source(const wa_fs *fs, const wa_body *body, const char *path, wa_error *err)
+{
+    if (body->data == NULL && fdatasync(body->fd) != 0)
+        return wa_fs_fail(fs, errno, "synchronize the bytes for file", path, err);
+    return WA_OK;
+}
+
+/* A missing directory is made, as for a file that is written there. */
+static wa_status
+stage_draft(const wa_body *body, const char *dir, const char *name, int *ret_fd, wa_error *err)
+{
+    *ret_fd = wa_fs_name_draft(body, dir, name);
+    if (*ret_fd != -ENOENT)
+        return WA_OK;
+    wa_status status = wa_mkdir_p(dir, DIR_MODE, err);
+    if (status == WA_NOT_FOUND) { /* somebody deletes beside us: that is for the copy */
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
+    *ret_fd = wa_fs_name_draft(body, dir, name);
+    return WA_OK;
+}
+
 /* The bytes under a temporary name: the draft itself that they are, or a copy. */
 static wa_status
 stage_body(const wa_fs *fs, const char *key, const wa_body *body, staged *ret, wa_error *err)
@@ -241,12 +270,14 @@ stage_body(const wa_fs *fs, const char *key, const wa_body *body, staged *ret, w
     WA_CLEANUP(wa_freep) char *dir = wa_path_dir(path);
     WA_CLEANUP(wa_freep) char *name = NULL;
     WA_TRY(staged_path(dir, key, &name, err));
-    int fd = wa_fs_name_draft(body, name);
+    int fd = -1;
+    WA_TRY(stage_draft(body, dir, name, &fd, err));
     if (fd >= 0) {
         *ret = (staged){WA_TAKE(name), fd};
         wa_fs_start_write_back(fd, 0, body->len);
         return WA_OK;
     }
+    WA_TRY(sync_source(fs, body, path, err));
     WA_TRY(stage(fs, key, ret, err));
     return write_body(fs, ret, body, path, err);
 }

@@ -4,11 +4,12 @@
  * A draft is an inode of the repository's file system that no directory knows (O_TMPFILE in the
  * root directory), so nothing is left of one whose writer dies. A put of it gives it the temporary
  * name that its bytes would else be copied to, and goes on as ever (file.c). Where that fails the
- * bytes are copied: a file system without such files, another one (a mirror), a directory that is
- * missing, a draft that has been put before.
+ * bytes are copied: a file system without such files, another one (a mirror), a directory whose
+ * files belong to another group, a draft that has been put before.
  */
 #include "file_internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -46,17 +47,35 @@ wa_fs_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,
     return WA_OK;
 }
 
-int
-wa_fs_name_draft(const wa_body *body, const char *name)
+static bool
+is_whole_draft(const wa_body *body, const struct stat *st)
 {
-    struct stat st;
+    return S_ISREG(st->st_mode) && st->st_nlink == 0 && body->offset == 0 &&
+           (uint64_t)st->st_size == body->len;
+}
+
+/* The group that a file has which is created in this directory? (The draft has the root's.) */
+static bool
+has_group_of(const struct stat *draft, const struct stat *dir)
+{
+    return draft->st_gid == dir->st_gid ||
+           ((dir->st_mode & S_ISGID) == 0 && draft->st_gid == getegid());
+}
+
+int
+wa_fs_name_draft(const wa_body *body, const char *dir, const char *name)
+{
+    struct stat draft, into;
     char self[32];
-    if (body->data != NULL || body->offset != 0 || fstat(body->fd, &st) != 0 ||
-        !S_ISREG(st.st_mode) || st.st_nlink != 0 || (uint64_t)st.st_size != body->len)
-        return -1;
-    int fd = fcntl(body->fd, F_DUPFD_CLOEXEC, 0);
+    if (body->data != NULL || fstat(body->fd, &draft) != 0 || !is_whole_draft(body, &draft))
+        return -EINVAL;
+    if (stat(dir, &into) != 0)
+        return -errno;
+    if (!has_group_of(&draft, &into))
+        return -EPERM;
+    WA_CLEANUP(wa_closep) int fd = fcntl(body->fd, F_DUPFD_CLOEXEC, 0);
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", body->fd);
-    if (fd >= 0 && linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) != 0)
-        wa_closep(&fd);
-    return fd;
+    if (fd < 0 || linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) != 0)
+        return -errno;
+    return WA_TAKE_FD(fd);
 }

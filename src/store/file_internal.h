@@ -54,9 +54,9 @@ wa_status wa_fs_write_part(const wa_fs *fs, int direct, int fd, const void *data
 int wa_fs_draft(wa_store *store);
 wa_status wa_fs_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,
                             size_t len, wa_error *err);
-/* Gives the draft that is the whole of the body this name: a descriptor of it. -1: it has none, the
- * bytes must be copied. */
-int wa_fs_name_draft(const wa_body *body, const char *name);
+/* Gives the draft that is the whole of the body this name in dir: a descriptor of it. Negative, an
+ * errno value: it has none. ENOENT may mean that there is no dir; else the bytes must be copied. */
+int wa_fs_name_draft(const wa_body *body, const char *dir, const char *name);
 
 /* file_root.c. After ENOENT, and around a listing or a write: OK when the root directory is there
  * and the one seen before, else UNAVAILABLE. */

@@ -45,7 +45,8 @@ typedef struct wa_store wa_store;
 
 typedef enum wa_put_mode { WA_PUT_CREATE, WA_PUT_REPLACE } wa_put_mode;
 
-/* What is written: memory, or a range of a file. */
+/* What is written: memory, or a range of a file. A file that isn't a draft of the store was synced
+ * by the caller: what the kernel couldn't write of it may read as something else. */
 typedef struct wa_body {
     const void *data; /* or NULL: fd */
     uint64_t len;
@@ -105,7 +106,9 @@ wa_status wa_store_put_when(wa_store *store, const char *key, const wa_body *bod
  * their way to the disk before the last one is known, and a put whose body is all of it makes it
  * the object, without a copy. A descriptor, the caller's; nothing is left of it when that is closed
  * or the process ends. -1: the store has none (only file:// has, on most file systems). It is
- * written by wa_store_draft_write alone (put's errors), and after a put no more.
+ * written by wa_store_draft_write alone (put's errors), and after a put no more. It is created in
+ * the root directory and has what that hands down: where a directory below is setgid with another
+ * group it is copied, but a default ACL is not looked at, so those belong on the root.
  */
 int wa_store_draft(wa_store *store);
 wa_status wa_store_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,

@@ -14,6 +14,7 @@
 #include "walagent/store/mirror.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -21,8 +22,68 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* libc's functions are replaced in this program: a system that refuses, and the order of calls. */
+static struct {
+    int link_fails; /* errno of linkat; 0: it works */
+    int sync_fails; /* errno of the next fdatasync of a file of this many bytes */
+    off_t of_size;
+    ino_t watched; /* this file's calls are written down */
+    char calls[32];
+} libc;
+
+static void
+note(int fd, char call)
+{
+    struct stat st;
+    size_t len = strlen(libc.calls);
+    if (libc.watched != 0 && fstat(fd, &st) == 0 && st.st_ino == libc.watched &&
+        len + 1 < sizeof libc.calls)
+        libc.calls[len] = call;
+}
+
+static void
+watch(int fd)
+{
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    memset(&libc, 0, sizeof libc);
+    libc.watched = st.st_ino;
+}
+
+int
+linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+    if (libc.link_fails != 0) {
+        errno = libc.link_fails;
+        return -1;
+    }
+    return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+}
+
+/* As the kernel does it: a failure is told once. */
+int
+fdatasync(int fd)
+{
+    struct stat st;
+    note(fd, 's');
+    if (libc.sync_fails != 0 && fstat(fd, &st) == 0 && st.st_size == libc.of_size) {
+        errno = libc.sync_fails;
+        libc.sync_fails = 0;
+        return -1;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+ssize_t
+pread(int fd, void *data, size_t len, off_t offset)
+{
+    note(fd, 'r');
+    return (ssize_t)syscall(SYS_pread64, fd, data, len, offset);
+}
 
 typedef struct fixture {
     char dir[64];
@@ -44,6 +105,7 @@ static int
 set_up(void **state)
 {
     fixture *f = wa_calloc(1, sizeof *f);
+    memset(&libc, 0, sizeof libc);
     (void)snprintf(f->dir, sizeof f->dir, "/tmp/walagent-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     f->store = open_at(f->dir);
@@ -165,13 +227,13 @@ a_large_draft_is_what_was_written(void **state)
 }
 
 static void
-a_draft_for_a_directory_that_is_missing_is_copied(void **state)
+the_directory_that_is_missing_for_a_draft_is_made(void **state)
 {
     fixture *f = *state;
     WA_CLEANUP(wa_closep) int draft = draft_of(f->store, "content");
     assert_int_equal(put_draft(f->store, "new/dir/a", draft, 7), WA_OK);
     assert_object(f->store, "new/dir/a", "content");
-    assert_false(is_the_draft(f, "new/dir/a", draft));
+    assert_true(is_the_draft(f, "new/dir/a", draft));
     assert_int_equal(names_in(f, "new/dir"), 2);
 }
 
@@ -214,6 +276,128 @@ a_part_of_a_draft_is_copied(void **state)
     assert_int_equal(wa_store_put(f->store, "wal/b", &end, "{\"n\":1}", WA_PUT_CREATE, &err),
                      WA_OK);
     assert_object(f->store, "wal/b", "ent");
+    wa_body beyond = {.fd = draft, .offset = 4, .len = 7}; /* as long as the draft, and not it */
+    assert_int_not_equal(wa_store_put(f->store, "wal/c", &beyond, "{\"n\":1}", WA_PUT_CREATE, &err),
+                         WA_OK);
+    assert_int_equal(names_in(f, "wal"), 6);
+}
+
+/* ---- what the disk refuses ---- */
+
+static wa_status
+is_synced(void *arg, wa_error *err)
+{
+    (void)arg;
+    (void)err;
+    assert_string_equal(libc.calls, "s");
+    return WA_OK;
+}
+
+static void
+a_draft_is_synced_before_it_gets_its_name(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_closep) int draft = draft_of(f->store, "some content");
+    wa_body body = {.fd = draft, .len = 12};
+    wa_error err = WA_ERROR_INIT;
+    watch(draft);
+    assert_int_equal(wa_store_put_when(f->store, "wal/a", &body, "{\"n\":1}", WA_PUT_CREATE,
+                                       is_synced, NULL, &err),
+                     WA_OK);
+    assert_string_equal(libc.calls, "s");
+    assert_true(is_the_draft(f, "wal/a", draft));
+}
+
+static void
+a_draft_is_synced_before_it_is_copied(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_closep) int draft = draft_of(f->store, "some content");
+    watch(draft);
+    libc.link_fails = EXDEV;
+    assert_int_equal(put_draft(f->store, "wal/a", draft, 12), WA_OK);
+    assert_string_equal(libc.calls, "sr");
+    libc.watched = 0;
+    assert_false(is_the_draft(f, "wal/a", draft));
+    assert_object(f->store, "wal/a", "some content");
+}
+
+/* The write-back that began early may have failed, and what it was about is forgotten. */
+static void
+a_draft_that_could_not_be_written_is_no_object(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        int link, sync;
+        wa_status status;
+    } cases[] = {{0, EIO, WA_IO},
+                 {EXDEV, EIO, WA_IO},
+                 {0, ENOSPC, WA_NO_SPACE},
+                 {ENOENT, ENOSPC, WA_NO_SPACE}};
+    assert_int_equal(put_text(f->store, "wal/first", "makes the directory"), WA_OK);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(cases); i++) {
+        WA_CLEANUP(wa_closep) int draft = draft_of(f->store, "some content");
+        watch(draft);
+        libc.link_fails = cases[i].link;
+        libc.sync_fails = cases[i].sync;
+        libc.of_size = 12;
+        assert_int_equal(put_draft(f->store, "wal/a", draft, 12), cases[i].status);
+        assert_string_equal(libc.calls, "s"); /* not read, and not tried again */
+        assert_int_equal(names_in(f, "wal"), 2);
+    }
+}
+
+static void
+bytes_or_facts_that_could_not_be_written_are_no_object(void **state)
+{
+    fixture *f = *state;
+    static const off_t sizes[] = {12, 7};
+    assert_int_equal(put_text(f->store, "wal/first", "makes the directory"), WA_OK);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(sizes); i++) {
+        libc.sync_fails = EIO;
+        libc.of_size = sizes[i];
+        assert_int_equal(put_text(f->store, "wal/a", "some content"), WA_IO);
+        assert_int_equal(names_in(f, "wal"), 2);
+    }
+    assert_int_equal(put_text(f->store, "wal/a", "some content"), WA_OK);
+}
+
+static gid_t
+group_of(const fixture *f, const char *name)
+{
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(f->dir, name);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_gid;
+}
+
+/* setgid on the directory, on the root, on neither: object and facts are of one group. */
+static void
+a_draft_gets_the_group_that_its_directory_hands_down(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        mode_t root, dir;
+        gid_t group; /* of both files */
+    } cases[] = {{0750, 02750, 12345}, {02750, 0750, 0}, {0750, 0750, 0}};
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(put_text(f->store, "wal/first", "makes the directory"), WA_OK);
+    WA_CLEANUP(wa_freep) char *dir = wa_path_join(f->dir, "wal");
+    for (size_t i = 0; i < WA_ARRAY_SIZE(cases); i++) {
+        WA_CLEANUP(wa_freep) char *key = wa_format("wal/%zu", i);
+        WA_CLEANUP(wa_freep) char *facts = wa_format("%s.meta", key);
+        assert_int_equal(chown(f->dir, (uid_t)-1, (cases[i].root & S_ISGID) != 0 ? 23456 : 0), 0);
+        assert_int_equal(chmod(f->dir, cases[i].root), 0);
+        assert_int_equal(chown(dir, (uid_t)-1, 12345), 0);
+        assert_int_equal(chmod(dir, cases[i].dir), 0);
+        WA_CLEANUP(wa_closep) int draft = draft_of(f->store, "content");
+        assert_int_equal(put_draft(f->store, key, draft, 7), WA_OK);
+        assert_object(f->store, key, "content");
+        assert_int_equal(group_of(f, key), cases[i].group);
+        assert_int_equal(group_of(f, facts), cases[i].group);
+        assert_int_equal(is_the_draft(f, key, draft), i == 2);
+    }
 }
 
 static wa_status
@@ -398,10 +582,15 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_draft_becomes_the_object_itself),
         TEST(a_large_draft_is_what_was_written),
-        TEST(a_draft_for_a_directory_that_is_missing_is_copied),
+        TEST(the_directory_that_is_missing_for_a_draft_is_made),
         TEST(a_draft_whose_name_is_taken_leaves_nothing_and_can_be_put_elsewhere),
         TEST(a_draft_that_is_an_object_is_copied_the_next_time),
         TEST(a_part_of_a_draft_is_copied),
+        TEST(a_draft_is_synced_before_it_gets_its_name),
+        TEST(a_draft_is_synced_before_it_is_copied),
+        TEST(a_draft_that_could_not_be_written_is_no_object),
+        TEST(bytes_or_facts_that_could_not_be_written_are_no_object),
+        TEST(a_draft_gets_the_group_that_its_directory_hands_down),
         TEST(a_draft_never_replaces_what_another_wrote_meanwhile),
         TEST(nothing_is_left_of_a_draft_that_is_given_up),
         TEST(a_store_without_drafts_says_so),
