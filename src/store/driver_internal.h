@@ -64,8 +64,9 @@ struct wa_upload {
 /* Is this a key that store.h allows? */
 bool wa_store_key_is_legal(const char *key);
 
-/* Parts as file and mem count them: 1 .. WA_STORE_PARTS_MAX (S3's limit for all). */
-#define WA_STORE_PARTS_MAX 10000
+/* Parts are numbered 1 .. WA_STORE_PARTS_MAX: file and mem take them all, with 2 MiB each an object
+ * of 2 TiB; S3 takes fewer (s3_upload.c). */
+#define WA_STORE_PARTS_MAX (1 << 20)
 
 /* Which parts of an upload were written. All but the last have exactly part_size bytes. */
 typedef struct wa_parts {

@@ -152,8 +152,9 @@ wa_status wa_store_list(wa_store *store, const wa_list_options *options, wa_list
 /* An upload in parts, several at a time from several threads. S3: multipart; file://: pwrite into a
  * temporary file. Visible only after commit, which replaces what is there (S3 has no conditional
  * Complete that all servers honour): what must be created once goes through put. Number n is
- * 1-based; on S3 all but the last have at least 5 MiB; on file:// the parts' offsets follow from
- * part_size, so all but the last have exactly part_size bytes. */
+ * 1-based; on S3 there are at most 10,000 (else NO_SPACE), and all but the last have at least 5
+ * MiB; elsewhere there are up to 2^20 (else INVALID), their offsets follow from part_size, and all
+ * but the last have exactly part_size bytes. */
 typedef struct wa_upload wa_upload;
 wa_status wa_upload_begin(wa_store *store, const char *key, const char *meta, uint64_t part_size,
                           wa_upload **ret, wa_error *err) WA_MUST_CHECK;
