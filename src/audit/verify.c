@@ -122,6 +122,7 @@ wa_verify_run(const wa_verify_options *options, wa_verify_result *ret, wa_error 
     if (status == WA_OK)
         verify_coverage(&v, &windows);
     wa_mutex_done(&v.mutex);
+    wa_verify_away_done(&v);
     WA_TRY(status);
     *ret = result;
     memset(&result, 0, sizeof result);

@@ -13,7 +13,8 @@ typedef struct wa_verify {
     const wa_verify_options *options;
     const wa_windows *windows;
     wa_verify_result *result;
-    wa_mutex mutex; /* guards result */
+    wa_mutex mutex; /* guards result and away */
+    char **away;    /* by member: why a mirror could not be asked; NULL: it could, or was not yet */
 } wa_verify;
 
 /* Takes nothing; cost and mirror may be NULL. */
@@ -49,9 +50,12 @@ typedef struct wa_verify_mirror {
     char away[64]; /* one that could not be asked; "": none */
     char why[256];
 } wa_verify_mirror;
-/* bytes: room for a segment. */
-void wa_verify_look_in_mirrors(wa_verify *v, const wa_branch *branch, wa_segno segno, void *bytes,
+/* timelines: that its pages may carry; none: any up to the branch's. bytes: room for a segment. A
+ * mirror that was UNAVAILABLE once is not asked again: each answer takes its whole time. */
+void wa_verify_look_in_mirrors(wa_verify *v, const wa_branch *branch, const wa_tli *timelines,
+                               size_t timeline_count, wa_segno segno, void *bytes,
                                wa_verify_mirror *ret);
+void wa_verify_away_done(wa_verify *v);
 /* What the damage costs, in words; a new string. */
 char *wa_verify_cost_with(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end,
                           const wa_verify_mirror *mirror);

@@ -4,23 +4,58 @@
  */
 #include "verify_internal.h"
 
+#include "walagent/base/bytes.h"
 #include "walagent/pg/walreader.h"
 #include "walagent/store/mirror.h"
 
 #include <string.h>
 
+#define LONG_HEADER 2u
+
+typedef struct wanted {
+    const wa_branch *branch;
+    const wa_tli *timelines; /* that its pages may carry; none: any */
+    size_t timeline_count;
+    wa_segno segno;
+    uint8_t *bytes;
+} wanted;
+
+static bool
+may_carry(const wanted *w, wa_tli tli)
+{
+    bool known = w->timeline_count == 0;
+    for (size_t i = 0; i < w->timeline_count; i++)
+        known |= w->timelines[i] == tli;
+    return known && tli <= w->branch->tli;
+}
+
+/* Is it this cluster's, and this segment? Of a version that is not known nobody can tell. */
+static bool
+first_page_fits(const wa_cluster *cluster, const wanted *w)
+{
+    const uint8_t *page = w->bytes;
+    return wa_wal_magic_major(wa_get_u16le(page)) == 0 ||
+           ((wa_get_u16le(page + 2) & LONG_HEADER) != 0 &&
+            wa_get_u64le(page + 24) == cluster->system_identifier &&
+            wa_get_u64le(page + 8) == wa_segment_start(w->segno, cluster->segment_size) &&
+            may_carry(w, wa_get_u32le(page + 4)));
+}
+
 /* As archive-get takes it. */
 static wa_status
-read_whole(wa_repo *repo, const wa_branch *branch, wa_segno segno, void *bytes, wa_error *err)
+read_whole(wa_repo *repo, const wanted *w, wa_error *err)
 {
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    const wa_cluster *cluster = wa_repo_cluster(repo);
+    uint64_t size = cluster->segment_size;
     wa_wal_info info = {0};
     wa_segment_check check = {0};
-    WA_TRY(wa_wal_get(repo, branch, segno, NULL, bytes, NULL, &info, err));
+    WA_TRY(wa_wal_get(repo, w->branch, w->segno, NULL, w->bytes, NULL, &info, err));
+    if (!first_page_fits(cluster, w))
+        return wa_error_set(err, WA_CORRUPT, "the segment has another first page");
     if (!info.checked)
         return WA_OK;
-    WA_TRY(
-        wa_segment_check_all(bytes, size, wa_segment_start(segno, size), NULL, NULL, &check, err));
+    WA_TRY(wa_segment_check_all(w->bytes, size, wa_segment_start(w->segno, size), NULL, NULL,
+                                &check, err));
     if (check.parsed && !check.complete)
         return wa_error_set(err, WA_CORRUPT, "the segment is not complete");
     return WA_OK;
@@ -33,24 +68,65 @@ has_or_lacks(wa_status status)
            status == WA_CONFLICT || status == WA_UNSUPPORTED;
 }
 
+static bool
+was_away(wa_verify *v, size_t member, wa_error *err)
+{
+    WA_LOCK(&v->mutex);
+    if (v->away == NULL || v->away[member] == NULL)
+        return false;
+    (void)wa_error_set(err, WA_UNAVAILABLE, "%s", v->away[member]);
+    return true;
+}
+
+static void
+note_away(wa_verify *v, size_t member, size_t members, const char *why)
+{
+    WA_LOCK(&v->mutex);
+    if (v->away == NULL)
+        v->away = wa_calloc(members, sizeof *v->away);
+    if (v->away[member] == NULL)
+        v->away[member] = wa_strdup(why);
+}
+
 void
-wa_verify_look_in_mirrors(wa_verify *v, const wa_branch *branch, wa_segno segno, void *bytes,
-                          wa_verify_mirror *ret)
+wa_verify_away_done(wa_verify *v)
+{
+    if (v->away != NULL)
+        for (size_t i = 0; i < wa_store_members(wa_repo_store(v->options->mirrored)); i++)
+            wa_freep(&v->away[i]);
+    wa_freep(&v->away);
+}
+
+static wa_status
+ask(wa_verify *v, size_t member, const wanted *w, wa_error *err)
+{
+    if (was_away(v, member, err))
+        return WA_UNAVAILABLE;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = wa_repo_member(v->options->mirrored, member);
+    wa_status status = read_whole(repo, w, err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        status = wa_repo_still_there(repo, err) == WA_OK ? WA_NOT_FOUND : err->status;
+    }
+    if (status == WA_UNAVAILABLE)
+        note_away(v, member, wa_store_members(wa_repo_store(v->options->mirrored)), err->message);
+    return status;
+}
+
+void
+wa_verify_look_in_mirrors(wa_verify *v, const wa_branch *branch, const wa_tli *timelines,
+                          size_t timeline_count, wa_segno segno, void *bytes, wa_verify_mirror *ret)
 {
     *ret = (wa_verify_mirror){.name = ""};
     if (v->options->mirrored == NULL)
         return;
+    const wanted w = {branch, timelines, timeline_count, segno, bytes};
     wa_store *store = wa_repo_store(v->options->mirrored);
     for (size_t i = 1; i < wa_store_members(store) && ret->name[0] == '\0'; i++) {
         wa_error here = WA_ERROR_INIT;
         wa_member_status member;
-        WA_CLEANUP(wa_repo_freep) wa_repo *repo = wa_repo_member(v->options->mirrored, i);
+        wa_status status = ask(v, i, &w, &here);
         wa_store_member_status(store, i, &member);
-        wa_status status = read_whole(repo, branch, segno, bytes, &here);
-        if (status == WA_NOT_FOUND) {
-            wa_error_clear(&here);
-            status = wa_repo_still_there(repo, &here) == WA_OK ? WA_NOT_FOUND : here.status;
-        }
         if (status == WA_OK)
             memcpy(ret->name, member.name, sizeof ret->name);
         if (has_or_lacks(status))

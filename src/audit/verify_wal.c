@@ -190,7 +190,8 @@ tell_object(span_reader *r, wa_segno segno, void *bytes, const wa_error *damage)
         wa_verify_mirror mirror = {.name = ""};
         if (damage->status ==
             WA_CORRUPT) /* that it is absent is the main repository's word alone */
-            wa_verify_look_in_mirrors(b->v, b->branch, segno, bytes, &mirror);
+            wa_verify_look_in_mirrors(b->v, b->branch, b->timelines, b->timeline_count, segno,
+                                      bytes, &mirror);
         WA_CLEANUP(wa_freep)
         char *cost = wa_verify_cost_with(b->v, b->branch, start, start + size, &mirror);
         wa_verify_add(b->v, "segment", key, cost, mirror.name[0] != '\0' ? mirror.name : NULL,

@@ -16,7 +16,7 @@
 #define LAST 6u
 #define DAMAGED 3u
 
-static wa_store *far; /* the fixture's mirror */
+static wa_store *near, *far; /* the fixture's main store and mirror: faults */
 
 /* As the command has it: one handle with the mirror, one of the main repository alone. */
 static int
@@ -28,8 +28,8 @@ set_up(void **state)
     bool created = false;
     far = wa_store_fault_new(wa_store_mem_new());
     wa_mirror mirror = {far, "far"};
-    OK(wa_repo_of_store(wa_store_mirror_new(wa_store_mem_new(), &mirror, 1), "main", 1, &f->repo,
-                        &f->err));
+    near = wa_store_fault_new(wa_store_mem_new());
+    OK(wa_repo_of_store(wa_store_mirror_new(near, &mirror, 1), "main", 1, &f->repo, &f->err));
     OK(wa_repo_init(f->repo, &identity, false, &created, &f->err));
     f->branch = wa_branch_of(SYSTEM, 1, NULL, 0, NULL, 0);
     f->wal = wal_builder_new(NULL);
@@ -45,16 +45,35 @@ set_up(void **state)
 }
 
 static void
-damage_in(fixture *f, size_t member)
+damage_of(fixture *f, size_t member, wa_segno segno)
 {
     wa_store *store = wa_store_member(wa_repo_store(f->repo), member);
-    WA_CLEANUP(wa_freep) char *key = wa_wal_key(f->repo, &f->branch, DAMAGED);
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(f->repo, &f->branch, segno);
     WA_CLEANUP(wa_freep) char *meta = NULL;
     WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(2 * SEGMENT);
     OK(wa_store_get(store, key, 0, UINT64_MAX, &object, &meta, &f->err));
     object.data[object.len / 4] ^= 1;
     wa_body body = {.data = object.data, .len = object.len, .fd = -1};
     OK(wa_store_put(store, key, &body, meta, WA_PUT_REPLACE, &f->err));
+}
+
+static void
+damage_in(fixture *f, size_t member)
+{
+    damage_of(f, member, DAMAGED);
+}
+
+/* Without conditions of its own: whatever is put, the object is sound. */
+static void
+put_in_mirror(fixture *f, const void *bytes)
+{
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(f->repo, &f->branch, DAMAGED);
+    WA_CLEANUP(wa_repo_freep) wa_repo *mirror = wa_repo_member(f->repo, 1);
+    wa_put_outcome outcome;
+    wa_strv_add(&keys, key);
+    OK(wa_store_delete(far, &keys, &f->err));
+    OK(wa_wal_put(mirror, &f->branch, DAMAGED, bytes, NULL, 1, NULL, true, &outcome, &f->err));
 }
 
 /* The one damage, and what of it JSON has under `mirror`; both go with ret. */
@@ -134,6 +153,120 @@ a_mirror_that_is_away_may_have_it_and_is_named(void **state)
     assert_non_null(strstr(d->cost, "repository \"far\" may have it whole but could not be asked"));
 }
 
+/* Each answer of a store that is away takes a minute. */
+static void
+a_mirror_that_is_away_is_asked_once(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = {0};
+    WA_CLEANUP(wa_repo_freep) wa_repo *alone = wa_repo_member(f->repo, 0);
+    wa_verify_options options = {.repo = alone, .mirrored = f->repo, .wal = true, .jobs = 1};
+    for (wa_segno s = 2; s < LAST; s++)
+        damage_of(f, 0, s);
+    wa_store_fault_set(far, "any", 1, 1000000, WA_FAULT_FAIL);
+    OK(wa_verify_run(&options, &r, &f->err));
+    assert_int_equal(wa_store_fault_hits(far), 1);
+    assert_int_equal(count_kind(&r, "segment"), LAST - 2);
+    for (size_t i = 0; i < r.damage_count; i++)
+        if (strcmp(r.damage[i].kind, "segment") == 0)
+            assert_non_null(strstr(r.damage[i].cost,
+                                   "repository \"far\" may have it whole but could not be asked: "
+                                   "could not get"));
+}
+
+/* What a mirror lacks, or has no right to say, is no reason not to ask it for the next one. */
+static void
+a_mirror_that_has_one_damaged_is_asked_for_the_next(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = {0};
+    WA_CLEANUP(wa_repo_freep) wa_repo *alone = wa_repo_member(f->repo, 0);
+    wa_verify_options options = {.repo = alone, .mirrored = f->repo, .wal = true, .jobs = 1};
+    damage_of(f, 0, 2);
+    damage_of(f, 1, 2);
+    damage_of(f, 0, 4);
+    OK(wa_verify_run(&options, &r, &f->err));
+    assert_int_equal(count_kind(&r, "segment"), 2);
+    assert_null(r.damage[0].mirror);
+    assert_string_equal(r.damage[1].mirror, "far");
+}
+
+static void
+lose_it(void *arg)
+{
+    fixture *f = arg;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(f->repo, &f->branch, DAMAGED);
+    wa_strv_add(&keys, key);
+    OK(wa_store_delete(near, &keys, &f->err));
+}
+
+/* archive-get asks no mirror for what the main repository says it doesn't have. The object goes
+ * before the n-th request of verify: for some n, between its listing and its reading. */
+static void
+what_the_main_repository_lacks_a_mirror_does_not_give(void **state)
+{
+    fixture *f = *state;
+    size_t lost = 0;
+    WA_CLEANUP(wa_repo_freep) wa_repo *alone = wa_repo_member(f->repo, 0);
+    wa_verify_options options = {.repo = alone, .mirrored = f->repo, .wal = true, .jobs = 1};
+    for (unsigned n = 1; n < 40; n++) {
+        wa_put_outcome outcome;
+        WA_CLEANUP(wa_verify_result_done) wa_verify_result r = {0};
+        wa_store_fault_before(near, "get", n, lose_it, f);
+        OK(wa_verify_run(&options, &r, &f->err));
+        for (size_t i = 0; i < r.damage_count; i++) {
+            lost += strcmp(r.damage[i].kind, "segment") == 0;
+            assert_null(r.damage[i].mirror);
+            if (r.damage[i].cost != NULL)
+                assert_null(strstr(r.damage[i].cost, "far"));
+        }
+        OK(wa_wal_put(alone, &f->branch, DAMAGED, wal_bytes(f->wal) + (DAMAGED - 1) * SEGMENT, NULL,
+                      1, NULL, true, &outcome, &f->err));
+    }
+    assert_true(lost > 0);
+}
+
+static void
+a_mirrors_copy_that_is_cut_short_is_no_promise(void **state)
+{
+    fixture *f = *state;
+    char mirror[64];
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = {0};
+    WA_CLEANUP(wa_freep) uint8_t *cut = wa_calloc(1, SEGMENT);
+    memcpy(cut, wal_bytes(f->wal) + (DAMAGED - 1) * SEGMENT, SEGMENT / 2);
+    put_in_mirror(f, cut);
+    damage_in(f, 0);
+    const wa_damage *d = verify_main(f, &r, mirror, sizeof mirror);
+    assert_null(d->mirror);
+    assert_string_equal(mirror, "null");
+    assert_null(strstr(d->cost, "far"));
+}
+
+/* Sound WAL that archive-get would refuse: of another cluster, of a timeline that is not the
+ * branch's, of another place. */
+static void
+a_mirrors_copy_of_other_wal_is_no_promise(void **state)
+{
+    const wal_builder_options others[] = {
+        {.system_identifier = SYSTEM + 1}, {.tli = 2}, {.start = SEGMENT * UINT64_C(11)}};
+    fixture *f = *state;
+    damage_in(f, 0);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(others); i++) {
+        char mirror[64];
+        WA_CLEANUP(wa_verify_result_done) wa_verify_result r = {0};
+        wal_builder *other = wal_builder_new(&others[i]);
+        while (wal_size(other) < DAMAGED * (size_t)SEGMENT)
+            wal_add_noise(other, 701, 20000);
+        put_in_mirror(f, wal_bytes(other) + (DAMAGED - 1) * SEGMENT);
+        wal_builder_free(other);
+        const wa_damage *d = verify_main(f, &r, mirror, sizeof mirror);
+        assert_null(d->mirror);
+        assert_string_equal(mirror, "null");
+        assert_null(strstr(d->cost, "far"));
+    }
+}
+
 int
 main(void)
 {
@@ -143,6 +276,11 @@ main(void)
         T(what_is_damaged_in_both_costs_what_lies_behind_it),
         T(a_mirror_without_the_segment_is_no_help),
         T(a_mirror_that_is_away_may_have_it_and_is_named),
+        T(a_mirror_that_is_away_is_asked_once),
+        T(a_mirror_that_has_one_damaged_is_asked_for_the_next),
+        T(what_the_main_repository_lacks_a_mirror_does_not_give),
+        T(a_mirrors_copy_that_is_cut_short_is_no_promise),
+        T(a_mirrors_copy_of_other_wal_is_no_promise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
