@@ -286,6 +286,7 @@ fault_upload_commit(wa_upload *upload, wa_error *err)
 {
     fault_store *f = (fault_store *)upload->store;
     wa_upload *inner = ((fault_upload *)upload)->inner;
+    inner->keeps = upload->keeps;
     AROUND(f, "upload_commit", "upload", f->inner->ops->upload_commit(inner, err));
 }
 

@@ -585,7 +585,8 @@ file_upload_commit(wa_upload *upload, wa_error *err)
     WA_CLEANUP(staged_done) staged facts = {NULL, -1};
     WA_TRY(stage_meta(fs, u->key, u->meta, &facts, err));
     WA_TRY(sync_both(fs, u->key, &u->data, &facts, err));
-    WA_TRY(publish(fs, u->key, &u->data, &facts, WA_PUT_REPLACE, err));
+    WA_TRY(
+        publish(fs, u->key, &u->data, &facts, upload->keeps ? WA_PUT_CREATE : WA_PUT_REPLACE, err));
     /* A base backup must not push the database's pages out of the cache. */
     (void)posix_fadvise(u->data.fd, 0, 0, POSIX_FADV_DONTNEED);
     return WA_OK;

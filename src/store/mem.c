@@ -104,6 +104,12 @@ read_body(const wa_body *body, const char *key, char **ret, wa_error *err)
 }
 
 static wa_status
+taken(const char *key, wa_error *err)
+{
+    return wa_error_set(err, WA_EXISTS, "object \"%s\" already exists in \"mem://\"", key);
+}
+
+static wa_status
 mem_put(wa_store *store, const char *key, const wa_body *body, const char *meta, wa_put_mode mode,
         wa_error *err)
 {
@@ -112,7 +118,7 @@ mem_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
     WA_TRY(read_body(body, key, &data, err));
     WA_LOCK(&s->mutex);
     if (mode == WA_PUT_CREATE && find(s, key) != NULL)
-        return wa_error_set(err, WA_EXISTS, "object \"%s\" already exists in \"mem://\"", key);
+        return taken(key, err);
     set_object(s, key, WA_TAKE(data), body->len, meta);
     return WA_OK;
 }
@@ -297,6 +303,8 @@ mem_upload_commit(wa_upload *upload, wa_error *err)
     WA_TRY(check_live(u, err));
     uint64_t size = 0, at = 0;
     WA_TRY(wa_parts_check(&u->parts, u->key, &size, err));
+    if (upload->keeps && find(s, u->key) != NULL)
+        return taken(u->key, err);
     char *whole = wa_malloc(size + 1);
     for (size_t i = 0; i < u->parts.count; i++) {
         memcpy(whole + at, u->data[i], u->parts.sizes[i]);

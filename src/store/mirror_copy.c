@@ -105,6 +105,16 @@ facts_identify(const char *ours, const char *theirs)
 
 /* ---- copying ---- */
 
+/* What a copy came to that replaces nothing. */
+static wa_status
+settle(wa_mirror_store *m, size_t i, const char *key, wa_status status, wa_error *err)
+{
+    if (status != WA_EXISTS)
+        return status;
+    wa_error_clear(err); /* another process was faster */
+    return wa_mirror_mend(m, i, key, err);
+}
+
 /* Only counted, not hashed: the facts' xxh3 is that of the unpacked content (of WAL and backups),
  * of which this layer knows nothing. What rots in the main store is found there by whoever reads
  * it, and by verify. */
@@ -120,20 +130,19 @@ put_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const cha
     wa_body body = {wa_buf_str(&content), content.len, -1, 0};
     wa_status status = wa_mirror_note_write(
         m, i, wa_store_put(m->members[i].store, key, &body, meta, mode, err), err);
-    if (status != WA_EXISTS)
-        return status;
-    wa_error_clear(err); /* another process was faster */
-    return wa_mirror_mend(m, i, key, err);
+    return settle(m, i, key, status, err);
 }
 
 static wa_status
 stream_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const char *meta,
-            wa_error *err)
+            wa_put_mode mode, wa_error *err)
 {
     WA_CLEANUP(wa_sink_freep) wa_sink *sink = NULL;
     wa_tally tally;
     WA_TRY(wa_mirror_note_write(
         m, i, wa_store_sink_new(m->members[i].store, key, meta, 0, &sink, err), err));
+    if (mode == WA_PUT_CREATE)
+        wa_store_sink_keep(sink);
     wa_tally_init(&tally, sink);
     wa_status status = wa_store_get_to(m->members[0].store, key, &tally.base, err);
     if (tally.broken)
@@ -144,7 +153,7 @@ stream_copy(wa_mirror_store *m, size_t i, const char *key, uint64_t size, const 
                             "object \"%s\" gave %" PRIu64 " bytes instead of "
                             "%" PRIu64,
                             key, tally.passed, size);
-    return wa_mirror_note_write(m, i, wa_sink_finish(sink, err), err);
+    return settle(m, i, key, wa_mirror_note_write(m, i, wa_sink_finish(sink, err), err), err);
 }
 
 static wa_status
@@ -157,7 +166,7 @@ copy(wa_mirror_store *m, size_t i, const char *key, wa_put_mode mode, wa_error *
     if (size <= m->members[i].store->traits.part_size)
         WA_TRY(put_copy(m, i, key, size, facts, mode, err));
     else
-        WA_TRY(stream_copy(m, i, key, size, facts, err));
+        WA_TRY(stream_copy(m, i, key, size, facts, mode, err));
     WA_LOCK(&m->mutex);
     m->members[i].copied++;
     return WA_OK;

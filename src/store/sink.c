@@ -30,6 +30,7 @@ typedef struct store_sink {
     wa_store *store;
     char *key, *meta;
     size_t part_size, threads;
+    bool keeps; /* what is there */
 
     part *parts;
     size_t made;   /* parts with memory */
@@ -104,6 +105,7 @@ static wa_status
 begin_upload(store_sink *s, wa_error *err)
 {
     WA_TRY(wa_upload_begin(s->store, s->key, s->meta, s->part_size, &s->upload, err));
+    s->upload->keeps = s->keeps;
     s->work = wa_queue_new(s->threads + 1);
     s->idle = wa_queue_new(s->threads + 1);
     s->workers = wa_calloc(s->threads + 1, sizeof *s->workers);
@@ -175,7 +177,8 @@ store_sink_finish(wa_sink *sink, wa_error *err)
     if (s->upload == NULL) {
         wa_body body = {s->filling ? s->filling->data : "", s->filling ? s->filling->len : 0, -1,
                         0};
-        return wa_store_put(s->store, s->key, &body, s->meta, WA_PUT_REPLACE, err);
+        return wa_store_put(s->store, s->key, &body, s->meta,
+                            s->keeps ? WA_PUT_CREATE : WA_PUT_REPLACE, err);
     }
     if (s->filling != NULL)
         WA_TRY(send_filling(s, err));
@@ -230,4 +233,12 @@ wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t thr
     WA_ASSERT(s->part_size > 0);
     *ret = &s->base;
     return WA_OK;
+}
+
+void
+wa_store_sink_keep(wa_sink *sink)
+{
+    store_sink *s = (store_sink *)sink;
+    WA_ASSERT(sink->ops == &store_sink_ops && s->next_number == 1);
+    s->keeps = true;
 }

@@ -11,6 +11,10 @@
 
 #include "mirror_fixture.h"
 
+#include "walagent/base/file.h"
+
+#include <stdlib.h>
+
 /* ---- writes ---- */
 
 static void
@@ -424,6 +428,62 @@ an_object_larger_than_a_part_is_copied_whole(void **state)
     assert_int_equal(wa_store_mirror_has(f->store, 2, "big", &same, &err), WA_FAILED);
 }
 
+typedef struct newcomer {
+    wa_store *mirror;
+    const wa_body *body;
+} newcomer;
+
+static void
+come_to_mirror(void *arg)
+{
+    newcomer *n = arg;
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(wa_store_put(n->mirror, "wal/big", n->body, NULL, WA_PUT_CREATE, &err), WA_OK);
+}
+
+/* It comes after the look for it, while the copy is on its way. Takes the mirror. */
+static void
+assert_keeps_what_comes_meanwhile(wa_store *mirror, size_t len, bool same)
+{
+    wa_error err = WA_ERROR_INIT;
+    bool is = false;
+    wa_store *ours = wa_store_fault_new(wa_store_mem_new());
+    wa_mirror member = {mirror, "far"};
+    WA_CLEANUP(wa_store_freep) wa_store *both = wa_store_mirror_new(ours, &member, 1);
+    WA_CLEANUP(wa_freep) char *data = wa_calloc(1, len);
+    WA_CLEANUP(wa_buf_done) wa_buf got = WA_BUF_INIT(len);
+    wa_body body = {data, len, -1, 0};
+    assert_int_equal(wa_store_put(ours, "wal/big", &body, NULL, WA_PUT_CREATE, &err), WA_OK);
+    data[len - 1] = same ? 0 : 1;
+    newcomer n = {mirror, &body};
+    wa_store_fault_before(ours, "get", 1, come_to_mirror, &n);
+    assert_int_equal(wa_store_mirror_copy(both, 1, "wal/big", &is, &err), same ? WA_OK : WA_FAILED);
+    assert_int_equal(wa_store_get(mirror, "wal/big", 0, UINT64_MAX, &got, NULL, &err), WA_OK);
+    assert_int_equal(got.len, len);
+    assert_memory_equal(got.data, data, len);
+}
+
+static void
+a_copy_of_any_size_keeps_what_came_to_the_mirror_meanwhile(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {10, 3 * 1024 * 1024 + 1}; /* in one go; in parts */
+    for (size_t i = 0; i < WA_ARRAY_SIZE(sizes); i++)
+        for (int same = 0; same < 2; same++) {
+            char dir[] = "/tmp/walagent-mirror-XXXXXX";
+            wa_error err = WA_ERROR_INIT;
+            wa_store *files = NULL;
+            assert_non_null(mkdtemp(dir));
+            WA_CLEANUP(wa_freep) char *url = wa_format("file://%s", dir);
+            wa_store_options options = {.url = url};
+            assert_int_equal(wa_store_open(&options, &files, &err), WA_OK);
+            assert_keeps_what_comes_meanwhile(files, sizes[i], same);
+            assert_keeps_what_comes_meanwhile(wa_store_fault_new(wa_store_mem_new()), sizes[i],
+                                              same);
+            assert_int_equal(wa_remove_tree(dir, &err), WA_OK);
+        }
+}
+
 static void
 an_empty_object_is_copied(void **state)
 {
@@ -616,6 +676,7 @@ main(void)
         MIRROR_TEST(a_strict_listing_keeps_its_order_pages_and_end),
         MIRROR_TEST(a_strict_listing_of_a_mirror_that_lacks_much_asks_for_a_copy),
         MIRROR_TEST(an_object_larger_than_a_part_is_copied_whole),
+        MIRROR_TEST(a_copy_of_any_size_keeps_what_came_to_the_mirror_meanwhile),
         MIRROR_TEST(an_empty_object_is_copied),
         MIRROR_TEST(a_store_without_mirrors_is_its_own_only_member),
         MIRROR_TEST(a_delete_that_failed_leaves_no_orphan_in_a_mirror),
