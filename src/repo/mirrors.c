@@ -349,20 +349,38 @@ wa_mirror_sync_run(wa_repo *repo, size_t i, const wa_mirror_sync_options *option
     return status;
 }
 
+/* What is said of a key now; the repository not to have it, or other bytes, is an answer. */
+static wa_status
+ask_again(wa_repo *repo, size_t i, const char *key, bool *ret_has, wa_status *ret, wa_error *err)
+{
+    *ret = wa_store_mirror_has(wa_repo_store(repo), i, key, ret_has, err);
+    if (*ret != WA_OK && *ret != WA_NOT_FOUND && *ret != WA_FAILED)
+        return *ret;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
 wa_status
 wa_mirror_sync_is_outdated(wa_repo *repo, size_t i, const wa_mirror_sync *r, bool *ret,
                            wa_error *err)
 {
     const char *key = r->different > 0 ? r->first_different : r->first_missing;
     bool has = false;
+    wa_status status = WA_OK;
+    if (!r->has_entry) { /* often all that is missing */
+        WA_CLEANUP(wa_freep)
+        char *entry = wa_incarnation_key(repo, wa_repo_cluster(repo)->incarnation);
+        WA_TRY(ask_again(repo, i, entry, &has, &status, err));
+        if (status != WA_OK || has) {
+            *ret = true;
+            return WA_OK;
+        }
+    }
     if (key[0] == '\0' || strlen(key) + 1 == sizeof r->first_missing) { /* none, or cut short */
         *ret = false;
         return WA_OK;
     }
-    wa_status status = wa_store_mirror_has(wa_repo_store(repo), i, key, &has, err);
-    if (status != WA_OK && status != WA_NOT_FOUND && status != WA_FAILED)
-        return status;
-    wa_error_clear(err);
+    WA_TRY(ask_again(repo, i, key, &has, &status, err));
     *ret = r->different > 0 ? status != WA_FAILED : status != WA_OK || has;
     return WA_OK;
 }

@@ -34,8 +34,9 @@ typedef struct wa_mirror_sync {
  * that holds another archive is one: CONFLICT. */
 wa_status wa_mirror_sync_run(wa_repo *repo, size_t i, const wa_mirror_sync_options *options,
                              wa_mirror_sync *ret, wa_error *err) WA_MUST_CHECK;
-/* Cheaply, of an incomplete comparison: is the first object that was missing or different there
- * now, or gone from the main repository? Then another comparison finds something else. */
+/* Cheaply, of an incomplete comparison: is the entry, or the first object that was missing or
+ * different, there now, or is that gone from the main repository? Then another comparison finds
+ * something else. */
 wa_status wa_mirror_sync_is_outdated(wa_repo *repo, size_t i, const wa_mirror_sync *result,
                                      bool *ret, wa_error *err) WA_MUST_CHECK;
 /* Has it all that the main repository has, with the same bytes? */

@@ -363,6 +363,21 @@ a_comparison_is_outdated_when_what_was_missing_has_come_or_gone(void **state)
 }
 
 static void
+a_comparison_is_outdated_when_the_entry_has_come(void **state)
+{
+    fixture *f = *state;
+    fill(f);
+    (void)sync_now(f, false);
+    remove_key(f->mirror, ENTRY);
+    wa_mirror_sync result = sync_now(f, true);
+    assert_int_equal(result.missing, 0); /* the entry is apart from all else */
+    assert_false(wa_mirror_sync_is_complete(&result));
+    assert_false(is_outdated(f, &result));
+    (void)sync_now(f, false);
+    assert_true(is_outdated(f, &result));
+}
+
+static void
 a_comparison_is_outdated_when_what_differed_does_no_longer(void **state)
 {
     fixture *f = *state;
@@ -411,6 +426,7 @@ main(void)
         MIRRORS_TEST(a_cache_of_another_size_is_copied_again),
         MIRRORS_TEST(a_comparison_mends_nothing),
         MIRRORS_TEST(a_comparison_is_outdated_when_what_was_missing_has_come_or_gone),
+        MIRRORS_TEST(a_comparison_is_outdated_when_the_entry_has_come),
         MIRRORS_TEST(a_comparison_is_outdated_when_what_differed_does_no_longer),
         MIRRORS_TEST(what_an_agent_does_meanwhile_is_neither_missing_nor_extra),
     };
