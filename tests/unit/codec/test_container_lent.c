@@ -1,5 +1,6 @@
 /*
- * tests/unit/codec/test_container_lent.c - a writer whose frames are lent waits for no worker.
+ * tests/unit/codec/test_container_lent.c - a writer whose frames are lent waits for no worker as
+ * long as it has room.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +12,10 @@
 
 #include "walagent/codec/container.h"
 
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void
 assert_ok(wa_status status, const wa_error *err)
@@ -76,6 +80,13 @@ let_go(holder *h)
     wa_cond_signal(&h->cond);
 }
 
+static bool
+is_let_go(holder *h)
+{
+    WA_LOCK(&h->mutex);
+    return h->let_go;
+}
+
 static void
 eight_frames_are_lent_without_waiting_for_a_worker(void **state)
 {
@@ -108,11 +119,143 @@ eight_frames_are_lent_without_waiting_for_a_worker(void **state)
     wa_mutex_done(&h.mutex);
 }
 
+/* The state of a thread of this process, as proc(5) has it. */
+static char
+state_of(pid_t thread)
+{
+    char path[64], text[512] = "";
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    (void)fclose(file);
+    const char *name_end = strrchr(text, ')');
+    assert_non_null(name_end);
+    return name_end[2];
+}
+
+typedef struct watch {
+    holder *h;
+    pid_t writer;
+    pthread_t thread;
+} watch;
+
+/* The worker is held for as long as the writer goes on without it. */
+static void *
+let_go_when_the_writer_waits(void *arg)
+{
+    watch *w = arg;
+    wa_mono deadline = wa_mono_now() + 5000;
+    while (state_of(w->writer) != 'S' && !is_let_go(w->h) && wa_mono_left(deadline) > 0)
+        (void)sched_yield();
+    let_go(w->h);
+    return NULL;
+}
+
+static void
+begin_watch(watch *w, holder *h)
+{
+    wa_error err = WA_ERROR_INIT;
+    *w = (watch){.h = h, .writer = gettid()};
+    assert_ok(wa_thread_start(&w->thread, "watch", let_go_when_the_writer_waits, w, &err), &err);
+}
+
+static void
+end_watch(watch *w)
+{
+    let_go(w->h);
+    wa_thread_join(w->thread);
+}
+
+/* None of them may take the place of one that a worker has not compressed yet. */
+static void
+more_frames_than_there_is_room_for_wait_for_the_worker(void **state)
+{
+    (void)state;
+    const size_t frame = 1000, len = 40 * frame;
+    WA_CLEANUP(wa_freep) uint8_t *data = content_of(len);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20), alone = WA_BUF_INIT(1 << 20);
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&object);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
+    WA_CLEANUP(wa_json_freep) json_t *facts = facts_of_test();
+    wa_error err = WA_ERROR_INIT;
+    holder h = {.job = {.run = hold}};
+    watch watching;
+
+    wa_mutex_init(&h.mutex);
+    wa_cond_init(&h.cond);
+    assert_ok(wa_pool_new("work", 1, 64, &pool, &err), &err);
+    assert_ok(wa_container_writer_new(sink, pool, 1, frame, &w, &err), &err);
+    wa_pool_submit(pool, &h.job);
+    begin_watch(&watching, &h);
+    assert_ok(wa_container_write_lent(w, data, len, &err), &err);
+    end_watch(&watching);
+    assert_ok(wa_container_finish(w, facts, NULL, &err), &err);
+    wa_pool_wait(pool, &h.job);
+    assert_false(h.gave_up);
+    write_alone(data, len, frame, &alone);
+    assert_int_equal(object.len, alone.len);
+    assert_memory_equal(object.data, alone.data, alone.len);
+    wa_cond_done(&h.cond);
+    wa_mutex_done(&h.mutex);
+}
+
+static uint64_t
+stored_size_of(const void *data, size_t len, size_t frame)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20);
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&object);
+    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
+    wa_error err = WA_ERROR_INIT;
+    assert_ok(wa_container_writer_new(sink, NULL, 1, frame, &w, &err), &err);
+    assert_ok(wa_container_write(w, data, len, &err), &err);
+    return wa_container_stored_size(w);
+}
+
+/* workers + 2 frames in memory, this one among them: of eight that were lent six are written. */
+static void
+room_for_a_frame_waits_for_all_that_its_memory_depends_on(void **state)
+{
+    (void)state;
+    const size_t frame = 1000, len = 8 * frame;
+    WA_CLEANUP(wa_freep) uint8_t *data = content_of(len);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20);
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&object);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
+    wa_error err = WA_ERROR_INIT;
+    holder h = {.job = {.run = hold}};
+    watch watching;
+    void *room = NULL;
+    size_t room_len = 0;
+
+    wa_mutex_init(&h.mutex);
+    wa_cond_init(&h.cond);
+    assert_ok(wa_pool_new("work", 1, 64, &pool, &err), &err);
+    assert_ok(wa_container_writer_new(sink, pool, 1, frame, &w, &err), &err);
+    wa_pool_submit(pool, &h.job);
+    assert_ok(wa_container_write_lent(w, data, len, &err), &err);
+    assert_int_equal(wa_container_stored_size(w), 0);
+    begin_watch(&watching, &h);
+    assert_ok(wa_container_space(w, &room, &room_len, &err), &err);
+    end_watch(&watching);
+    assert_int_equal(room_len, frame);
+    assert_int_equal(wa_container_stored_size(w), stored_size_of(data, 6 * frame, frame));
+    wa_pool_wait(pool, &h.job);
+    assert_false(h.gave_up);
+    wa_container_writer_freep(&w); /* its jobs end before what they need */
+    wa_cond_done(&h.cond);
+    wa_mutex_done(&h.mutex);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eight_frames_are_lent_without_waiting_for_a_worker),
+        cmocka_unit_test(more_frames_than_there_is_room_for_wait_for_the_worker),
+        cmocka_unit_test(room_for_a_frame_waits_for_all_that_its_memory_depends_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
