@@ -39,6 +39,21 @@ clock_gettime(clockid_t id, struct timespec *ret)
     return (int)result;
 }
 
+/* Waits for the streamer's threads while the condition holds, at most until the deadline. Nothing
+ * is asserted under the lock: a test that fails would keep it, and its teardown wait for ever. */
+#define WAIT_WHILE(f, condition)                                                                   \
+    do {                                                                                           \
+        wa_mono wait_until_ = wa_mono_now() + DEADLINE_MS;                                         \
+        bool still_ = true;                                                                        \
+        while (still_ && wa_mono_left(wait_until_) > 0) {                                          \
+            WA_LOCK(&(f)->s->mutex);                                                               \
+            if ((still_ = (condition))) /* not every change is signalled */                        \
+                (void)wa_cond_wait_until(&(f)->s->cond, &(f)->s->mutex, wa_mono_now() + 10);       \
+        }                                                                                          \
+        if (still_)                                                                                \
+            fail_msg("still, after %d ms: %s", DEADLINE_MS, #condition);                           \
+    } while (0)
+
 typedef struct fixture {
     char dir[64];
     wa_store *fault; /* the repo's */
@@ -125,10 +140,7 @@ wait_durable(fixture *f, wa_lsn lsn)
 static void
 wait_fault(fixture *f)
 {
-    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
-    WA_LOCK(&f->s->mutex);
-    while (f->s->fault.status == WA_OK)
-        assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
+    WAIT_WHILE(f, f->s->fault.status == WA_OK);
 }
 
 static void
@@ -163,6 +175,15 @@ chunks_follow_each_other_and_some_are_cumulative(void **state)
     assert_int_equal(bytes.len, info.end - SEGMENT);
     OK(f, wa_tail_get(f->repo, &f->branch, 1, &chunks.items[33], &bytes, &info, NULL, &f->err));
     assert_int_equal(info.base, info.start);
+}
+
+/* No more chunks. */
+static void
+leave_the_rest_to_the_whole(fixture *f)
+{
+    WA_LOCK(&f->s->mutex);
+    f->s->status.synchronous = false;
+    f->s->options.tail_interval_ms = 1000000;
 }
 
 /* Each chunk by itself, without what is before it. */
@@ -298,10 +319,7 @@ a_seal_fences_whole_segments(void **state)
     wait_durable(f, end);
     OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, end, &f->err));
     wal_fill_segment(f->wal);
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false; /* leaves the rest to the whole object */
-    }
+    leave_the_rest_to_the_whole(f);
     receive(f);
     wait_fault(f);
     assert_true(f->s->fenced);
@@ -339,10 +357,7 @@ a_seal_that_comes_while_a_whole_segment_is_put_keeps_it_from_being_acknowledged(
     meanwhile m = {.f = f, .seal = end};
     wa_store_fault_before(f->fault, "put", 1, another_writer, &m);
     wal_fill_segment(f->wal);
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false; /* leaves the rest to the whole object */
-    }
+    leave_the_rest_to_the_whole(f);
     receive(f);
     wait_fault(f);
     assert_true(f->s->fenced);
@@ -390,11 +405,7 @@ meet_other_whole(fixture *f, bool settled)
     wa_xxh_of(wal_bytes(f->wal), SEGMENT, kept.xxh3);
     if (settled)
         OK(f, wa_resolution_put(f->repo, &kept, WA_KEEP_ARCHIVED, &created, &f->err));
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false; /* leaves all of it to the whole object */
-        f->s->options.tail_interval_ms = 1000000;
-    }
+    leave_the_rest_to_the_whole(f);
     receive(f);
 }
 
@@ -403,6 +414,45 @@ a_segment_with_other_content_stops_archiving(void **state)
 {
     fixture *f = *state;
     meet_other_whole(f, false);
+    wait_fault(f);
+    assert_false(f->s->fenced);
+    assert_int_equal(f->s->status.conflicts, 1);
+    assert_int_equal(f->s->flow.durable, SEGMENT);
+}
+
+/* Somebody's whole segment, before the first chunk of it. */
+static void
+put_whole(fixture *f, const uint8_t *bytes)
+{
+    wa_put_outcome outcome;
+    WA_CLEANUP(wa_freep) uint8_t *whole = wa_calloc(1, SEGMENT);
+    memcpy(whole, bytes, wal_size(f->wal));
+    OK(f, wa_wal_put(f->repo, &f->branch, 1, whole, NULL, 1, NULL, true, &outcome, &f->err));
+}
+
+static void
+a_whole_segment_with_our_bytes_stands_for_a_chunk(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    wal_add_noise(f->wal, 700, 3000);
+    put_whole(f, wal_bytes(f->wal));
+    wait_durable(f, receive(f));
+    OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
+    assert_int_equal(chunks.count, 0);
+    assert_int_equal(f->s->status.conflicts, 0);
+}
+
+static void
+a_whole_segment_with_other_bytes_stands_for_nothing(void **state)
+{
+    fixture *f = *state;
+    wal_add_noise(f->wal, 700, 3000);
+    size_t len = wal_size(f->wal);
+    WA_CLEANUP(wa_freep) uint8_t *other = wa_memdup(wal_bytes(f->wal), len);
+    other[len - 1] ^= 1;
+    put_whole(f, other);
+    receive(f);
     wait_fault(f);
     assert_false(f->s->fenced);
     assert_int_equal(f->s->status.conflicts, 1);
@@ -439,12 +489,7 @@ a_whole_segment_replaces_its_spool_file_and_is_known(void **state)
     wa_branch branch;
     wal_fill_segment(f->wal);
     wait_durable(f, receive(f));
-    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
-    {
-        WA_LOCK(&f->s->mutex);
-        while (f->s->flow.job_count > 0 || f->s->job_running)
-            assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
-    }
+    WAIT_WHILE(f, f->s->flow.job_count > 0 || f->s->job_running);
     assert_true(wa_streamer_knows(f->s, "000000010000000000000001", xxh3, &branch));
     assert_string_equal(xxh3, wa_xxh_of(wal_bytes(f->wal), SEGMENT, is));
     assert_true(wa_branch_eq(&branch, &f->branch));
@@ -461,18 +506,12 @@ a_spool_file_that_could_not_be_read_is_read_again(void **state)
 {
     fixture *f = *state;
     char path[128], hidden[128];
-    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
     snprintf(path, sizeof path, "%s/000000010000000000000001-%s", f->dir, f->branch.id);
     snprintf(hidden, sizeof hidden, "%s/hidden", f->dir);
     assert_int_equal(rename(path, hidden), 0);
     wal_add_noise(f->wal, 700, 3000);
     wa_lsn end = receive(f);
-    {
-        WA_LOCK(&f->s->mutex);
-        while (f->s->status.last_error[0] == '\0')
-            assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline) ||
-                        f->s->status.last_error[0] != '\0');
-    }
+    WAIT_WHILE(f, f->s->status.last_error[0] == '\0');
     assert_int_equal(rename(hidden, path), 0);
     wait_durable(f, end);
     assert_tail_is(f, 1, end);
@@ -546,11 +585,9 @@ chunks_go_when_their_grace_is_over_but_never_the_newest(void **state)
     wait_durable(f, receive(f));
     wal_fill_segment(f->wal);
     wait_durable(f, receive(f));
-    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
+    WAIT_WHILE(f, f->s->removable_count == 0 || f->s->job_running);
     {
         WA_LOCK(&f->s->mutex);
-        while (f->s->removable_count == 0 || f->s->job_running)
-            assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
         f->s->removable[0].at = wa_mono_now(); /* the grace is over */
         wa_cond_broadcast(&f->s->cond);
     }
@@ -559,6 +596,7 @@ chunks_go_when_their_grace_is_over_but_never_the_newest(void **state)
     OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
     wal_add_noise(f->wal, 701, 3000);
     wait_durable(f, receive(f));
+    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
     do {
         assert_true(wa_mono_left(deadline) > 0);
         wa_chunks_done(&chunks);
@@ -582,10 +620,7 @@ static void
 wait_shipped(fixture *f, wa_lsn end)
 {
     wait_durable(f, end);
-    wa_mono deadline = wa_mono_now() + DEADLINE_MS;
-    WA_LOCK(&f->s->mutex);
-    while (f->s->flow.job_count > 0 || f->s->job_running)
-        assert_true(wa_cond_wait_until(&f->s->cond, &f->s->mutex, deadline));
+    WAIT_WHILE(f, f->s->flow.job_count > 0 || f->s->job_running);
 }
 
 /* One segment after the other, each with a chunk of its own when `chunks`. */
@@ -600,9 +635,7 @@ ship_segments(fixture *f, unsigned count, bool chunks)
         if (chunks) {
             wal_add_noise(f->wal, 700 + i, 3000);
             wait_durable(f, receive(f));
-            WA_LOCK(&f->s->mutex);
-            f->s->status.synchronous = false; /* the rest is left to the whole object */
-            f->s->options.tail_interval_ms = 1000000;
+            leave_the_rest_to_the_whole(f);
         }
         wal_fill_segment(f->wal);
         wait_shipped(f, receive(f));
@@ -616,11 +649,7 @@ static void
 a_segment_under_load_takes_few_requests(void **state)
 {
     fixture *f = *state;
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false;
-        f->s->options.tail_interval_ms = 1000000;
-    }
+    leave_the_rest_to_the_whole(f);
     ship_segments(f, 1, false);
     uint64_t before = requests(f), gets = wa_store_requests(f->fault, "get");
     uint64_t lists = wa_store_requests(f->fault, "list");
@@ -650,11 +679,7 @@ a_seal_between_two_segments_keeps_the_second_from_being_acknowledged(void **stat
 {
     fixture *f = *state;
     uint64_t size;
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false;
-        f->s->options.tail_interval_ms = 1000000;
-    }
+    leave_the_rest_to_the_whole(f);
     ship_segments(f, 1, false);
     OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, 2 * SEGMENT, &f->err));
     OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
@@ -672,11 +697,7 @@ a_seal_that_came_while_the_writer_slept_is_seen_before_a_segment_is_put(void **s
     fixture *f = *state;
     wa_segno last = 0;
     uint64_t size;
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false;
-        f->s->options.tail_interval_ms = 1000000;
-    }
+    leave_the_rest_to_the_whole(f);
     ship_segments(f, 1, false);
     OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, 2 * SEGMENT, &f->err));
     f->s->unsealed.at -= WA_CHUNK_GRACE_MS + 1;
@@ -695,10 +716,7 @@ a_seal_further_on_fences_as_well(void **state)
 {
     fixture *f = *state;
     OK(f, wa_tail_put_seal(f->repo, &f->branch, 1, 3 * SEGMENT + 4000, &f->err));
-    {
-        WA_LOCK(&f->s->mutex);
-        f->s->status.synchronous = false;
-    }
+    leave_the_rest_to_the_whole(f);
     wal_fill_segment(f->wal);
     receive(f);
     wait_fault(f);
@@ -751,6 +769,8 @@ main(void)
         TEST(a_seal_that_comes_while_a_whole_segment_is_put_keeps_it_from_being_acknowledged),
         TEST(a_seal_goes_behind_a_whole_segment_that_came_meanwhile),
         TEST(a_segment_with_other_content_stops_archiving),
+        TEST(a_whole_segment_with_our_bytes_stands_for_a_chunk),
+        TEST(a_whole_segment_with_other_bytes_stands_for_nothing),
         TEST(a_segment_whose_conflict_was_settled_stops_nothing),
         TEST(a_drain_does_not_wait_for_a_branch_that_has_no_name),
         TEST(a_whole_segment_replaces_its_spool_file_and_is_known),
