@@ -304,6 +304,28 @@ packs_go_through_the_limit(void **state)
     wa_cancel_done(&cancel);
 }
 
+/* All of it is in a frame that a worker has when finish is called, and is sent by the thread that
+ * ends the pack. */
+static void
+the_last_packs_end_goes_through_the_limit(void **state)
+{
+    fixture *f = *state;
+    wa_cancel cancel;
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(100000);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    noise(data, 100000);
+    OK(wa_cancel_init(&cancel, &f->err));
+    wa_cancel_trigger(&cancel);
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
+    OK(wa_packer_new(f->repo, f->info, pool, 1, 1, NULL, &p, &f->err));
+    wa_packer_limit_upload(p, 1, &cancel);
+    add_file(f, p, "a", data, 100000);
+    assert_int_equal(wa_packer_finish(p, NULL, NULL, &f->err), WA_CANCELLED);
+    assert_int_equal(f->info->pack_count, 0);
+    wa_cancel_done(&cancel);
+}
+
 typedef struct whole {
     fixture *f;
     const char *data; /* of each file: its pack's number, then the rest of this */
@@ -348,7 +370,8 @@ pack_files(fixture *f, wa_pool *pool, char *data)
         WA_TRY(wa_packer_begin_file(p, &entry, "a", &f->err));
         WA_TRY(wa_packer_write(p, data, LARGE, &f->err));
         WA_TRY(wa_packer_end_file(p, &f->err));
-        WA_TRY(wa_packer_close_pack(p, &f->err));
+        if (i + 1 < PACKS) /* finish closes the last one */
+            WA_TRY(wa_packer_close_pack(p, &f->err));
     }
     return wa_packer_finish(p, NULL, NULL, &f->err);
 }
@@ -367,33 +390,46 @@ a_pack_is_closed_while_the_next_one_is_filled(void **state)
     assert_int_equal(w.count, PACKS);
 }
 
-/* Whichever call to the store it is that fails. */
-static void
-a_pack_that_is_not_stored_fails_the_backup(void **state)
+/* A store that fails on demand, with an archive. */
+static wa_store *
+begin_faulty(wa_repo **ret, wa_error *err)
 {
-    fixture *f = *state;
-    static const char *const kinds[] = {"upload_begin", "upload_part", "upload_commit"};
-    WA_CLEANUP(wa_freep) char *data = wa_malloc(LARGE);
-    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
-    (void)noise(data, LARGE);
-    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
     wa_store *fault = wa_store_fault_new(wa_store_mem_new());
-    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    OK(wa_repo_of_store(fault, "main", 1, &repo, &f->err));
     wa_cluster identity = {
         .system_identifier = 1, .major = 15, .segment_size = 1 << 24, .since = wa_time_now()};
     bool created = false;
-    OK(wa_repo_init(repo, &identity, false, &created, &f->err));
-    fixture here = {.repo = repo};
+    assert_int_equal(wa_repo_of_store(fault, "main", 1, ret, err), WA_OK);
+    assert_int_equal(wa_repo_init(*ret, &identity, false, &created, err), WA_OK);
+    return fault;
+}
+
+/* Whichever call to the store it is that fails: those of the packs, and the one that puts the list
+ * of files. */
+static void
+an_object_that_is_not_stored_fails_the_backup(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *kind;
+        unsigned calls;
+    } kinds[] = {
+        {"upload_begin", PACKS}, {"upload_part", PACKS}, {"upload_commit", PACKS}, {"put", 1}};
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(LARGE);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
+    (void)noise(data, LARGE);
+    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
+    wa_store *fault = begin_faulty(&repo, &f->err);
     for (size_t k = 0; k < WA_ARRAY_SIZE(kinds); k++) {
-        for (unsigned n = 1; n <= PACKS; n++) {
-            here.info = make_info();
-            here.err = (wa_error)WA_ERROR_INIT;
-            wa_store_fault_set(fault, kinds[k], n, 0, WA_FAULT_DENY);
-            assert_int_equal(pack_files(&here, pool, data), WA_DENIED);
-            assert_int_equal(wa_store_fault_hits(fault), 1);
-            assert_true(here.info->pack_count < PACKS);
+        for (unsigned n = 1; n <= kinds[k].calls; n++) {
+            fixture here = {.repo = repo, .info = make_info(), .err = WA_ERROR_INIT};
+            wa_store_fault_set(fault, kinds[k].kind, n, 0, WA_FAULT_DENY);
+            wa_status status = pack_files(&here, pool, data);
+            size_t packs = here.info->pack_count;
             wa_backup_info_free(here.info);
+            assert_int_equal(wa_store_fault_hits(fault), 1);
+            assert_int_equal(status, WA_DENIED);
+            assert_true(wa_str_eq(kinds[k].kind, "put") ? packs == PACKS : packs < PACKS);
         }
     }
 }
@@ -405,11 +441,12 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_written_in_its_room_makes_the_same_pack, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(packs_go_through_the_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_packs_end_goes_through_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_beside_the_last_pack_can_fail_the_backup,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_pack_is_closed_while_the_next_one_is_filled, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_pack_that_is_not_stored_fails_the_backup, setup,
+        cmocka_unit_test_setup_teardown(an_object_that_is_not_stored_fails_the_backup, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_file_is_found_by_its_offset_in_the_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_ends_early_is_corrupt, setup, teardown),
