@@ -42,16 +42,15 @@ archived_already(const wa_push_job *job, const wa_branch *branch, wa_push_result
 {
     wa_wal_info there = {0};
     *ret_archived = false;
-    if (!job->options->look_first)
-        return WA_OK;
     wa_status status = wa_wal_head(job->repo, branch, job->segno, &there, err);
     if (status == WA_NOT_FOUND) {
         wa_error_clear(err);
         return WA_OK;
     }
     WA_TRY(status);
-    if (there.raw_size != job->size ||
-        strcmp(there.xxh3, wa_xxh_of(job->data, job->size, ret->xxh3)) != 0)
+    if (job->data != NULL)
+        wa_xxh_of(job->data, job->size, ret->xxh3);
+    if (there.raw_size != job->size || strcmp(there.xxh3, ret->xxh3) != 0)
         return WA_OK;
     ret->outcome = WA_PUT_SAME;
     ret->checked = there.checked;
@@ -145,16 +144,40 @@ put_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_e
                                 &ret->outcome, err);
 }
 
+/* The archive has no room. It may have the segment all the same, and only the answer was lost: then
+ * pg_wal must not fill as well. */
+static wa_status
+unless_archived(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    bool archived = false;
+    if (archived_already(job, branch, ret, &archived, &ignored) != WA_OK || !archived)
+        return err->status;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+static wa_status
+put_unless_archived(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
+{
+    bool archived = false;
+    if (job->options->look_first)
+        WA_TRY(archived_already(job, branch, ret, &archived, err));
+    if (archived)
+        return WA_OK;
+    if (job->full.status != WA_OK)
+        *err = job->full;
+    else if (put_segment(job, branch, ret, err) == WA_OK)
+        update_index(job, branch);
+    return err->status == WA_NO_SPACE ? unless_archived(job, branch, ret, err) : err->status;
+}
+
 static wa_status
 store_segment(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
 {
-    bool parsed = job->check.parsed, archived = false;
+    bool parsed = job->check.parsed;
     ret->checked = parsed && !job->damaged;
-    WA_TRY(archived_already(job, branch, ret, &archived, err));
-    if (!archived) {
-        WA_TRY(put_segment(job, branch, ret, err));
-        update_index(job, branch);
-    }
+    WA_TRY(put_unless_archived(job, branch, ret, err));
     if (job->damaged)
         report_damage(job, branch, ret);
     else if (!parsed)

@@ -24,6 +24,7 @@ typedef struct wa_push_job {
     /* Compresses while the file is read and its records are checked; NULL: nothing was begun. Its
      * jobs read `data`. */
     wa_wal_writer *writer;
+    wa_error full; /* the archive has no room for it: why nothing was begun */
     wa_push_source source;
     wa_wal_facts *facts;
     wa_segment_check check;

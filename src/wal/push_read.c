@@ -145,6 +145,20 @@ compress_early(wa_push_job *job, size_t have, wa_error *err)
     return have > done ? wa_container_write_lent(to, job->data + done, have - done, err) : WA_OK;
 }
 
+/* What the archive has no room for it may have already: that is seen later. */
+static wa_status
+compress_while_room(wa_push_job *job, size_t have, wa_error *err)
+{
+    wa_status status = job->full.status == WA_OK ? compress_early(job, have, err) : WA_OK;
+    if (status != WA_NO_SPACE)
+        return status;
+    job->full = *err;
+    wa_error_clear(err);
+    wa_wal_writer_free(job->writer);
+    job->writer = NULL;
+    return WA_OK;
+}
+
 /* And notes its state. */
 static wa_status
 open_and_note(wa_push_job *job, bool may_be_short, int *ret_fd, size_t *ret_size, wa_error *err)
@@ -177,7 +191,7 @@ wa_push_read(wa_push_job *job, bool may_be_short, bool early, wa_error *err)
         WA_TRY(wa_pread_all(fd, job->data + at, n, (off_t)at, job->path, err));
         at += n;
         if (early && job->options->pool != NULL)
-            WA_TRY(compress_early(job, at, err));
+            WA_TRY(compress_while_room(job, at, err));
     }
     memset(job->data + size, 0, job->size - size);
     return wa_push_check_first_page(job, err);

@@ -78,6 +78,25 @@ fixture_teardown(void **state)
     return 0;
 }
 
+/* Pushes go into a directory from now on; the repo is the caller's. */
+static inline wa_repo *
+use_directory(fixture *f, uint64_t segment_size)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_cluster identity = {.system_identifier = SYSTEM, .major = 15, .segment_size = segment_size};
+    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s/archive", f->dir);
+    wa_store_options options = {.url = url};
+    wa_repo *repo = NULL;
+    wa_store *store = NULL;
+    bool created = false;
+    OK(wa_store_open(&options, &store, &err));
+    OK(wa_repo_of_store(store, "main", 1, &repo, &err));
+    OK(wa_repo_init(repo, &identity, false, &created, &err));
+    OK(wa_repo_load(repo, &err));
+    f->push.repo = repo;
+    return repo;
+}
+
 /* pg_wal/<name>, replaced. */
 static inline char *
 put_file(fixture *f, const char *name, const void *data, size_t len)

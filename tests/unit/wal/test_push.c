@@ -273,17 +273,7 @@ that_its_name_is_taken_is_not_found_before_its_turn(void **state)
     fixture *f = *state;
     wa_error err = WA_ERROR_INIT;
     wa_push_result result = {0};
-    wa_cluster identity = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
-    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s/archive", f->dir);
-    wa_store_options options = {.url = url};
-    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    wa_store *store = NULL;
-    bool created = false;
-    OK(wa_store_open(&options, &store, &err));
-    OK(wa_repo_of_store(store, "main", 1, &repo, &err));
-    OK(wa_repo_init(repo, &identity, false, &created, &err));
-    OK(wa_repo_load(repo, &err));
-    f->push.repo = repo;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = use_directory(f, SEGMENT);
     wal_builder *b = full_segment(700), *other = full_segment(701);
     OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
     f->push.turn = no_turn_at_all;

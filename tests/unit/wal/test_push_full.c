@@ -1,0 +1,120 @@
+/*
+ * test_push_full.c - archive_command into a directory: drafts, and a file system that is full.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hook_fixture.h"
+#include "push_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#define SEG3 "000000010000000000000003"
+#define FRAMES 4u
+#define LARGE (FRAMES * WA_FRAME_WAL)
+
+/* libc's functions are replaced in this program. The archive is written with pwrite. */
+static _Atomic bool disk_is_full;
+static _Atomic int writes_left; /* that work all the same */
+static _Atomic unsigned drafts_named;
+
+ssize_t
+pwrite(int fd, const void *data, size_t len, off_t offset)
+{
+    if (disk_is_full && writes_left-- <= 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (ssize_t)syscall(SYS_pwrite64, fd, data, len, offset);
+}
+
+int
+linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+    drafts_named += (flags & AT_SYMLINK_FOLLOW) != 0;
+    return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+}
+
+static wal_builder *
+large_segment(uint32_t xid)
+{
+    wal_builder *b = wal_builder_new(
+        &(wal_builder_options){.start = UINT64_C(3) * LARGE, .segment_size = LARGE});
+    wal_add_commit(b, xid, 1000);
+    wal_fill_segment(b);
+    return b;
+}
+
+static void
+a_segment_is_compressed_into_a_draft_of_the_archive(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = use_directory(f, SEGMENT);
+    wal_builder *b = full_segment(700);
+    drafts_named = 0;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(drafts_named, 1);
+    wal_builder_free(b);
+}
+
+/* How a segment is read: as a whole, compressed afterwards or meanwhile, or a frame at a time. */
+typedef struct reading {
+    bool pool, room;
+} reading;
+static const reading readings[] = {{false, true}, {true, true}, {true, false}};
+
+/* An answer was lost, and the archive is full when the server asks again: from the first write on,
+ * or a later one. */
+static void
+a_full_archive_takes_what_it_has_and_nothing_else(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    char xxh3[WA_XXH_HEX];
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = use_directory(f, LARGE);
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_CLEANUP(wa_freep) void *room = wa_malloc(LARGE);
+    OK(wa_pool_new("work", 2, 8, &pool, &err));
+    wal_builder *b = large_segment(700), *other = large_segment(701);
+    OK(push(f, SEG3, wal_bytes(b), LARGE, &result, &err));
+    for (size_t i = 0; i < WA_ARRAY_SIZE(readings); i++)
+        for (int after = 0; after <= (int)FRAMES; after += 2) {
+            f->push.pool = readings[i].pool ? pool : NULL;
+            f->push.room = readings[i].room ? room : NULL;
+            result = (wa_push_result){0};
+            disk_is_full = true;
+            writes_left = after;
+            OK(push(f, SEG3, wal_bytes(b), LARGE, &result, &err));
+            assert_int_equal(result.outcome, WA_PUT_SAME);
+            assert_true(result.checked && wa_branch_eq(&result.branch, &f->first));
+            assert_string_equal(result.xxh3, wa_xxh_of(wal_bytes(b), LARGE, xxh3));
+            writes_left = after;
+            FAILS(push(f, SEG3, wal_bytes(other), LARGE, &result, &err), WA_NO_SPACE);
+            assert_non_null(strstr(err.message, "No space left"));
+            wa_error_clear(&err);
+            disk_is_full = false;
+        }
+    wal_builder_free(b);
+    wal_builder_free(other);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_segment_is_compressed_into_a_draft_of_the_archive),
+        TEST(a_full_archive_takes_what_it_has_and_nothing_else),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
