@@ -365,7 +365,7 @@ wa_chain_finish(wa_chain *c, const wa_restore_options *o, const wa_restore_plan 
     qsort(c->built, c->built_count, sizeof *c->built, compare_rebuilt);
     WA_CLEANUP(wa_freep) char *path = wa_path_join(l->root, "backup_manifest");
     WA_CLEANUP(wa_closep)
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = wa_fetch_open(path, 0600);
     if (fd < 0)
         return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
     WA_CLEANUP(wa_sink_freep) wa_sink *to = wa_sink_to_fd(fd, path);

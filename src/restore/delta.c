@@ -53,7 +53,7 @@ wa_delta_is_right(const wa_delta_job *job, wa_delta_found *ret)
     /* A file that could not be given its mode is written anew, and fails there with a reason. */
     struct timespec times[2] = {{.tv_sec = file->mtime}, {.tv_sec = file->mtime}};
     if (fchmod(fd, (mode_t)file->mode & 0777) == 0 && futimens(fd, times) == 0)
-        *ret = (wa_delta_found){.done = true, .kept = file->size};
+        *ret = (wa_delta_found){.done = true, .whole = true, .kept = file->size};
 }
 
 /* It has the size and the time that the backup's has. Proves nothing. */
@@ -68,7 +68,7 @@ seems_right(const wa_delta_job *job)
 wa_status
 wa_delta_keep(const wa_delta_job *job, wa_delta_found *ret, wa_error *err)
 {
-    bool by_block = wa_delta_blocks_pay(job);
+    bool by_block = wa_delta_blocks_pay(job) && !wa_fetch_has_other_names(job->path);
     *ret = (wa_delta_found){.done = false};
     /* To see whether the whole file is right takes less time than block by block, but if it isn't,
      * it is read twice. And where each frame's checksum costs a read, these are asked for only when

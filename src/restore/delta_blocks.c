@@ -158,7 +158,7 @@ compare_part(patch *p, size_t i, wa_error *err)
         return WA_OK;
     }
     uint32_t expected = 0;
-    WA_TRY(wa_pack_frame_sum(p->job->pack, p->first + i, &expected, err));
+    WA_TRY(wa_container_frame_sum(wa_pack_container(p->job->pack), p->first + i, &expected, err));
     if (read_part(p, x) && wa_frame_sum_get(p->sum) == expected)
         x->state = PART_RIGHT;
     return WA_OK;
@@ -282,6 +282,7 @@ take_stock(const patch *p, wa_delta_found *ret)
     (void)count_in(p, PART_TAKEN, &taken);
     (void)count_in(p, PART_WRITTEN, &ret->written);
     ret->kept = right + taken;
+    ret->whole = ret->written == 0 && p->old_size == p->job->file->size;
 }
 
 static wa_status

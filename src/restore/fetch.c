@@ -100,14 +100,29 @@ put_bytes(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_erro
     return WA_OK;
 }
 
+bool
+wa_fetch_has_other_names(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1;
+}
+
 int
 wa_fetch_open(const char *path, uint32_t file_mode)
 {
-    int flags = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
     /* Writable until it is finished, so that a restore that is interrupted can be repeated. */
     mode_t mode = ((mode_t)file_mode & 0777) | 0600;
     struct stat st;
-    int fd = open(path, flags, mode);
+    int fd = open(path, flags | O_EXCL, mode);
+    if (fd >= 0 || errno != EEXIST)
+        return fd;
+    if (wa_fetch_has_other_names(path)) {
+        if (unlink(path) != 0)
+            return -1;
+        return open(path, flags | O_EXCL, mode);
+    }
+    fd = open(path, flags | O_TRUNC, mode);
     if (fd >= 0 || errno != EACCES)
         return fd;
     if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || unlink(path) != 0) {
@@ -194,9 +209,8 @@ keep_what_is_right(const fetch *f, wa_frames *frames, const unit *u, const wa_un
     wa_restore_counts *counts = f->o->counts;
     if (!found.done || counts == NULL)
         return WA_OK;
-    atomic_fetch_add(found.written > 0 ? &counts->kept_block_bytes : &counts->kept_bytes,
-                     found.kept);
-    atomic_fetch_add(&counts->kept_files, found.written == 0);
+    atomic_fetch_add(found.whole ? &counts->kept_bytes : &counts->kept_block_bytes, found.kept);
+    atomic_fetch_add(&counts->kept_files, found.whole);
     return WA_OK;
 }
 

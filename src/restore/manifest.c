@@ -89,7 +89,7 @@ wa_expected_load(wa_repo *repo, const char *label, const char *to, wa_expected *
         WA_TRY(read_manifest(repo, label, NULL, &e, err));
     } else {
         WA_CLEANUP(wa_closep)
-        int fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int fd = wa_fetch_open(to, 0600);
         if (fd < 0)
             return wa_error_errno(err, errno, "could not create file \"%s\": %m", to);
         WA_CLEANUP(wa_sink_freep) wa_sink *copy = wa_sink_to_fd(fd, to);

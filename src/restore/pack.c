@@ -26,6 +26,8 @@ struct wa_pack {
 static void
 pack_free(wa_pack *p)
 {
+    if (p->counts != NULL && p->ranges != NULL)
+        atomic_fetch_add(&p->counts->fetched_bytes, wa_store_ranges_fetched(p->ranges));
     wa_container_free(p->container);
     wa_ranges_free(p->ranges);
     wa_freep(&p->key);
@@ -89,22 +91,6 @@ wa_pack_is_remote(const wa_pack *p)
     return p->remote;
 }
 
-static void
-count_fetched(const wa_pack *p, uint64_t bytes)
-{
-    if (p->counts != NULL)
-        atomic_fetch_add(&p->counts->fetched_bytes, bytes);
-}
-
-wa_status
-wa_pack_frame_sum(const wa_pack *p, size_t frame, uint32_t *ret, wa_error *err)
-{
-    WA_TRY(wa_container_frame_sum(p->container, frame, ret, err));
-    if (!wa_container_has_sums(p->container))
-        count_fetched(p, sizeof *ret);
-    return WA_OK;
-}
-
 struct wa_frames {
     wa_decoder *decoder;
     wa_pack *pack;   /* that the buffers belong to; shared */
@@ -162,7 +148,6 @@ fetch(wa_frames *f, const wa_pack *pack, size_t index, size_t wanted_last, wa_er
     f->first = f->last = 0;
     grow(&f->stored, &f->stored_capacity, len);
     WA_TRY(wa_ranges_read(pack->ranges, first.offset, f->stored, len, err));
-    count_fetched(pack, len);
     f->first = index;
     f->last = last;
     return WA_OK;

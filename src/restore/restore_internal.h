@@ -84,8 +84,12 @@ typedef struct wa_control_file {
 } wa_control_file;
 /* Empty, for reading and writing; the mode it shall have comes with wa_fetch_finish_file. What is
  * in the way, of a restore that was interrupted or of an older state (only --delta goes where files
- * are), may be a regular file that not even its owner may write. -1: errno says why. */
+ * are), may be a regular file that not even its owner may write; one that has other names is
+ * replaced, and these keep its content. -1: errno says why. */
 int wa_fetch_open(const char *path, uint32_t mode);
+/* A file with more hard links than this one (cp -al, pg_upgrade --link): what is written into it
+ * stands under its other names too. */
+bool wa_fetch_has_other_names(const char *path);
 /* Mode and time of a file that was written, `size` bytes. */
 wa_status wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char *path,
                                wa_error *err) WA_MUST_CHECK;
@@ -104,9 +108,6 @@ const char *wa_pack_key(const wa_pack *p);
 wa_container *wa_pack_container(const wa_pack *p);
 /* Every read is a request over the network. */
 bool wa_pack_is_remote(const wa_pack *p);
-/* wa_container_frame_sum, counted as fetched where it is. */
-wa_status wa_pack_frame_sum(const wa_pack *p, size_t frame, uint32_t *ret,
-                            wa_error *err) WA_MUST_CHECK;
 
 /* Frames of a pack one after another through bounded buffers; one a worker. */
 typedef struct wa_frames wa_frames;
@@ -157,10 +158,11 @@ typedef struct wa_delta_job {
     wa_read_at_fn read_at;
 } wa_delta_job;
 /* What became of it. done: the file is right now, mode and time too; `kept` of its bytes were so
- * before, `written` were not. Else it has to be written as a whole; its content may have changed.
+ * before, `written` were not; whole: its content was right as it was. Else it has to be written as
+ * a whole; its content may have changed, unless it has other names.
  */
 typedef struct wa_delta_found {
-    bool done;
+    bool done, whole;
     uint64_t kept, written;
 } wa_delta_found;
 /* Keeps what is right of a file, as a whole or by block. */

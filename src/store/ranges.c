@@ -5,6 +5,7 @@
 #include "walagent/store/store.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define END_BYTES (64u * 1024)
@@ -14,6 +15,7 @@ typedef struct store_ranges {
     wa_store *store;
     char *key;
     wa_buf end; /* the object's last bytes, or nothing */
+    atomic_uint_fast64_t fetched;
 } store_ranges;
 
 static wa_status
@@ -31,6 +33,7 @@ store_ranges_read(wa_ranges *ranges, uint64_t offset, void *out, size_t len, wa_
     size_t filled = 0;
     WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_memory(out, len, &filled, r->key);
     wa_status status = wa_store_get_range_to(r->store, r->key, offset, len, sink, err);
+    atomic_fetch_add(&r->fetched, filled);
     if (status == WA_INVALID || (status == WA_OK && filled < len))
         return wa_error_set(err, WA_CORRUPT,
                             "object \"%s\" ends before byte %" PRIu64 " that should be there",
@@ -63,7 +66,15 @@ wa_store_ranges(wa_store *store, const char *key, uint64_t size, wa_ranges **ret
     r->key = wa_strdup(key);
     r->base = (wa_ranges){&store_ranges_ops, size, r->key};
     r->end = end;
+    atomic_init(&r->fetched, end.len);
     wa_buf_init(&end, END_BYTES);
     *ret = &r->base;
     return WA_OK;
+}
+
+uint64_t
+wa_store_ranges_fetched(const wa_ranges *ranges)
+{
+    WA_ASSERT(ranges->ops == &store_ranges_ops);
+    return atomic_load(&((const store_ranges *)ranges)->fetched);
 }

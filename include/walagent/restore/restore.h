@@ -44,9 +44,9 @@ typedef enum wa_target_action {
 
 /* What a run has kept of the directory (--delta) and fetched, in bytes. */
 typedef struct wa_restore_counts {
-    atomic_uint_fast64_t kept_files, kept_bytes; /* files that were right */
+    atomic_uint_fast64_t kept_files, kept_bytes; /* files that were right as they were */
     atomic_uint_fast64_t kept_block_bytes;       /* what was right of files that were not */
-    atomic_uint_fast64_t fetched_bytes;          /* of packs, as they are stored */
+    atomic_uint_fast64_t fetched_bytes;          /* read of packs, as stored, their ends too */
 } wa_restore_counts;
 
 typedef struct wa_restore_options {

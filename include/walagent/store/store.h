@@ -177,6 +177,8 @@ wa_status wa_store_sink_new(wa_store *store, const char *key, const char *meta, 
  * object's last 64 KiB in one request, and these are not asked for again. */
 wa_status wa_store_ranges(wa_store *store, const char *key, uint64_t size, wa_ranges **ret,
                           wa_error *err) WA_MUST_CHECK;
+/* Bytes that these ranges (of wa_store_ranges) have got from the store, the kept end once. */
+uint64_t wa_store_ranges_fetched(const wa_ranges *ranges);
 
 /* Does the store honour If-None-Match? Writes, re-writes and removes a probe object under
  * prefix + "probe-..." (a prefix ends in '/' or is ""); sets traits.conditional_put, so call it

@@ -34,7 +34,8 @@
 #define SIZE (PARTS * FRAME - BEFORE - 1000) /* the last part is not a whole frame either */
 #define MTIME 1700000000
 #define CONTROL (BEFORE + SIZE + 512)
-#define BEHIND (128u * 1024) /* the end of the pack, which comes with its facts, has no file */
+#define PACK_END (64u * 1024) /* is read at first, and not again */
+#define BEHIND (128u * 1024)  /* the end of the pack, which comes with its facts, has no file */
 
 typedef struct archive {
     wa_repo *repo;
@@ -241,7 +242,7 @@ a_right_file_stays_without_a_request(void **state)
         WA_CLEANUP(archive_freep) archive *a = archive_new(publish != 0);
         uint64_t requests = 0, bytes = base_of(a, &requests);
         assert_int_equal(requests, 3); /* list, end of the pack, pg_control */
-        assert_true(bytes > 0 && bytes < 4 * FRAME);
+        assert_true(bytes > PACK_END && bytes < PACK_END + 4 * FRAME);
         assert_int_equal(a->counts.kept_files, 1);
         assert_int_equal(a->counts.kept_bytes, SIZE);
         assert_int_equal(a->counts.kept_block_bytes, 0);
@@ -315,6 +316,37 @@ a_shorter_or_longer_file_keeps_what_is_right(void **state)
         size_t kept = a->counts.kept_block_bytes + a->counts.kept_bytes;
         assert_true(kept <= (size < SIZE ? size : SIZE));
         assert_true(kept + FRAME > (size < SIZE ? size : SIZE));
+        /* Nor was a longer one right of which nothing had to be fetched. */
+        assert_int_equal(a->counts.kept_files, 0);
+        assert_int_equal(a->counts.kept_bytes, 0);
+        if (size > SIZE)
+            assert_int_equal(a->counts.kept_block_bytes, SIZE);
+    }
+}
+
+/* What cp -al or pg_upgrade --link left: the other name's content is somebody's. */
+static void
+a_file_with_another_name_is_not_written_in_place(void **state)
+{
+    (void)state;
+    const size_t none = 0, some[] = {begin_of(3), begin_of(9)};
+    for (int k = 0; k < 6; k++) {
+        WA_CLEANUP(archive_freep) archive *a = archive_new(k % 2 == 1);
+        WA_CLEANUP(wa_freep) char *other = wa_path_join(a->dir, "other");
+        WA_CLEANUP(wa_freep) uint8_t *data = wa_malloc(2 * SIZE);
+        size_t size = k / 2 == 2 ? 2 * SIZE : SIZE; /* changed, right, too long */
+        fill(a->old, 2 * SIZE, 99);
+        put_changed(a, k / 2 == 0 ? some : &none, k / 2 == 0 ? 2 : 0);
+        put_old(a, a->old, size);
+        assert_int_equal(link(a->path, other), 0);
+        restore_is_right(a);
+        WA_CLEANUP(wa_closep) int fd = open(other, O_RDONLY);
+        assert_true(fd >= 0);
+        assert_int_equal(read(fd, data, 2 * SIZE), size);
+        assert_memory_equal(data, a->old, size);
+        assert_int_equal(unlink(other), 0);
+        assert_int_equal(a->counts.kept_block_bytes, 0);
+        assert_int_equal(a->counts.kept_files, k / 2 == 1);
     }
 }
 
@@ -595,6 +627,7 @@ main(void)
         cmocka_unit_test(the_first_and_the_last_block_are_fetched_when_the_rest_is_right),
         cmocka_unit_test(neighbours_come_in_one_request),
         cmocka_unit_test(a_shorter_or_longer_file_keeps_what_is_right),
+        cmocka_unit_test(a_file_with_another_name_is_not_written_in_place),
         cmocka_unit_test(an_empty_or_absent_file_is_written_whole),
         cmocka_unit_test(holes_are_compared_as_zeros),
         cmocka_unit_test(a_torn_block_is_fetched),

@@ -140,6 +140,40 @@ a_link_is_not_followed(void **state)
     in_a_directory_of_somebody_who_is_not_root(link_in_the_way);
 }
 
+static void
+write_beside_another_name(const char *path)
+{
+    static const mode_t modes[] = {0600, 0400};
+    WA_CLEANUP(wa_freep) char *other = wa_format("%s.other", path);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(modes); i++) {
+        char text[16] = "";
+        struct stat st;
+        WA_CLEANUP(wa_closep) int old = open(other, O_RDWR | O_CREAT | O_EXCL, modes[i]);
+        assert_int_equal(write(old, "somebody's", 10), 10);
+        assert_int_equal(link(other, path), 0);
+        assert_true(wa_fetch_has_other_names(path));
+        WA_CLEANUP(wa_closep) int fd = wa_fetch_open(path, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, "ours", 4), 4);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_nlink, 1);
+        assert_int_equal(st.st_size, 4);
+        assert_int_equal(pread(old, text, sizeof text, 0), 10);
+        assert_string_equal(text, "somebody's");
+        assert_false(wa_fetch_has_other_names(path));
+        assert_int_equal(unlink(other), 0);
+        if (i == 0)
+            assert_int_equal(unlink(path), 0);
+    }
+}
+
+static void
+a_file_with_another_name_leaves_that_alone(void **state)
+{
+    (void)state;
+    in_a_directory_of_somebody_who_is_not_root(write_beside_another_name);
+}
+
 int
 main(void)
 {
@@ -149,6 +183,7 @@ main(void)
         cmocka_unit_test(a_read_only_file_can_be_written_again_after_an_interruption),
         cmocka_unit_test(a_complete_read_only_file_makes_place),
         cmocka_unit_test(a_link_is_not_followed),
+        cmocka_unit_test(a_file_with_another_name_leaves_that_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
