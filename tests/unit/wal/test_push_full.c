@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 
 #define SEG3 "000000010000000000000003"
-#define FRAMES 4u
+#define FRAMES 8u
 #define LARGE (FRAMES * WA_FRAME_WAL)
 
 /* libc's functions are replaced in this program. The archive is written with pwrite. */
@@ -83,11 +83,11 @@ a_full_archive_takes_what_it_has_and_nothing_else(void **state)
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = use_directory(f, LARGE);
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     WA_CLEANUP(wa_freep) void *room = wa_malloc(LARGE);
-    OK(wa_pool_new("work", 2, 8, &pool, &err));
+    OK(wa_pool_new("work", 2, 2, &pool, &err));
     wal_builder *b = large_segment(700), *other = large_segment(701);
     OK(push(f, SEG3, wal_bytes(b), LARGE, &result, &err));
     for (size_t i = 0; i < WA_ARRAY_SIZE(readings); i++)
-        for (int after = 0; after <= (int)FRAMES; after += 2) {
+        for (int after = 0; after <= (int)FRAMES; after += (int)FRAMES / 2) {
             f->push.pool = readings[i].pool ? pool : NULL;
             f->push.room = readings[i].room ? room : NULL;
             result = (wa_push_result){0};
