@@ -151,7 +151,8 @@ unless_archived(const wa_push_job *job, const wa_branch *branch, wa_push_result 
 {
     wa_error ignored = WA_ERROR_INIT;
     bool archived = false;
-    if (archived_already(job, branch, ret, &archived, &ignored) != WA_OK || !archived)
+    if (archived_already(job, branch, ret, &archived, &ignored) != WA_OK || !archived ||
+        wa_wal_settle(job->repo, branch, job->segno, &ignored) != WA_OK)
         return err->status;
     wa_error_clear(err);
     return WA_OK;

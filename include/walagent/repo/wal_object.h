@@ -68,6 +68,10 @@ wa_status wa_wal_put(wa_repo *repo, const wa_branch *branch, wa_segno segno, con
 /* One request. NOT_FOUND: positively absent. */
 wa_status wa_wal_head(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_wal_info *ret,
                       wa_error *err) WA_MUST_CHECK;
+/* A segment that wa_wal_head saw stays after a power failure: also one whose writer died before it
+ * had seen to that (file://). For one who acknowledges what another wrote; writes nothing. */
+wa_status wa_wal_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno,
+                        wa_error *err) WA_MUST_CHECK;
 /* Raw bytes (segment_size of them) into out. facts may be NULL. CORRUPT names the key. */
 wa_status wa_wal_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
                      void *out, wa_wal_facts *ret_facts, wa_wal_info *ret_info,

@@ -34,6 +34,27 @@ pwrite(int fd, const void *data, size_t len, off_t offset)
     return (ssize_t)syscall(SYS_pwrite64, fd, data, len, offset);
 }
 
+/* Of directories of the archive. */
+static _Atomic unsigned directories_synced;
+static _Atomic bool sync_fails;
+
+int
+fsync(int fd)
+{
+    char self[32], path[256] = "";
+    struct stat st;
+    (void)snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && readlink(self, path, sizeof path - 1) > 0 &&
+        strstr(path, "/archive/") != NULL) {
+        directories_synced++;
+        if (sync_fails) {
+            errno = EIO;
+            return -1;
+        }
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
 int
 linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
@@ -107,6 +128,28 @@ a_full_archive_takes_what_it_has_and_nothing_else(void **state)
     wal_builder_free(other);
 }
 
+/* Whoever wrote it may have died before its name was durable. */
+static void
+a_full_archive_says_of_no_segment_that_it_has_it_before_that_lasts(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = use_directory(f, SEGMENT);
+    wal_builder *b = full_segment(700);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    disk_is_full = true;
+    writes_left = 0;
+    directories_synced = 0;
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(directories_synced, 1);
+    sync_fails = true;
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err), WA_NO_SPACE);
+    assert_int_equal(directories_synced, 2);
+    sync_fails = disk_is_full = false;
+    wal_builder_free(b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
@@ -115,6 +158,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_segment_is_compressed_into_a_draft_of_the_archive),
         TEST(a_full_archive_takes_what_it_has_and_nothing_else),
+        TEST(a_full_archive_says_of_no_segment_that_it_has_it_before_that_lasts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
