@@ -59,10 +59,10 @@ struct wa_store {
 };
 struct wa_upload {
     wa_store *store;
-    bool keeps; /* file, mem: commit is EXISTS when the key is taken; S3 replaces all the same */
+    bool keeps; /* commit is EXISTS when the key is taken; S3 looks just before it replaces */
 };
 /* Before anything is written to a sink of wa_store_sink_new: finish is EXISTS when the key is taken
- * (as far as the driver's uploads can: see `keeps`). */
+ * (an upload's `keeps`). */
 void wa_store_sink_keep(wa_sink *sink);
 
 /* Is this a key that store.h allows? */

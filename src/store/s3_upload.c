@@ -151,6 +151,20 @@ arrived(s3_upload *u, uint64_t size)
            found == size && wa_str_eq(meta, u->meta);
 }
 
+/* What is there is seen before we complete: a condition on that is not known to all servers. */
+static wa_status
+check_not_taken(s3_upload *u, wa_error *err)
+{
+    wa_status status = wa_s3_head(u->base.store, u->key, NULL, NULL, NULL, err);
+    if (status == WA_OK)
+        return wa_error_set(err, WA_EXISTS, "\"%s\" exists already in \"%s\"", u->key,
+                            store_of(u)->url);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
 wa_status
 wa_s3_upload_commit(wa_upload *upload, wa_error *err)
 {
@@ -159,6 +173,8 @@ wa_s3_upload_commit(wa_upload *upload, wa_error *err)
     uint64_t size = 0;
     WA_CLEANUP(wa_buf_done) wa_buf xml = WA_BUF_INIT(COMPLETE_BODY_MAX);
     WA_TRY(complete_body(u, &xml, &size, err));
+    if (upload->keeps)
+        WA_TRY(check_not_taken(u, err));
     WA_CLEANUP(wa_s3_call_done) wa_s3_call call;
     wa_s3_call_init(s3, &call, "complete the upload of", "POST", u->key);
     call.retry.max_attempts = COMPLETE_ATTEMPTS;

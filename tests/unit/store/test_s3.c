@@ -541,6 +541,34 @@ complete_lists_the_parts_in_order_and_reads_its_answer(void **state)
 }
 
 static void
+an_upload_that_keeps_what_is_there_looks_before_it_completes(void **state)
+{
+    fixture *f = *state;
+    loopback_reply(
+        f->server, 200, "",
+        "<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>");
+    loopback_reply(f->server, 200, "ETag: \"one\"\r\n", "");
+    WA_CLEANUP(wa_upload_freep) wa_upload *upload = NULL;
+    assert_int_equal(wa_upload_begin(store_of(f), "k", NULL, 5, &upload, &f->err), WA_OK);
+    assert_int_equal(wa_upload_part(upload, 1, "1", 1, &f->err), WA_OK);
+    upload->keeps = true;
+    reply_error(f, 403, "", "AccessDenied", "x"); /* the HEAD, and the GET that tells why */
+    reply_error(f, 403, "", "AccessDenied", "x");
+    assert_int_equal(wa_upload_commit(upload, &f->err), WA_DENIED);
+    loopback_reply(f->server, 200, "", "");
+    assert_int_equal(wa_upload_commit(upload, &f->err), WA_EXISTS);
+    reply_error(f, 404, "", "NoSuchKey", "x"); /* the HEAD, and the GET that makes sure */
+    reply_error(f, 404, "", "NoSuchKey", "x");
+    loopback_reply(f->server, 200, "",
+                   "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>");
+    assert_int_equal(wa_upload_commit(upload, &f->err), WA_OK);
+    static const size_t looks[] = {2, 4, 5};
+    for (size_t i = 0; i < WA_ARRAY_SIZE(looks); i++)
+        assert_asked(f, looks[i], "HEAD /bucket/pre/fix/k ");
+    assert_asked(f, 7, "POST /bucket/pre/fix/k?uploadId=id ");
+}
+
+static void
 an_upload_that_is_not_committed_is_aborted(void **state)
 {
     fixture *f = *state;
@@ -585,6 +613,7 @@ main(void)
         TEST(deletion_goes_in_one_request_and_names_what_failed),
         TEST(deletion_goes_singly_where_there_is_no_other_way),
         TEST(complete_lists_the_parts_in_order_and_reads_its_answer),
+        TEST(an_upload_that_keeps_what_is_there_looks_before_it_completes),
         TEST(an_upload_that_is_not_committed_is_aborted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
