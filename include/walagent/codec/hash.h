@@ -60,8 +60,7 @@ WA_DEFINE_CLEANUP(wa_digest, wa_digest_free)
 void wa_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
                     uint8_t out[static 32]);
 char *wa_sha256_hex(const void *data, size_t len, char out[static WA_SHA256_HEX]);
-/* The same without libcrypto, which a hook has no time to load: for what is short (some 200 MB/s).
- */
+/* The same by libmd, for what is short: a hook has no time to load libcrypto. */
 #define WA_SHA256_SIZE 32
 void wa_sha256_short(const void *data, size_t len, uint8_t out[static WA_SHA256_SIZE]);
 char *wa_sha256_short_hex(const void *data, size_t len, char out[static WA_SHA256_HEX]);
