@@ -725,22 +725,30 @@ checksums_of_another_form_are_passed_over(void **state)
 {
     (void)state;
     WA_CLEANUP(wa_freep) uint8_t *data = make_content(192);
-    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(MIB);
-    wa_error err = WA_ERROR_INIT;
-    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+    static const char *const ends[] = {"0", "-", "\"               ", "\"       ", "\""};
 
-    write_frames(data, 3, true, &object);
-    char *text = memmem(object.data, object.len, "{\"v\":1", 6), seal[WA_CRC_HEX];
-    assert_non_null(text);
-    char *sums = strstr(text, "\"frame_sums\":\""), *crc = strstr(text, ",\"crc\"");
-    assert_non_null(sums);
-    assert_non_null(crc);
-    sums[strlen("\"frame_sums\":\"") + 3] = '-';
-    wa_container_crc_text(wa_crc32c(0, text, (size_t)(crc - text)), seal);
-    memcpy(crc + strlen(",\"crc\":\""), seal, 8);
-    WA_CLEANUP(wa_ranges_freep) wa_ranges *from = wa_ranges_of_memory(object.data, object.len, "o");
-    assert_ok(wa_container_open(from, &c, &err), &err);
-    assert_false(wa_container_has_sums(c));
+    for (size_t k = 0; k < WA_ARRAY_SIZE(ends); k++) { /* as it was; no digit; too short */
+        WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(MIB);
+        wa_error err = WA_ERROR_INIT;
+        WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+        write_frames(data, 3, true, &object);
+        char *text = memmem(object.data, object.len, "{\"v\":1", 6), seal[WA_CRC_HEX];
+        assert_non_null(text);
+        char *sums = strstr(text, "\"frame_sums\":\""), *crc = strstr(text, ",\"crc\"");
+        assert_non_null(sums);
+        assert_non_null(crc);
+        char *end = sums + strlen("\"frame_sums\":\"") + 24;
+        assert_int_equal(*end, '"');
+        if (ends[k][0] == '"')
+            *end = ' ';
+        memcpy(end - strlen(ends[k]), ends[k], strlen(ends[k]));
+        wa_container_crc_text(wa_crc32c(0, text, (size_t)(crc - text)), seal);
+        memcpy(crc + strlen(",\"crc\":\""), seal, 8);
+        WA_CLEANUP(wa_ranges_freep)
+        wa_ranges *from = wa_ranges_of_memory(object.data, object.len, "o");
+        assert_ok(wa_container_open(from, &c, &err), &err);
+        assert_int_equal(wa_container_has_sums(c), k == 0);
+    }
 }
 
 int

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "repo_fixture.h"
+#include "wal_internal.h"
 
 #include "walagent/repo/tail.h"
 
@@ -74,6 +75,29 @@ a_chunk_without_facts_leaves_the_segments_incomplete(void **state)
     free(out);
     free(truth);
     fixture_done(&f);
+}
+
+/* One unchecked link, the first or the newest or one between, and the tail is not a checked one. */
+static void
+a_tail_is_checked_when_all_its_chunks_are(void **state)
+{
+    (void)state;
+    enum { LINKS = 3 };
+    for (unsigned unchecked = 0; unchecked < 1u << LINKS; unchecked++) {
+        wa_error err = WA_ERROR_INIT;
+        fixture f;
+        fixture_new(&f);
+        WA_CLEANUP(wa_freep) char *truth = whole_pattern(1);
+        wa_lsn first = 3ull * SEGMENT, end = 0;
+        bool checked = unchecked != 0;
+        for (unsigned i = 0; i < LINKS; i++)
+            OK(wa_tail_put(f.repo, &f.first, 1, first + 100 * i, first + 100 * i, truth + 100 * i,
+                           100, NULL, (unchecked >> i & 1) == 0, &err));
+        OK(wa_tail_end_again(f.repo, &f.first, 3, &end, NULL, NULL, &checked, &err));
+        assert_true(end == first + 100 * LINKS);
+        assert_int_equal(checked, unchecked == 0);
+        fixture_done(&f);
+    }
 }
 
 #define LARGE (64u * 1024 * 1024)
@@ -573,6 +597,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_that_are_removed_after_they_were_listed_are_looked_for_again),
         cmocka_unit_test(a_chunk_without_facts_leaves_the_segments_incomplete),
+        cmocka_unit_test(a_tail_is_checked_when_all_its_chunks_are),
         cmocka_unit_test(a_large_chunk_is_read_piece_by_piece),
         cmocka_unit_test(only_a_seal_is_one),
         cmocka_unit_test(a_chain_of_chunks_gives_the_segments_prefix),
