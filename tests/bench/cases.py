@@ -77,9 +77,9 @@ class Bench(hook_cases.HookCases):
             self.s3 = lab.Ceph(os.path.join(self.scratch, "ceph")).start()
         return self.s3
 
-    def measure(self, argv, server=False, env=None):
+    def measure(self, argv, server=False, env=None, memory=True):
         return measure.measure(argv, self.pg.pid if server else None,
-                               dict(os.environ, **(env or {})), log=self.log)
+                               dict(os.environ, **(env or {})), log=self.log, memory=memory)
 
     def walagent(self, *argv, server=False):
         return self.measure(self.agent.command(*argv), server, self.agent.environment())

@@ -7,6 +7,7 @@ the difference of its tree's account, live and reaped children included. Memory 
 import os
 import pwd
 import resource
+import select
 import signal
 import subprocess
 import threading
@@ -97,30 +98,42 @@ def start(argv, env, cwd, out):
     return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, **user)
 
 
+def wait(process, timeout):
+    """Its exit code, the moment it ends: Popen.wait with a timeout looks only every so often, up to 50 ms apart."""
+    fd = os.pidfd_open(process.pid)
+    try:
+        if not select.select([fd], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(process.args, timeout)
+    finally:
+        os.close(fd)
+    return process.wait()
+
+
 class Figures(dict):
     """wall, cpu (seconds), memory, stored (bytes): what one run took."""
 
 
-def measure(argv, server=None, env=None, timeout=1800, log=None):
-    """Run a command to its end. server: a pid whose tree's processor time is added."""
+def measure(argv, server=None, env=None, timeout=1800, log=None, memory=True):
+    """Run a command to its end. server: a pid whose tree's processor time is added. memory: False where sampling
+    it would be a good part of a short call."""
     before_server = cpu_seconds(server) if server else 0
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     with open(log or os.devnull, "ab") as out:
         process = start(argv, env, "/", out)
-        peak = Peak(process.pid)
+        peak = Peak(process.pid) if memory else None
         try:
-            code = process.wait(timeout)
+            code = wait(process, timeout)
+            wall = time.monotonic() - started
         finally:
-            memory = peak.stop()
-    wall = time.monotonic() - started
+            most = peak.stop() if peak else None
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if code != 0:
         raise RuntimeError("%s ended with %d; see %s" % (" ".join(argv), code, log))
     cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
     if server:
         cpu += cpu_seconds(server) - before_server
-    return Figures(wall=wall, cpu=cpu, memory=memory)
+    return Figures(wall=wall, cpu=cpu, memory=most)
 
 
 def disk_bytes(*paths):
@@ -145,10 +158,11 @@ def call(argv, env, cwd, log):
     """One call that must succeed; its duration in seconds. No memory is sampled: for calls of a few ms."""
     started = time.monotonic()
     with open(log or os.devnull, "ab") as out:
-        code = start(argv, env, cwd, out).wait(600)
+        code = wait(start(argv, env, cwd, out), 600)
+    duration = time.monotonic() - started
     if code != 0:
         raise RuntimeError("%s ended with %d; see %s" % (" ".join(argv), code, log))
-    return time.monotonic() - started
+    return duration
 
 
 def reap_others(known):
