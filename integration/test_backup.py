@@ -22,7 +22,7 @@ def streaming(make_walagent, file_repository):
 
 def follow(wa):
     # What the server says of itself while it starts or stops is in a WARNING of the agent.
-    wa.expect("WARNING: .*FATAL: +the database system is (starting up|shutting down)")
+    wa.expect(lab.COMES_AND_GOES)
     wa.run("init")
     wa.start(ready=False)
     lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")

@@ -449,7 +449,7 @@ def test_the_agent_serves_the_hooks(make_pg, make_walagent, file_repository, wor
     pg.start()
     walagent.run("init")
     walagent.start()
-    walagent.expect("starting up|shutting down")
+    walagent.expect(lab.COMES_AND_GOES)
     pg.stop()
     archive(pg, walagent)
     pg.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")

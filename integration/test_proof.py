@@ -119,6 +119,7 @@ class Proof:
         self.ledger = Ledger(self.pg)
         self.wa = make_walagent(repository, self.pg,
                                 settings={"archive.tail_interval": "%dms" % (TAIL_INTERVAL * 1000)})
+        self.wa.expect(lab.COMES_AND_GOES)
         self.longest = 0.0  # over all rounds: one may end before anything became durable
         follow(self.wa)
         backup(self.wa)

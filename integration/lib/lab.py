@@ -270,9 +270,9 @@ class Postgres:
         assert pid, "the server isn't running"
         os.kill(pid, signal.SIGSTOP)  # so that it doesn't start new children meanwhile
         pids = children_of(pid)
-        for p in [pid] + pids:
+        for p in pids + [pid]:  # the other way round they could notice, and say so to their clients
             kill(p)
-        wait_until(lambda: all([is_gone(p) for p in [pid] + pids]), 30, "server is dead")
+        wait_until(lambda: all([is_gone(p) for p in pids + [pid]]), 30, "server is dead")
         return self
 
     @property
@@ -555,6 +555,8 @@ def install_program(directory, build=None):
     return directory
 
 
+# What a server answers while it comes and goes; a test that kills or restarts one expects it of the agent's log.
+COMES_AND_GOES = r"WARNING: .*FATAL: +the database system is (starting up|shutting down|not yet accepting connections)"
 UNEXPECTED = re.compile(r"\b(?:ERROR|FATAL|PANIC):|\blevel=error\b|\"level\":\s*\"error\""
                         r"|AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
