@@ -7,7 +7,7 @@
  * 32 bits of XXH64, in the pack's facts or at the frame's own end (codec/container.h). So:
  *
  *   1. Compare: the file's bytes of a whole frame are read; they stay when they have the frame's
- *      checksum. Of the other two parts nothing is known alone: for now they are taken for right.
+ *      checksum. The first and the last part share a frame with other files: they stay, until 3.
  *   2. Fetch what is not right, neighbours together, and write it where it belongs.
  *   3. Prove: the CRC-32C of all parts, each of bytes that were read or written just now, together
  *      is the file's, and has to be the manifest's. If not: the parts that were taken for right are

@@ -17,16 +17,23 @@
             fail_msg("%s", f->err.message);                                                        \
     } while (0)
 
+/* Takes the store. */
 static inline wa_status
-make_repo(wa_repo **ret, wa_error *err)
+make_repo_of(wa_store *store, wa_repo **ret, wa_error *err)
 {
     wa_cluster identity = {.system_identifier = 7412345678901234567u,
                            .major = 15,
                            .segment_size = 16 * 1024 * 1024,
                            .since = wa_time_now()};
     bool created = false;
-    WA_TRY(wa_repo_of_store(wa_store_mem_new(), "main", 1, ret, err));
+    WA_TRY(wa_repo_of_store(store, "main", 1, ret, err));
     return wa_repo_init(*ret, &identity, false, &created, err);
+}
+
+static inline wa_status
+make_repo(wa_repo **ret, wa_error *err)
+{
+    return make_repo_of(wa_store_mem_new(), ret, err);
 }
 
 static inline wa_backup_info *

@@ -395,11 +395,7 @@ static wa_store *
 begin_faulty(wa_repo **ret, wa_error *err)
 {
     wa_store *fault = wa_store_fault_new(wa_store_mem_new());
-    wa_cluster identity = {
-        .system_identifier = 1, .major = 15, .segment_size = 1 << 24, .since = wa_time_now()};
-    bool created = false;
-    assert_int_equal(wa_repo_of_store(fault, "main", 1, ret, err), WA_OK);
-    assert_int_equal(wa_repo_init(*ret, &identity, false, &created, err), WA_OK);
+    assert_int_equal(make_repo_of(fault, ret, err), WA_OK);
     return fault;
 }
 

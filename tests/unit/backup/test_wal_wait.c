@@ -30,14 +30,8 @@ static int
 setup(void **state)
 {
     fixture *f = wa_calloc(1, sizeof *f);
-    wa_cluster identity = {.system_identifier = 7412345678901234567u,
-                           .major = 15,
-                           .segment_size = SEGMENT,
-                           .since = wa_time_now()};
-    bool created = false;
     f->store = wa_store_fault_new(wa_store_mem_new());
-    OK(wa_repo_of_store(f->store, "main", 1, &f->repo, &f->err));
-    OK(wa_repo_init(f->repo, &identity, false, &created, &f->err));
+    OK(make_repo_of(f->store, &f->repo, &f->err));
     f->info = make_info();
     OK(wa_backup_branch(f->repo, 1, &f->info->branch, &f->err));
     f->info->end_branch = f->info->branch;

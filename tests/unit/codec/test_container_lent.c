@@ -87,13 +87,32 @@ is_let_go(holder *h)
     return h->let_go;
 }
 
+/* Behind let_go(). */
+static void
+end_hold(holder *h, wa_pool *pool)
+{
+    wa_pool_wait(pool, &h->job);
+    assert_false(h->gave_up);
+    wa_cond_done(&h->cond);
+    wa_mutex_done(&h->mutex);
+}
+
+static void
+assert_as_written_alone(const wa_buf *object, const void *data, size_t len, size_t frame)
+{
+    WA_CLEANUP(wa_buf_done) wa_buf alone = WA_BUF_INIT(1 << 20);
+    write_alone(data, len, frame, &alone);
+    assert_int_equal(object->len, alone.len);
+    assert_memory_equal(object->data, alone.data, alone.len);
+}
+
 static void
 eight_frames_are_lent_without_waiting_for_a_worker(void **state)
 {
     (void)state;
     const size_t frame = 1000, len = 8 * frame + 1;
     WA_CLEANUP(wa_freep) uint8_t *data = content_of(len);
-    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20), alone = WA_BUF_INIT(1 << 20);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20);
     WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&object);
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
@@ -110,13 +129,8 @@ eight_frames_are_lent_without_waiting_for_a_worker(void **state)
     let_go(&h);
     assert_ok(wa_container_write(w, data + 8 * frame, 1, &err), &err);
     assert_ok(wa_container_finish(w, facts, NULL, &err), &err);
-    wa_pool_wait(pool, &h.job);
-    assert_false(h.gave_up);
-    write_alone(data, len, frame, &alone);
-    assert_int_equal(object.len, alone.len);
-    assert_memory_equal(object.data, alone.data, alone.len);
-    wa_cond_done(&h.cond);
-    wa_mutex_done(&h.mutex);
+    end_hold(&h, pool);
+    assert_as_written_alone(&object, data, len, frame);
 }
 
 /* The state of a thread of this process, as proc(5) has it. */
@@ -174,7 +188,7 @@ more_frames_than_there_is_room_for_wait_for_the_worker(void **state)
     (void)state;
     const size_t frame = 1000, len = 40 * frame;
     WA_CLEANUP(wa_freep) uint8_t *data = content_of(len);
-    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20), alone = WA_BUF_INIT(1 << 20);
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(1 << 20);
     WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&object);
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
@@ -192,13 +206,8 @@ more_frames_than_there_is_room_for_wait_for_the_worker(void **state)
     assert_ok(wa_container_write_lent(w, data, len, &err), &err);
     end_watch(&watching);
     assert_ok(wa_container_finish(w, facts, NULL, &err), &err);
-    wa_pool_wait(pool, &h.job);
-    assert_false(h.gave_up);
-    write_alone(data, len, frame, &alone);
-    assert_int_equal(object.len, alone.len);
-    assert_memory_equal(object.data, alone.data, alone.len);
-    wa_cond_done(&h.cond);
-    wa_mutex_done(&h.mutex);
+    end_hold(&h, pool);
+    assert_as_written_alone(&object, data, len, frame);
 }
 
 static uint64_t

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "child_fixture.h"
+
 #include "walagent/base/file.h"
 #include "walagent/base/thread.h"
 #include "walagent/store/drivers.h"
@@ -691,7 +693,7 @@ fill_small_file_system(const char *dir)
 {
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", dir, "tmpfs", 0, "size=256k") != 0)
-        return 77;
+        return NOT_PERMITTED_HERE;
     WA_CLEANUP(wa_store_freep) wa_store *store = open_at(dir, 0);
     WA_CLEANUP(wa_freep) char *large = wa_calloc(1, 1 << 20);
     wa_body body = {large, 1 << 20, -1, 0};
@@ -709,22 +711,14 @@ static void
 a_full_file_system_is_no_space_and_leaves_nothing(void **state)
 {
     fixture *f = *state;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(fill_small_file_system(f->dir));
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child(in_a_child(fill_small_file_system, f->dir));
 }
 
 static int
 write_as_nobody(const char *dir)
 {
     if (geteuid() == 0 && seteuid(65534) != 0)
-        return 77;
+        return NOT_PERMITTED_HERE;
     WA_CLEANUP(wa_store_freep) wa_store *store = open_at(dir, 0);
     wa_body body = {"x", 1, -1, 0};
     wa_error err = WA_ERROR_INIT;
@@ -741,17 +735,10 @@ a_directory_without_permission_is_denied_and_the_hint_names_the_user(void **stat
     assert_int_equal(chmod(f->dir, 0555), 0);
     WA_CLEANUP(wa_freep) char *below = wa_path_join(f->dir, "d");
     assert_int_equal(chmod(below, 0555), 0);
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(write_as_nobody(f->dir));
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
+    int code = in_a_child(write_as_nobody, f->dir);
     assert_int_equal(chmod(f->dir, 0755), 0);
     assert_int_equal(chmod(below, 0755), 0);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child(code);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)

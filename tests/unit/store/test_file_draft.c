@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "child_fixture.h"
+
 #include "walagent/base/file.h"
 #include "walagent/store/drivers.h"
 #include "walagent/store/mirror.h"
@@ -510,13 +512,13 @@ fill_small_file_system(const char *dir)
 {
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", dir, "tmpfs", 0, "size=256k") != 0)
-        return 77;
+        return NOT_PERMITTED_HERE;
     WA_CLEANUP(wa_store_freep) wa_store *store = open_at(dir);
     WA_CLEANUP(wa_freep) char *large = wa_calloc(1, 1 << 20);
     wa_error err = WA_ERROR_INIT;
     int draft = wa_store_draft(store);
     if (draft < 0)
-        return 77; /* tmpfs knows no such files here */
+        return NOT_PERMITTED_HERE; /* tmpfs knows no such files here */
     if (wa_store_draft_write(store, draft, 0, large, 1 << 20, &err) != WA_NO_SPACE)
         return 1;
     if (strstr(err.message, dir) == NULL || strstr(err.hint, "free space") == NULL)
@@ -529,15 +531,7 @@ static void
 a_draft_on_a_full_file_system_is_no_space_and_its_room_comes_back(void **state)
 {
     fixture *f = *state;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(fill_small_file_system(f->dir));
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child(in_a_child(fill_small_file_system, f->dir));
 }
 
 /* The draft lies on the file system below. */
@@ -551,7 +545,7 @@ mount_over_the_root(const char *dir)
         return 1;
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", dir, "tmpfs", 0, "size=256k") != 0)
-        return 77;
+        return NOT_PERMITTED_HERE;
     if (put_text(store, "first", "x") != WA_OK || put_draft(store, "a", draft, 7) != WA_OK)
         return 2;
     assert_object(store, "a", "content");
@@ -563,15 +557,7 @@ static void
 a_draft_of_another_file_system_is_copied(void **state)
 {
     fixture *f = *state;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(mount_over_the_root(f->dir));
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child(in_a_child(mount_over_the_root, f->dir));
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
