@@ -353,6 +353,22 @@ def test_a_wrong_configuration_ends_the_agent_with_2(pg, make_walagent, file_rep
     assert key.split(".")[1] in done.stderr or (value and value in done.stderr), done.stderr
 
 
+@pytest.mark.parametrize("spoilt", ["closed", "a directory", "no_such_key = 1", 'listen = "x'])
+def test_a_refused_configuration_is_named_and_has_a_way_out(make_walagent, file_repository, spoilt):
+    wa = make_walagent(file_repository)
+    path = wa.config_path
+    if spoilt == "closed":
+        os.chmod(path, 0)
+    elif spoilt == "a directory":
+        path = os.path.dirname(path)
+    else:
+        lab.write_file(path, lab.read_file(path) + spoilt + "\n")
+    for command in (["list"], ["run"], ["archive-push", "/nowhere/000000010000000000000001"]):
+        done = wa.run(*command, check=2, env={"WALAGENT_CONFIG": path})
+        assert '"%s"' % path in done.stderr or path + " line" in done.stderr, done.stderr
+        assert "HINT: " in done.stderr, done.stderr
+
+
 def keys_of(value):
     if isinstance(value, list):
         return set().union(*map(keys_of, value)) if value else set()

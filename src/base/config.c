@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define DEFAULT_PATH "/etc/walagent/walagent.conf"
 #define FILE_MAX_BYTES (1024 * 1024)
@@ -64,15 +66,39 @@ wa_config_add_set(wa_config *c, const char *repository)
     return set;
 }
 
+/* A file that somebody named. `other`: what to do where it isn't there. */
+static wa_status
+read_named(const char *path, size_t max, const char *other, wa_buf *ret, wa_error *err)
+{
+    struct stat st;
+    wa_status status = wa_file_read(path, max, ret, err);
+    if (status == WA_OK)
+        return WA_OK;
+    if (status == WA_NOT_FOUND)
+        return wa_error_hint(err, "%s", other);
+    if (status == WA_DENIED)
+        return wa_error_hint(err,
+                             "The user that runs walagent (uid %u) must be allowed to read it, and "
+                             "to search the directories above it.",
+                             (unsigned)geteuid());
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return wa_error_hint(err, "Name a file, not the directory that it is in.");
+    if (status == WA_NO_SPACE)
+        return wa_error_hint(err, "Is this the right file?");
+    return wa_error_hint(err, "The system can't read it: look at the disk that it is on.");
+}
+
 /* A secret's file: its first line. */
 static wa_status
 read_secret(const char *path, char **ret, wa_error *err)
 {
     WA_CLEANUP(wa_buf_done) wa_buf content = WA_BUF_INIT(SECRET_MAX_BYTES);
-    WA_TRY(wa_file_read(path, SECRET_MAX_BYTES, &content, err));
+    WA_TRY(read_named(path, SECRET_MAX_BYTES, "Create it, or correct its name.", &content, err));
     size_t len = strcspn(wa_buf_str(&content), "\r\n");
-    if (len == 0)
-        return wa_error_set(err, WA_INVALID, "the first line of file \"%s\" is empty", path);
+    if (len == 0) {
+        wa_error_set(err, WA_INVALID, "the first line of file \"%s\" is empty", path);
+        return wa_error_hint(err, "The secret belongs there.");
+    }
     *ret = wa_strndup(content.data, len);
     return WA_OK;
 }
@@ -127,6 +153,13 @@ open_section(wa_config *c, const char *where, const char *section, wa_config_set
 }
 
 static wa_status
+already_set(const char *where, const wa_option *option, const char *origin, wa_error *err)
+{
+    wa_error_set(err, WA_INVALID, "%s: \"%s\" was already set (%s)", where, option->key, origin);
+    return wa_error_hint(err, "Keep the line that is right, and remove the other one.");
+}
+
+static wa_status
 apply_entry(wa_config *c, const char *name, const wa_ini_entry *entry, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *where = wa_format("%s line %zu", name, entry->line);
@@ -142,8 +175,7 @@ apply_entry(wa_config *c, const char *name, const wa_ini_entry *entry, wa_error 
     if (option == wa_option_count())
         return wa_option_unknown(where, section, entry->key, err);
     if (set->values[option].origin != NULL)
-        return wa_error_set(err, WA_INVALID, "%s: \"%s\" was already set (%s)", where,
-                            wa_options[option].key, set->values[option].origin);
+        return already_set(where, &wa_options[option], set->values[option].origin, err);
     return wa_config_assign(set, option, entry->value, from_file, where, err);
 }
 
@@ -210,7 +242,9 @@ load_file(wa_config *c, const char *path, bool *ret_missing, wa_error *err)
     if (is_default)
         chosen = DEFAULT_PATH;
     WA_CLEANUP(wa_buf_done) wa_buf text = WA_BUF_INIT(FILE_MAX_BYTES);
-    wa_status status = wa_file_read(chosen, FILE_MAX_BYTES, &text, err);
+    wa_status status =
+        read_named(chosen, FILE_MAX_BYTES, "Create it, or name another with -c or WALAGENT_CONFIG.",
+                   &text, err);
     if (status == WA_NOT_FOUND && is_default) {
         *ret_missing = true;
         return WA_OK;

@@ -140,10 +140,10 @@ parse_amount(wa_option_type type, const char *text, uint64_t *ret, wa_error *err
         return wa_parse_size(text, ret, err);
     if (type == WA_OPT_DURATION)
         return wa_parse_duration_ms(text, ret, err);
-    WA_TRY(wa_parse_u64(text, ret, err));
-    if (*ret > INT64_MAX)
-        return wa_error_set(err, WA_INVALID, "invalid number \"%s\"", text);
-    return WA_OK;
+    wa_status status = wa_parse_u64(text, ret, err);
+    if (status == WA_OK && *ret > INT64_MAX)
+        status = wa_error_set(err, WA_INVALID, "invalid number \"%s\"", text);
+    return status == WA_OK ? WA_OK : wa_error_hint(err, "Write a whole number.");
 }
 
 static wa_status

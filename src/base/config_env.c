@@ -40,6 +40,15 @@ reads_as(const char *repository, const char *name)
 }
 
 static wa_status
+cannot_tell(const char *variable, const char *one, const char *other, wa_error *err)
+{
+    wa_error_set(err, WA_INVALID,
+                 "environment %s: repositories \"%s\" and \"%s\" can't be told apart", variable,
+                 one, other);
+    return wa_error_hint(err, "Set it in the file, or give one of them another name.");
+}
+
+static wa_status
 find_repository(wa_config *c, const char *variable, const char *name, wa_config_set **ret,
                 wa_error *err)
 {
@@ -48,15 +57,14 @@ find_repository(wa_config *c, const char *variable, const char *name, wa_config_
         if (!reads_as(c->sets[i].repository, name))
             continue;
         if (found != NULL)
-            return wa_error_set(
-                err, WA_INVALID,
-                "environment %s: repositories \"%s\" and \"%s\" can't be told apart", variable,
-                found->repository, c->sets[i].repository);
+            return cannot_tell(variable, found->repository, c->sets[i].repository, err);
         found = &c->sets[i];
     }
-    if (found == NULL && !wa_name_is_valid(name))
-        return wa_error_set(err, WA_INVALID, "environment %s: invalid repository name \"%s\"",
-                            variable, name);
+    if (found == NULL && !wa_name_is_valid(name)) {
+        wa_error_set(err, WA_INVALID, "environment %s: invalid repository name \"%s\"", variable,
+                     name);
+        return wa_error_hint(err, "1 to 63 letters, digits and '_'.");
+    }
     *ret = found != NULL ? found : wa_config_add_set(c, name);
     return WA_OK;
 }
@@ -87,9 +95,11 @@ apply(wa_config *c, const twin *t, bool *any, wa_error *err)
     if (t->repository != NULL)
         WA_TRY(find_repository(c, t->variable, t->repository, &set, err));
     wa_config_value *value = &set->values[option];
-    if (value->origin != NULL && wa_str_starts(value->origin, "environment "))
-        return wa_error_set(err, WA_INVALID, "both %s and %s are set",
-                            value->origin + strlen("environment "), t->variable);
+    if (value->origin != NULL && wa_str_starts(value->origin, "environment ")) {
+        wa_error_set(err, WA_INVALID, "both %s and %s are set",
+                     value->origin + strlen("environment "), t->variable);
+        return wa_error_hint(err, "Unset one of them.");
+    }
     *any = true;
     return wa_config_assign(set, option, t->value, from_file, origin, err);
 }

@@ -14,7 +14,6 @@
 
 #include "walagent/base/str.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,16 +58,11 @@ is_word(char c)
            c == '-';
 }
 
-__attribute__((format(printf, 3, 4))) static wa_status
-refuse(const wa_ini_reader *r, wa_error *err, const char *fmt, ...)
+static wa_status
+refuse(const wa_ini_reader *r, wa_error *err, const char *what, const char *hint)
 {
-    WA_CLEANUP(wa_freep) char *what = NULL;
-    va_list args;
-    va_start(args, fmt);
-    int len = vasprintf(&what, fmt, args);
-    va_end(args);
-    WA_ASSERT(len >= 0);
-    return wa_error_set(err, WA_INVALID, "%s line %zu: %s", r->name, r->line, what);
+    wa_error_set(err, WA_INVALID, "%s line %zu: %s", r->name, r->line, what);
+    return wa_error_hint(err, "%s", hint);
 }
 
 /* The next line as an owned string, without its end; NULL at the end of the text. */
@@ -106,7 +100,9 @@ read_section(wa_ini_reader *r, const char *p, wa_error *err)
         second_end++;
     const char *close = skip_blanks(second_end);
     if (first == first_end || *close != ']' || !ends_line(skip_blanks(close + 1)))
-        return refuse(r, err, "invalid section header");
+        return refuse(r, err, "invalid section header",
+                      "Write [cluster], or [repository NAME] for a further repository; only a "
+                      "comment may follow.");
     WA_CLEANUP(wa_freep) char *word = wa_strndup(first, (size_t)(first_end - first));
     WA_CLEANUP(wa_freep) char *name = wa_strndup(second, (size_t)(second_end - second));
     free(r->section);
@@ -123,15 +119,20 @@ read_quoted(wa_ini_reader *r, const char *p, char **ret, wa_error *err)
         if (*p == '\\') {
             p++;
             if (*p != '"' && *p != '\\')
-                return refuse(r, err, "only \\\" and \\\\ may follow a backslash in quotes");
+                return refuse(
+                    r, err, "only \\\" and \\\\ may follow a backslash in quotes",
+                    "Write \\\\ for a backslash, or leave the quotes out: there it stands "
+                    "for itself.");
         }
         if (*p == '\0')
-            return refuse(r, err, "the quoted value doesn't end");
+            return refuse(r, err, "the quoted value doesn't end",
+                          "Close the double quote on the same line.");
         value[len++] = *p;
     }
     value[len] = '\0';
     if (!ends_line(skip_blanks(p + 1)))
-        return refuse(r, err, "text after the quoted value");
+        return refuse(r, err, "text after the quoted value",
+                      "Put all of the value into the quotes; only a comment may follow.");
     *ret = WA_TAKE(value);
     return WA_OK;
 }
@@ -152,7 +153,9 @@ read_bare(wa_ini_reader *r, const char *p, char **ret, wa_error *err)
             end = q + 1;
     }
     if (quoted)
-        return refuse(r, err, "the value has a double quote that isn't closed");
+        return refuse(r, err, "the value has a double quote that isn't closed",
+                      "Close it, or put the whole value into double quotes and write \\\" for "
+                      "this one.");
     *ret = wa_strndup(p, (size_t)(end - p));
     return WA_OK;
 }
@@ -166,10 +169,13 @@ read_pair(wa_ini_reader *r, const char *p, wa_ini_entry *ret, wa_error *err)
     size_t key_len = (size_t)(p - key);
     p = skip_blanks(p);
     if (key_len == 0 || *p != '=')
-        return refuse(r, err, "neither a section nor \"key = value\"");
+        return refuse(r, err, "neither a section nor \"key = value\"",
+                      "A line is [section] or key = value, or a comment that begins with '#' or "
+                      "';'.");
     if (r->section == NULL) {
-        refuse(r, err, "key \"%.*s\" before the first section", (int)key_len, key);
-        return wa_error_hint(err, "Put a section such as [cluster] above it.");
+        WA_CLEANUP(wa_freep)
+        char *what = wa_format("key \"%.*s\" before the first section", (int)key_len, key);
+        return refuse(r, err, what, "Put a section such as [cluster] above it.");
     }
     p = skip_blanks(p + 1);
     char *value = NULL;
@@ -200,7 +206,9 @@ wa_ini_next(wa_ini_reader *r, wa_ini_entry *ret, wa_error *err)
         if (line == NULL)
             return wa_error_set(err, WA_NOT_FOUND, "end of file");
         if (has_control_character(line))
-            return refuse(r, err, "control character");
+            return refuse(
+                r, err, "control character",
+                "A configuration is plain text: is this the right file, and is it whole?");
         const char *p = skip_blanks(line);
         if (ends_line(p))
             continue;

@@ -15,6 +15,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static wa_config *
@@ -37,6 +38,7 @@ assert_refused(const char *text, const char *message, const char *hint)
     assert_string_equal(err.message, message);
     if (hint != NULL)
         assert_string_equal(err.hint, hint);
+    assert_true(err.hint[0] != '\0'); /* there is always a way out */
 }
 
 static void
@@ -151,6 +153,8 @@ a_nul_byte_is_refused(void **state)
     wa_config *c = NULL;
     assert_int_equal(wa_config_parse("f", text, sizeof text - 1, &c, &err), WA_INVALID);
     assert_string_equal(err.message, "f line 2: control character");
+    assert_string_equal(err.hint,
+                        "A configuration is plain text: is this the right file, and is it whole?");
 }
 
 static void
@@ -287,13 +291,16 @@ loaded(const char *path)
 }
 
 static void
-assert_load_refused(const char *path, const char *message)
+assert_load_refused(const char *path, const char *message, const char *hint)
 {
     wa_error err = WA_ERROR_INIT;
     wa_config *c = NULL;
     assert_int_equal(wa_config_load(path, &c, &err), WA_INVALID);
     assert_null(c);
     assert_string_equal(err.message, message);
+    if (hint != NULL)
+        assert_string_equal(err.hint, hint);
+    assert_true(err.hint[0] != '\0');
 }
 
 static void
@@ -353,12 +360,27 @@ misspelt_variables_are_refused_and_foreign_ones_passed_over(void **state)
     setenv("WALAGENT_X", "x", 1);
     wa_config_free(loaded(path));
     setenv("WALAGENT_ARCHIVE_SPOOL_MAXX", "1GiB", 1);
-    assert_load_refused(path, "environment WALAGENT_ARCHIVE_SPOOL_MAXX: unknown key \"spool_maxx\" "
-                              "in section [archive]");
+    assert_load_refused(path,
+                        "environment WALAGENT_ARCHIVE_SPOOL_MAXX: unknown key \"spool_maxx\" "
+                        "in section [archive]",
+                        "Did you mean \"spool_max\"?");
     unsetenv("WALAGENT_ARCHIVE_SPOOL_MAXX");
     setenv("WALAGENT_ARCHIVE_SPOOL_MAX", "lots", 1);
+    assert_load_refused(
+        path, "environment WALAGENT_ARCHIVE_SPOOL_MAX: spool_max: invalid size \"lots\"", NULL);
+    unsetenv("WALAGENT_ARCHIVE_SPOOL_MAX");
+    setenv("WALAGENT_REPOSITORY__D!R__URL", "file:///x", 1);
     assert_load_refused(path,
-                        "environment WALAGENT_ARCHIVE_SPOOL_MAX: spool_max: invalid size \"lots\"");
+                        "environment WALAGENT_REPOSITORY__D!R__URL: invalid repository name "
+                        "\"d!r\"",
+                        "1 to 63 letters, digits and '_'.");
+    unsetenv("WALAGENT_REPOSITORY__D!R__URL");
+    WA_CLEANUP(wa_freep) char *two = written("two", "[repository a-b]\n[repository a_b]\n");
+    setenv("WALAGENT_REPOSITORY__A_B__URL", "file:///x", 1);
+    assert_load_refused(two,
+                        "environment WALAGENT_REPOSITORY__A_B__URL: repositories \"a-b\" and "
+                        "\"a_b\" can't be told apart",
+                        "Set it in the file, or give one of them another name.");
 }
 
 static void
@@ -383,6 +405,7 @@ a_secret_can_be_in_a_file(void **state)
     wa_config *both = NULL;
     assert_int_equal(wa_config_load(path, &both, &err), WA_INVALID);
     assert_non_null(strstr(err.message, "are set"));
+    assert_string_equal(err.hint, "Unset one of them.");
 }
 
 static void
@@ -396,13 +419,60 @@ a_secret_file_that_is_missing_or_empty_is_refused(void **state)
     char *missing = wa_format("%s line 2: s3_session_token_file: could not open file "
                               "\"/nonexistent/t\": No such file or directory",
                               path);
-    assert_load_refused(path, missing);
+    assert_load_refused(path, missing, "Create it, or correct its name.");
     WA_CLEANUP(wa_freep) char *text = wa_format("[cluster]\nconninfo_file = %s\n", empty);
     WA_CLEANUP(wa_freep) char *path2 = written("d", text);
     WA_CLEANUP(wa_freep)
     char *message =
         wa_format("%s line 2: conninfo_file: the first line of file \"%s\" is empty", path2, empty);
-    assert_load_refused(path2, message);
+    assert_load_refused(path2, message, "The secret belongs there.");
+}
+
+/* root may read everything: as somebody else, then. */
+static void
+a_file_that_cannot_be_read_is_named_with_the_way_out(void **state)
+{
+    (void)state;
+    WA_CLEANUP(wa_freep) char *closed = written("closed", "[cluster]\nname = a\n");
+    WA_CLEANUP(wa_freep) char *large = wa_malloc((1u << 20) + 2);
+    memset(large, '#', (1u << 20) + 1);
+    large[(1u << 20) + 1] = '\0';
+    WA_CLEANUP(wa_freep) char *too_large = written("large", large);
+    WA_CLEANUP(wa_freep)
+    char *text = wa_format("[cluster]\nconninfo_file = %s\n", closed);
+    WA_CLEANUP(wa_freep) char *secret = written("secret", text);
+    WA_CLEANUP(wa_freep)
+    char *message = wa_format("could not read the configuration: could not read file \"%s\": Is a "
+                              "directory",
+                              dir);
+    assert_load_refused(dir, message, "Name a file, not the directory that it is in.");
+    WA_CLEANUP(wa_freep)
+    char *message2 = wa_format("could not read the configuration: file \"%s\" is larger than "
+                               "1048576 bytes",
+                               too_large);
+    assert_load_refused(too_large, message2, "Is this the right file?");
+
+    uid_t was = geteuid(), other = was == 0 ? 65534 : was;
+    assert_int_equal(chmod(closed, 0), 0);
+    assert_int_equal(chmod(secret, 0644), 0);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_int_equal(seteuid(other), 0);
+    WA_CLEANUP(wa_freep)
+    char *hint =
+        wa_format("The user that runs walagent (uid %u) must be allowed to read it, and to "
+                  "search the directories above it.",
+                  (unsigned)other);
+    WA_CLEANUP(wa_freep)
+    char *message3 = wa_format("could not read the configuration: could not open file \"%s\": "
+                               "Permission denied",
+                               closed);
+    assert_load_refused(closed, message3, hint);
+    WA_CLEANUP(wa_freep)
+    char *message4 = wa_format("%s line 2: conninfo_file: could not open file \"%s\": Permission "
+                               "denied",
+                               secret, closed);
+    assert_load_refused(secret, message4, hint);
+    assert_int_equal(seteuid(was), 0);
 }
 
 static void
@@ -417,8 +487,10 @@ the_file_is_found_by_argument_then_environment(void **state)
     assert_string_equal(wa_config_string(a, "cluster", "name"), "one");
     assert_string_equal(wa_config_string(b, "cluster", "name"), "two");
     setenv("WALAGENT_CONFIG", "/nonexistent/c", 1);
-    assert_load_refused(NULL, "could not read the configuration: could not open file "
-                              "\"/nonexistent/c\": No such file or directory");
+    assert_load_refused(NULL,
+                        "could not read the configuration: could not open file "
+                        "\"/nonexistent/c\": No such file or directory",
+                        "Create it, or name another with -c or WALAGENT_CONFIG.");
 }
 
 static void
@@ -431,7 +503,8 @@ the_environment_alone_is_enough(void **state)
     }
     assert_load_refused(NULL,
                         "there is no configuration: file \"/etc/walagent/walagent.conf\" does "
-                        "not exist");
+                        "not exist",
+                        NULL);
     setenv("WALAGENT_REPOSITORY_URL", "file:///r", 1);
     WA_CLEANUP(wa_config_freep) wa_config *c = loaded(NULL);
     assert_null(wa_config_path(c));
@@ -508,6 +581,7 @@ main(void)
         in_directory(misspelt_variables_are_refused_and_foreign_ones_passed_over),
         in_directory(a_secret_can_be_in_a_file),
         in_directory(a_secret_file_that_is_missing_or_empty_is_refused),
+        in_directory(a_file_that_cannot_be_read_is_named_with_the_way_out),
         in_directory(the_file_is_found_by_argument_then_environment),
         in_directory(the_environment_alone_is_enough),
         cmocka_unit_test(the_sample_in_the_tree_is_what_the_table_says),
