@@ -185,6 +185,15 @@ def peak_kb(wa, *argv):
     return usage.ru_maxrss
 
 
+def test_people_and_programs_are_told_the_same_number_of_files(pg, streaming):
+    wa = streaming(pg)
+    said = re.search(r": (\d+) files, ", wa.run("backup").stdout)
+    verified = re.search(r"1 backup \((\d+) files, ", wa.run("verify").stdout)
+    listed, = wa.json("list")["backups"]
+    assert int(said.group(1)) == int(verified.group(1)) == listed["regular_files"] > 900
+    assert wa.json("verify")["files"] == listed["regular_files"]
+
+
 @pytest.mark.long
 def test_memory_does_not_grow_with_the_number_of_files(make_pg, streaming):
     pg = make_pg(max_locks_per_transaction=1000, fsync="off")

@@ -85,7 +85,8 @@ def test_from_nothing_to_a_checked_archive(make_pg, major, make_walagent, reposi
     assert wa.run("list", "--require", "2001-01-01 00:00:00+00", check=3)
     result = wa.json("verify")
     assert result["damage"] == [] and result["backups"] == 1 and result["segments"] > 0
-    assert result["files"] > 900 and result["records"] > 1000
+    assert result["files"] == info["regular_files"] > 900 and result["records"] > 1000
+    assert listed["backups"][0]["regular_files"] == result["files"] < info["files"]
     second = wa.json("verify", "--since", "verified")
     assert second["skipped_segments"] > 0 and second["damage"] == []
     assert second["segments"] + second["skipped_segments"] >= result["segments"]

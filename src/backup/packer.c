@@ -131,6 +131,7 @@ list_file(wa_packer *p, const wa_backup_file *file, wa_error *err)
     wa_buf_reset(&p->line);
     wa_backup_file_line(file, &p->line);
     p->info->files++;
+    p->info->regular_files += file->type == 'f';
     return wa_container_write(p->list, p->line.data, p->line.len, err);
 }
 

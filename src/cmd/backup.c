@@ -79,7 +79,7 @@ report(const wa_context *ctx, const wa_backup_info *info)
     char raw[WA_SIZE_TEXT], stored[WA_SIZE_TEXT], took[WA_SIZE_TEXT], start[WA_LSN_TEXT],
         end[WA_LSN_TEXT];
     printf("backup %s: %" PRIu64 " files, %s, %s stored, in %s, WAL %s to %s\n", info->label,
-           info->files, wa_format_size(info->raw_bytes, raw),
+           info->regular_files, wa_format_size(info->raw_bytes, raw),
            wa_format_size(info->stored_bytes, stored),
            wa_format_duration_ms((uint64_t)(info->end_time - info->start_time) / 1000, took),
            wa_lsn_format(info->start_lsn, start), wa_lsn_format(info->end_lsn, end));

@@ -4,8 +4,9 @@
  *   {"v":1,"label":"20261123T021400Z-F-1a2b","type":"full"|"incremental","parent":null|LABEL,
  *    "note":null|text,"annotations":["k=v",...],"branch":"<TLI8>-<id8>","end_branch":...,
  *    "start_lsn":"X/X","end_lsn":"X/X","start_time":RFC 3339,"end_time":RFC 3339|null,"major":15,
- *    "system_identifier":"<decimal>","segment_size":n,"files":n,"raw_bytes":n,"stored_bytes":n,
- *    "source":"remote"|"local","host":...,"from_standby":bool,"data_checksums":bool,
+ *    "system_identifier":"<decimal>","segment_size":n,"files":n (lines of files.zst),
+ *    "regular_files":n (of them files; missing in those of earlier versions),"raw_bytes":n,
+ *    "stored_bytes":n,"source":"remote"|"local","host":...,"from_standby":bool,"data_checksums":bool,
  *    "manifest_checksum":"CRC32C","packs":[{"raw":n,"stored":n,"xxh3":hex},...],
  *    "tablespaces":[{"oid":n,"location":path},...],"program":...}
  * begin.json has the same members; those not known yet are 0, null or empty.
@@ -103,6 +104,10 @@ wa_backup_info_to_json(const wa_backup_info *b)
     wa_json_set_string(json, "system_identifier", id);
     wa_json_set_u64(json, "segment_size", b->segment_size);
     wa_json_set_u64(json, "files", b->files);
+    if (b->regular_files == WA_FILES_UNKNOWN)
+        wa_json_set(json, "regular_files", json_null());
+    else
+        wa_json_set_u64(json, "regular_files", b->regular_files);
     wa_json_set_u64(json, "raw_bytes", b->raw_bytes);
     wa_json_set_u64(json, "stored_bytes", b->stored_bytes);
     wa_json_set_string(json, "source", b->source);
@@ -234,6 +239,7 @@ wa_backup_info_from_json(const json_t *json, const char *what, wa_backup_info **
     WA_TRY(parse_annotations(json, what, b, err));
     WA_TRY(parse_position(json, what, b, err));
     b->files = wa_json_u64_or(json, "files", 0);
+    b->regular_files = wa_json_u64_or(json, "regular_files", WA_FILES_UNKNOWN);
     b->raw_bytes = wa_json_u64_or(json, "raw_bytes", 0);
     b->stored_bytes = wa_json_u64_or(json, "stored_bytes", 0);
     WA_TRY(copy_text(json, "source", what, b->source, sizeof b->source, err));

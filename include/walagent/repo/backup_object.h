@@ -28,6 +28,7 @@
 
 #define WA_LABEL_SIZE 32
 #define WA_PACK_CONTENT_MAX (1024u * 1024 * 1024)
+#define WA_FILES_UNKNOWN UINT64_MAX
 
 typedef struct wa_backup_pack {
     uint64_t raw_size, stored_size;
@@ -50,7 +51,10 @@ typedef struct wa_backup_info {
     wa_time start_time, end_time; /* end_time: when the copy ended and the backup is consistent */
     int major;
     uint64_t system_identifier, segment_size;
-    uint64_t files, raw_bytes, stored_bytes;
+    uint64_t files;         /* entries: lines of files.zst */
+    uint64_t regular_files; /* of them, those of type "f": what people call a file.
+                               WA_FILES_UNKNOWN: an earlier version took it */
+    uint64_t raw_bytes, stored_bytes;
     char source[16]; /* "remote" | "local" */
     char host[96];
     bool from_standby;

@@ -90,6 +90,8 @@ a_file_is_found_by_its_offset_in_the_pack(void **state)
     OK(wa_packer_finish(p, NULL, NULL, &f->err));
     assert_int_equal(f->info->pack_count, 1);
     assert_int_equal(f->info->raw_bytes, 5005);
+    assert_int_equal(f->info->files, 4);
+    assert_int_equal(f->info->regular_files, 3); /* a directory is none */
     WA_CLEANUP(wa_freep) char *key = wa_backup_key(f->repo, f->info->label, "pack-00001.tar.zst");
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
     WA_CLEANUP(wa_container_freep) wa_container *pack = NULL;

@@ -34,7 +34,8 @@ info_of(const fixture *f, const char *label, const char *parent, wa_time end)
     b->major = 15;
     b->system_identifier = SYSTEM_ID;
     b->segment_size = SEGMENT;
-    b->files = 2;
+    b->files = 3;
+    b->regular_files = 2;
     b->raw_bytes = UINT64_C(1) << 60;
     snprintf(b->source, sizeof b->source, "remote");
     snprintf(b->manifest_checksum, sizeof b->manifest_checksum, "CRC32C");
@@ -81,6 +82,27 @@ labels_have_one_shape(void **state)
                                       "../261123T021400Z-F-1a2b"};
     for (size_t i = 0; i < WA_ARRAY_SIZE(bad); i++)
         assert_false(wa_backup_label_valid(bad[i]));
+}
+
+static void
+an_earlier_versions_backup_says_that_its_files_were_not_counted(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_backup_info_freep) wa_backup_info *b = info_of(&f, label_a, "", 100), *old = NULL;
+    WA_CLEANUP(wa_json_freep) json_t *json = wa_backup_info_to_json(b);
+    assert_int_equal(json_object_del(json, "regular_files"), 0);
+    OK(wa_backup_info_from_json(json, "backup.json", &old, &err));
+    assert_int_equal(old->files, 3);
+    assert_true(old->regular_files == WA_FILES_UNKNOWN);
+    WA_CLEANUP(wa_json_freep) json_t *told = wa_backup_info_to_json(old);
+    assert_true(json_is_null(json_object_get(told, "regular_files")));
+    WA_CLEANUP(wa_backup_info_freep) wa_backup_info *again = NULL;
+    OK(wa_backup_info_from_json(told, "backup.json", &again, &err));
+    assert_true(again->regular_files == WA_FILES_UNKNOWN);
+    fixture_done(&f);
 }
 
 static void
@@ -180,7 +202,8 @@ a_commit_is_final_and_can_be_repeated(void **state)
     FAILS(wa_backup_abandon(f.repo, label_a, "test", &err), WA_CONFLICT);
     wa_backup_info *there = NULL;
     OK(wa_backup_load(f.repo, label_a, &there, &err));
-    assert_int_equal(there->files, 2);
+    assert_int_equal(there->files, 3);
+    assert_int_equal(there->regular_files, 2);
     assert_int_equal(count_keys(&f, "backup/"), 2);
     wa_backup_info_free(there);
     wa_backup_info_free(b);
@@ -509,6 +532,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels_have_one_shape),
         cmocka_unit_test(a_backup_is_read_back_as_it_was_committed),
+        cmocka_unit_test(an_earlier_versions_backup_says_that_its_files_were_not_counted),
         cmocka_unit_test(a_list_tells_damaged_and_unfinished_backups_apart),
         cmocka_unit_test(no_failure_of_the_store_makes_a_list_shorter),
         cmocka_unit_test(a_commit_is_final_and_can_be_repeated),
