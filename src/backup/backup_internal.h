@@ -120,6 +120,9 @@ wa_status wa_backup_open_manifest(wa_repo *repo, const char *label, int level, w
 wa_status wa_backup_close_manifest(const char *label, wa_sink *object,
                                    wa_container_writer *container, uint64_t *ret_stored,
                                    wa_error *err) WA_MUST_CHECK;
+/* That of `label` in a new file, which is the caller's to remove. */
+wa_status wa_backup_parent_manifest(wa_repo *repo, const char *label, char **ret_path,
+                                    wa_error *err) WA_MUST_CHECK;
 typedef struct wa_manifest_check wa_manifest_check;
 wa_status wa_manifest_check_new(wa_repo *repo, const char *label, const wa_fingerprints *expected,
                                 int level, wa_manifest_check **ret, wa_error *err) WA_MUST_CHECK;

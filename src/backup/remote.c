@@ -4,13 +4,9 @@
  */
 #include "backup_internal.h"
 
-#include "walagent/base/file.h"
 #include "walagent/pg/basebackup.h"
 
 #include "walagent/base/crash.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -169,35 +165,6 @@ note_start(const wa_backup_options *options, const wa_basebackup *bb, wa_backup_
     }
 }
 
-/* UPLOAD_MANIFEST wants the parent's manifest as a file. */
-static wa_status
-fetch_parent_manifest(const wa_backup_options *options, const char *label, char **ret_path,
-                      wa_error *err)
-{
-    wa_repo *repo = options->repo;
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
-    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
-    WA_TRY(wa_store_ranges(wa_repo_store(repo), key, UINT64_MAX, &ranges, err));
-    WA_CLEANUP(wa_container_freep) wa_container *container = NULL;
-    WA_TRY(wa_container_open(ranges, &container, err));
-    WA_CLEANUP(wa_freep)
-    char *path = wa_format("%s/walagent-manifest-XXXXXX", wa_repo_scratch_dir(repo));
-    WA_CLEANUP(wa_closep) int fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0)
-        return wa_error_errno(err, errno, "could not create a temporary file in \"%s\": %m",
-                              wa_repo_scratch_dir(repo));
-    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_fd(fd, path);
-    wa_status status = wa_container_read_all(container, NULL, sink, err);
-    if (status == WA_OK)
-        status = wa_sink_finish(sink, err);
-    if (status != WA_OK) {
-        unlink(path);
-        return status;
-    }
-    *ret_path = WA_TAKE(path);
-    return WA_OK;
-}
-
 static void
 unlink_and_free(char **path)
 {
@@ -226,7 +193,7 @@ wa_backup_copy_remote(const wa_backup_options *options, wa_pg_conn *repl, wa_poo
 {
     WA_CLEANUP(unlink_and_free) char *parent_manifest = NULL;
     if (info->incremental)
-        WA_TRY(fetch_parent_manifest(options, info->parent, &parent_manifest, err));
+        WA_TRY(wa_backup_parent_manifest(options->repo, info->parent, &parent_manifest, err));
     wa_bb_options bb_options = {.label = info->label,
                                 .fast_checkpoint = options->fast_checkpoint,
                                 .manifest_checksums = info->manifest_checksum,
