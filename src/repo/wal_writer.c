@@ -224,28 +224,11 @@ wa_wal_writer_commit(wa_wal_writer *w, uint32_t epoch, const wa_wal_facts *facts
     return WA_OK;
 }
 
-static wa_status
-never_ready(void *arg, wa_error *err)
-{
-    (void)arg;
-    return wa_error_set(err, WA_CANCELLED, "nothing is to be written");
-}
-
-/* A store says of a name that it is taken only when that lasts. */
 wa_status
 wa_wal_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(repo, branch, segno);
-    wa_body nothing = {.data = "", .fd = -1};
-    wa_store *store = wa_repo_store(repo);
-    for (size_t i = 0; i < wa_store_members(store); i++) {
-        wa_status status = wa_store_put_when(wa_store_member(store, i), key, &nothing, NULL,
-                                             WA_PUT_CREATE, never_ready, NULL, err);
-        if (status != WA_EXISTS && status != WA_CANCELLED)
-            return status;
-        wa_error_clear(err);
-    }
-    return WA_OK;
+    return wa_store_settle(wa_repo_store(repo), key, err);
 }
 
 wa_status

@@ -3,7 +3,7 @@
  * this.
  *
  * store.c checks keys and meta, counts requests, and calls through. Each slot keeps the contract of
- * its namesake in store.h. All slots are required but put_when, draft, draft_write,
+ * its namesake in store.h. All slots are required but put_when, settle, draft, draft_write,
  * set_conditional and probe.
  *
  * list: store.c puts its own callback between: the driver passes every object and prefix that lies
@@ -24,6 +24,8 @@ typedef struct wa_store_ops {
     /* NULL: `ready`, then put. */
     wa_status (*put_when)(wa_store *store, const char *key, const wa_body *body, const char *meta,
                           wa_put_mode mode, wa_put_ready_fn ready, void *arg, wa_error *err);
+    /* NULL: what is seen stays. */
+    wa_status (*settle)(wa_store *store, const char *key, wa_error *err);
     /* NULL: there are no drafts. */
     int (*draft)(wa_store *store);
     wa_status (*draft_write)(wa_store *store, int draft, uint64_t offset, const void *data,

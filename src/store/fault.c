@@ -117,6 +117,13 @@ fault_put(wa_store *store, const char *key, const wa_body *body, const char *met
 }
 
 static wa_status
+fault_settle(wa_store *store, const char *key, wa_error *err)
+{
+    fault_store *f = (fault_store *)store;
+    AROUND(f, "settle", key, wa_store_settle(f->inner, key, err));
+}
+
+static wa_status
 fault_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_modified,
            char **ret_meta, wa_error *err)
 {
@@ -326,6 +333,7 @@ fault_free(wa_store *store)
 static const wa_store_ops fault_ops = {
     .free = fault_free,
     .put = fault_put,
+    .settle = fault_settle,
     .get = fault_get,
     .head = fault_head,
     .remove = fault_remove,

@@ -622,6 +622,7 @@ static const wa_store_ops file_ops = {
     .free = file_free,
     .put = file_put,
     .put_when = file_put_when,
+    .settle = wa_fs_settle,
     .draft = wa_fs_draft,
     .draft_write = wa_fs_draft_write,
     .get = wa_fs_get,

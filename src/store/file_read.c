@@ -122,6 +122,21 @@ wa_fs_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_mo
     return WA_OK;
 }
 
+/* Bytes and facts were synced before they had their names. */
+wa_status
+wa_fs_settle(wa_store *store, const char *key, wa_error *err)
+{
+    const wa_fs *fs = (const wa_fs *)store;
+    WA_CLEANUP(wa_freep) char *path = wa_fs_path(fs, key);
+    WA_CLEANUP(wa_closep) int fd = -1;
+    struct stat st;
+    WA_TRY(open_object(fs, key, path, &fd, &st, err));
+    wa_status status = wa_fsync_parent(path, err);
+    if (status == WA_NOT_FOUND) /* gone with its directory, unless it is the root that is away */
+        WA_TRY(wa_fs_check_root(fs, err));
+    return status;
+}
+
 /* ---- delete ---- */
 
 /* The object first: facts without an object are nothing, an object without its facts is wrong. */

@@ -215,6 +215,16 @@ mirror_put(wa_store *store, const char *key, const wa_body *body, const char *me
     return WA_OK;
 }
 
+/* What counts is there in each of them. */
+static wa_status
+mirror_settle(wa_store *store, const char *key, wa_error *err)
+{
+    wa_mirror_store *m = (wa_mirror_store *)store;
+    for (size_t i = 0; i < m->count; i++)
+        WA_TRY(wa_mirror_note(m, i, wa_store_settle(m->members[i].store, key, err), err));
+    return WA_OK;
+}
+
 /* The main store's: a mirror copies what it holds. */
 static int
 mirror_draft(wa_store *store)
@@ -406,6 +416,7 @@ mirror_free(wa_store *store)
 static const wa_store_ops mirror_ops = {
     .free = mirror_free,
     .put = mirror_put,
+    .settle = mirror_settle,
     .draft = mirror_draft,
     .draft_write = mirror_draft_write,
     .get = wa_mirror_get,

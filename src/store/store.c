@@ -161,6 +161,13 @@ wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const c
     return store->ops->put(store, key, body, meta, mode, err);
 }
 
+wa_status
+wa_store_settle(wa_store *store, const char *key, wa_error *err)
+{
+    WA_TRY(check_key(key, err));
+    return store->ops->settle == NULL ? WA_OK : store->ops->settle(store, key, err);
+}
+
 int
 wa_store_draft(wa_store *store)
 {

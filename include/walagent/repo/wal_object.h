@@ -69,7 +69,8 @@ wa_status wa_wal_put(wa_repo *repo, const wa_branch *branch, wa_segno segno, con
 wa_status wa_wal_head(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_wal_info *ret,
                       wa_error *err) WA_MUST_CHECK;
 /* A segment that wa_wal_head saw stays after a power failure: also one whose writer died before it
- * had seen to that (file://). For one who acknowledges what another wrote; writes nothing. */
+ * had seen to that (file://). For one who acknowledges what another wrote; writes nothing.
+ * NOT_FOUND: it is gone since. */
 wa_status wa_wal_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno,
                         wa_error *err) WA_MUST_CHECK;
 /* Raw bytes (segment_size of them) into out. facts may be NULL. CORRUPT names the key. */

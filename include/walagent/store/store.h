@@ -101,6 +101,10 @@ typedef wa_status (*wa_put_ready_fn)(void *arg, wa_error *err);
 wa_status wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const char *meta,
                             wa_put_mode mode, wa_put_ready_fn ready, void *arg,
                             wa_error *err) WA_MUST_CHECK;
+/* An object that was seen stays after a power failure, also one whose writer died before it had
+ * seen to that: file:// syncs the directory, other stores show nothing that they may lose. For one
+ * who acknowledges what another wrote. Writes nothing; file:// says NOT_FOUND when it is gone. */
+wa_status wa_store_settle(wa_store *store, const char *key, wa_error *err) WA_MUST_CHECK;
 /*
  * A file without a name in the store, for an object whose bytes come piece by piece: they are on
  * their way to the disk before the last one is known, and a put whose body is all of it makes it

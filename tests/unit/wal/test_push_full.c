@@ -1,5 +1,6 @@
 /*
- * test_push_full.c - archive_command into a directory: drafts, and a file system that is full.
+ * test_push_full.c - archive_command into a directory: drafts, a file system that is full, and what
+ * another process has written.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,6 +151,50 @@ a_full_archive_says_of_no_segment_that_it_has_it_before_that_lasts(void **state)
     wal_builder_free(b);
 }
 
+static bool
+known(void *arg, const char *name, char ret_xxh3[static WA_XXH_HEX], wa_branch *ret_branch)
+{
+    const fixture *f = arg;
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(f->wal_dir, name);
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_buf_done) wa_buf bytes = WA_BUF_INIT(SEGMENT);
+    OK(wa_file_read(path, SEGMENT, &bytes, &err));
+    wa_xxh_of(bytes.data, bytes.len, ret_xxh3);
+    *ret_branch = f->first;
+    return true;
+}
+
+/* As above, where nothing is full: the server recycles the segment on this answer. What this
+ * process made durable needs no look at the archive. */
+static void
+a_segment_that_another_process_wrote_is_acknowledged_when_it_lasts(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = use_directory(f, SEGMENT);
+    wal_builder *b = full_segment(700);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    f->push.look_first = true;
+    directories_synced = 0;
+    result = (wa_push_result){0};
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_SAME);
+    assert_int_equal(directories_synced, 1);
+    sync_fails = true;
+    FAILS(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err), WA_IO);
+    assert_non_null(strstr(err.message, "could not fsync directory"));
+    f->push.knows = known;
+    f->push.knows_arg = f;
+    directories_synced = 0;
+    wa_error_clear(&err);
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_SAME);
+    assert_int_equal(directories_synced, 0);
+    sync_fails = false;
+    wal_builder_free(b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
@@ -159,6 +204,7 @@ main(void)
         TEST(a_segment_is_compressed_into_a_draft_of_the_archive),
         TEST(a_full_archive_takes_what_it_has_and_nothing_else),
         TEST(a_full_archive_says_of_no_segment_that_it_has_it_before_that_lasts),
+        TEST(a_segment_that_another_process_wrote_is_acknowledged_when_it_lasts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
