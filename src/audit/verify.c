@@ -22,7 +22,8 @@ wa_verify_add(wa_verify *v, const char *kind, const char *object, const char *co
     d->message = wa_strdup(message);
     d->cost = wa_strdup(cost);
     d->mirror = wa_strdup(mirror);
-    d->warning = strcmp(kind, "unchecked") == 0 || strcmp(kind, "index") == 0;
+    d->warning =
+        strcmp(kind, "unchecked") == 0 || strcmp(kind, "index") == 0 || strcmp(kind, "sums") == 0;
     r->warning_count += d->warning;
 }
 

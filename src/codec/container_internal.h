@@ -43,6 +43,8 @@ struct wa_container {
     uint32_t bulky_size;   /* of the JSON; 0: there is none */
 };
 
+/* As the facts tell it; c->sums is there. */
+uint32_t wa_container_published_sum(const wa_container *c, size_t index);
 char *wa_container_crc_text(uint32_t crc, char out[static WA_CRC_HEX]);
 /* The text of the object with "v" first and "crc" last. */
 char *wa_container_seal(const json_t *members);

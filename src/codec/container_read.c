@@ -6,6 +6,7 @@
  */
 #include "container_internal.h"
 
+#include "walagent/base/bytes.h"
 #include "walagent/base/crc32c.h"
 
 #include <inttypes.h>
@@ -159,6 +160,7 @@ typedef struct read_all {
     uint64_t ahead_offset;
     wa_xxh *hash;
     uint32_t frames_crc;
+    size_t wrong_sums;
 } read_all;
 
 static void
@@ -238,6 +240,17 @@ start_frame(read_all *r, const wa_frame_info *frame)
         fetch_and_decode(&s->job, 0);
 }
 
+/* Does the facts' checksum of the frame differ from the one at its end? The content has that: it
+ * was unpacked. */
+static bool
+sum_is_wrong(const read_slot *s)
+{
+    const wa_container *c = s->container;
+
+    return c->sums != NULL && wa_container_published_sum(c, (size_t)(s->frame - c->frames)) !=
+                                  wa_get_u32le(s->stored + s->frame->size - sizeof(uint32_t));
+}
+
 static wa_status
 consume_oldest(read_all *r, wa_sink *to, wa_error *err)
 {
@@ -253,6 +266,7 @@ consume_oldest(read_all *r, wa_sink *to, wa_error *err)
     }
     r->frames_crc = wa_crc32c(r->frames_crc, s->stored, s->frame->size);
     wa_xxh_update(r->hash, s->raw, s->frame->raw_size);
+    r->wrong_sums += sum_is_wrong(s);
     return to != NULL ? wa_sink_write(to, s->raw, s->frame->raw_size, err) : WA_OK;
 }
 
@@ -274,7 +288,8 @@ check_whole(const wa_container *c, const wa_xxh *hash, uint32_t frames_crc, wa_e
 
 /* To the sink, or into memory. */
 static wa_status
-read_everything(const wa_container *c, wa_pool *pool, wa_sink *to, uint8_t *out, wa_error *err)
+read_everything(const wa_container *c, wa_pool *pool, wa_sink *to, uint8_t *out,
+                size_t *ret_wrong_sums, wa_error *err)
 {
     WA_CLEANUP(read_all_done) read_all r = {.container = c, .pool = pool, .out = out};
 
@@ -288,13 +303,23 @@ read_everything(const wa_container *c, wa_pool *pool, wa_sink *to, uint8_t *out,
     }
     while (r.in_flight > 0)
         WA_TRY(consume_oldest(&r, to, err));
-    return check_whole(c, r.hash, r.frames_crc, err);
+    WA_TRY(check_whole(c, r.hash, r.frames_crc, err));
+    if (ret_wrong_sums != NULL)
+        *ret_wrong_sums = r.wrong_sums;
+    return WA_OK;
 }
 
 wa_status
 wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to, wa_error *err)
 {
-    return read_everything(c, pool, to, NULL, err);
+    return read_everything(c, pool, to, NULL, NULL, err);
+}
+
+wa_status
+wa_container_check_all(const wa_container *c, wa_pool *pool, wa_sink *to, size_t *ret_wrong_sums,
+                       wa_error *err)
+{
+    return read_everything(c, pool, to, NULL, ret_wrong_sums, err);
 }
 
 wa_status
@@ -303,7 +328,7 @@ wa_container_read_into(const wa_container *c, wa_pool *pool, void *out, size_t l
     if (len != c->raw_size)
         return wa_error_set(err, WA_INVALID, "\"%s\" has %" PRIu64 " bytes of content, not %zu",
                             c->from->name, c->raw_size, len);
-    return read_everything(c, pool, NULL, out, err);
+    return read_everything(c, pool, NULL, out, NULL, err);
 }
 
 /* Straight into ret, whose len is not moved. */

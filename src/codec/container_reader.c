@@ -274,6 +274,15 @@ wa_container_has_sums(const wa_container *c)
     return c->sums != NULL;
 }
 
+uint32_t
+wa_container_published_sum(const wa_container *c, size_t index)
+{
+    char digits[WA_SUM_DIGITS + 1] = "";
+
+    memcpy(digits, c->sums + index * WA_SUM_DIGITS, WA_SUM_DIGITS);
+    return (uint32_t)strtoul(digits, NULL, 16);
+}
+
 wa_status
 wa_container_frame_sum(const wa_container *c, size_t index, uint32_t *ret, wa_error *err)
 {
@@ -281,9 +290,7 @@ wa_container_frame_sum(const wa_container *c, size_t index, uint32_t *ret, wa_er
     uint8_t end[4];
 
     if (c->sums) {
-        char digits[WA_SUM_DIGITS + 1] = "";
-        memcpy(digits, c->sums + index * WA_SUM_DIGITS, WA_SUM_DIGITS);
-        *ret = (uint32_t)strtoul(digits, NULL, 16);
+        *ret = wa_container_published_sum(c, index);
         return WA_OK;
     }
     if (frame.size < sizeof end)

@@ -22,11 +22,12 @@
 #include "walagent/repo/repo.h"
 
 typedef struct wa_damage {
-    char kind[16]; /* "segment", "chunk", "chain", "history", "backup", "file", "hole", "unchecked"
-                    */
-    char *object;  /* key, or what it is */
+    /* "segment", "chunk", "chain", "history", "backup", "file", "hole"; warnings: "unchecked",
+     * "index", "sums" */
+    char kind[16];
+    char *object; /* key, or what it is */
     char *message;
-    bool warning; /* nothing that can be restored is lost: "unchecked", "index" */
+    bool warning; /* nothing that can be restored is lost */
     char *cost;   /* what can't be restored because of it */
     char *mirror; /* the name of one that has it whole, so that restore and archive-get read it
                      there; NULL: none */

@@ -138,6 +138,10 @@ wa_status wa_container_read(const wa_container *c, wa_decoder *d, uint64_t offse
  * checks raw_size and xxh3. */
 wa_status wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to,
                                 wa_error *err) WA_MUST_CHECK;
+/* The same, and *ret_wrong_sums: of how many frames the facts tell another checksum
+ * (wa_container_has_sums) than the content has. */
+wa_status wa_container_check_all(const wa_container *c, wa_pool *pool, wa_sink *to,
+                                 size_t *ret_wrong_sums, wa_error *err) WA_MUST_CHECK;
 /* The same straight into memory for the whole content (INVALID when that has another size). */
 wa_status wa_container_read_into(const wa_container *c, wa_pool *pool, void *out, size_t len,
                                  wa_error *err) WA_MUST_CHECK;

@@ -673,84 +673,6 @@ a_newer_version_is_unsupported(void **state)
     assert_int_equal(wa_container_unseal(text, strlen(text), "facts", &json, &err), WA_UNSUPPORTED);
 }
 
-/* An object of n frames of 64 bytes, with the frames' checksums in its facts or without. */
-static void
-write_frames(const uint8_t *data, size_t n, bool publish, wa_buf *out)
-{
-    wa_error err = WA_ERROR_INIT;
-    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(out);
-    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
-    WA_CLEANUP(wa_json_freep) json_t *facts = make_facts();
-
-    assert_ok(wa_container_writer_new(sink, NULL, 3, 64, &w, &err), &err);
-    if (publish)
-        wa_container_publish_sums(w);
-    assert_ok(wa_container_write(w, data, n * 64, &err), &err);
-    assert_ok(wa_container_finish(w, facts, NULL, &err), &err);
-}
-
-static void
-a_frames_checksum_is_in_the_facts_or_at_its_end(void **state)
-{
-    (void)state;
-    const size_t counts[] = {1, 5, WA_SUMS_MAX, WA_SUMS_MAX + 1};
-    WA_CLEANUP(wa_freep) uint8_t *data = make_content((WA_SUMS_MAX + 1) * 64);
-    WA_CLEANUP(wa_frame_sum_freep) wa_frame_sum *sum = wa_frame_sum_new();
-    wa_error err = WA_ERROR_INIT;
-
-    for (size_t k = 0; k < 2 * WA_ARRAY_SIZE(counts); k++) {
-        bool publish = k % 2 == 1;
-        size_t n = counts[k / 2];
-        WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(MIB);
-        write_frames(data, n, publish, &object);
-        WA_CLEANUP(wa_ranges_freep)
-        wa_ranges *from = wa_ranges_of_memory(object.data, object.len, "o");
-        WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
-        assert_ok(wa_container_open(from, &c, &err), &err);
-        assert_int_equal(wa_container_has_sums(c), publish && n <= WA_SUMS_MAX);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t found = 0;
-            wa_frame_sum_reset(sum);
-            wa_frame_sum_update(sum, data + i * 64, 10);
-            wa_frame_sum_update(sum, data + i * 64 + 10, 54);
-            assert_ok(wa_container_frame_sum(c, i, &found, &err), &err);
-            assert_int_equal(found, wa_frame_sum_get(sum));
-        }
-    }
-}
-
-/* A later version may list something else under the name. */
-static void
-checksums_of_another_form_are_passed_over(void **state)
-{
-    (void)state;
-    WA_CLEANUP(wa_freep) uint8_t *data = make_content(192);
-    static const char *const ends[] = {"0", "-", "\"               ", "\"       ", "\""};
-
-    for (size_t k = 0; k < WA_ARRAY_SIZE(ends); k++) { /* as it was; no digit; too short */
-        WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(MIB);
-        wa_error err = WA_ERROR_INIT;
-        WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
-        write_frames(data, 3, true, &object);
-        char *text = memmem(object.data, object.len, "{\"v\":1", 6), seal[WA_CRC_HEX];
-        assert_non_null(text);
-        char *sums = strstr(text, "\"frame_sums\":\""), *crc = strstr(text, ",\"crc\"");
-        assert_non_null(sums);
-        assert_non_null(crc);
-        char *end = sums + strlen("\"frame_sums\":\"") + 24;
-        assert_int_equal(*end, '"');
-        if (ends[k][0] == '"')
-            *end = ' ';
-        memcpy(end - strlen(ends[k]), ends[k], strlen(ends[k]));
-        wa_container_crc_text(wa_crc32c(0, text, (size_t)(crc - text)), seal);
-        memcpy(crc + strlen(",\"crc\":\""), seal, 8);
-        WA_CLEANUP(wa_ranges_freep)
-        wa_ranges *from = wa_ranges_of_memory(object.data, object.len, "o");
-        assert_ok(wa_container_open(from, &c, &err), &err);
-        assert_int_equal(wa_container_has_sums(c), k == 0);
-    }
-}
-
 int
 main(void)
 {
@@ -775,8 +697,6 @@ main(void)
         cmocka_unit_test(the_zstd_program_reads_it),
         cmocka_unit_test(a_seek_table_larger_than_the_first_read_is_found),
         cmocka_unit_test(a_newer_version_is_unsupported),
-        cmocka_unit_test(a_frames_checksum_is_in_the_facts_or_at_its_end),
-        cmocka_unit_test(checksums_of_another_form_are_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
