@@ -1,6 +1,8 @@
 """The unfinished segment in the bucket: what a standby gets from it, and what it must never take
 from it."""
+import glob
 import os
+import signal
 
 import pytest
 
@@ -76,3 +78,27 @@ def test_a_short_tail_takes_nothing_from_a_standby(streamed, make_pg, work_dir, 
     standby.start()
     standby.promote()
     assert rows(standby) == (5000 if guarded else 2000)
+
+
+def test_a_missing_newest_chunk_is_found_while_its_agent_runs(streamed):
+    """Nothing in the archive tells that it was there, but the agent knows, and still has its bytes."""
+    pg, wa = streamed
+    pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    writer = pg.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'")
+    os.kill(writer, signal.SIGSTOP)  # its snapshots would make the next chunk
+    try:
+        durable(wa, pg)
+        assert wa.json("verify")["damage"] == []
+        root = wa.sections["repository"]["url"][len("file://"):]
+        chunk = sorted(glob.glob(root + "/%s/*/tail/*/*/*/*.zst" % wa.name))[-1]
+        for path in (chunk, chunk + ".meta"):
+            os.remove(path)
+        damage, = wa.json("verify", check=3)["damage"]
+        assert damage["kind"] == "chunk" and "the newest chunk is missing" in damage["message"]
+        assert " to " + wa.json("status")["stream"]["durable_lsn"] in damage["cost"]
+        assert "newest chunk" in wa.run("verify", "--wal", check=3).stdout
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    pg.switch_wal()
+    durable(wa, pg)
+    lab.wait_until(lambda: wa.json("verify", check=(0, 3))["damage"] == [], 30, "the agent heals it")

@@ -118,6 +118,8 @@ wa_verify_run(const wa_verify_options *options, wa_verify_result *ret, wa_error 
     WA_TRY(wa_windows_load(options->repo, &windows, err));
     wa_mutex_init(&v.mutex);
     wa_status status = options->wal ? verify_branches(&v, err) : WA_OK;
+    if (status == WA_OK && options->wal)
+        status = wa_verify_acknowledged(&v, err);
     if (status == WA_OK && options->backup != NULL)
         status = verify_backups(&v, &windows.backups, err);
     if (status == WA_OK)

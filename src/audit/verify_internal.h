@@ -36,6 +36,9 @@ wa_status wa_verify_tail(wa_verify *v, const wa_branch *branch, const wa_tli *ti
                          size_t timeline_count, const wa_segno *last_whole,
                          wa_error *err) WA_MUST_CHECK;
 
+/* The same file: does the head reach as far as an agent says that it made it durable? */
+wa_status wa_verify_acknowledged(wa_verify *v, wa_error *err) WA_MUST_CHECK;
+
 /* verify_index.c: damaged index objects are warned of and rebuilt. */
 wa_status wa_verify_index(wa_verify *v, const wa_branch *branch, wa_segno last,
                           wa_error *err) WA_MUST_CHECK;

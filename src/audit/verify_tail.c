@@ -6,6 +6,9 @@
 
 #include "walagent/pg/walreader.h"
 #include "walagent/repo/tail.h"
+#include "walagent/repo/tip.h"
+
+#define LOOKS 2
 
 typedef struct tail_work {
     wa_verify *v;
@@ -147,4 +150,37 @@ wa_verify_tail(wa_verify *v, const wa_branch *branch, const wa_tli *timelines,
     tail_work t = {
         .v = v, .branch = branch, .reader = reader, .bytes = bytes, .size = cluster->segment_size};
     return verify_segments(&t, last_whole, err);
+}
+
+/* A chunk that is the newest one leaves no trace when it goes: the next would have told. Looked at
+ * twice, for a segment may become whole, and its chunks go, between a look's listings. */
+wa_status
+wa_verify_acknowledged(wa_verify *v, wa_error *err)
+{
+    const wa_verify_options *o = v->options;
+    const wa_lineage_step *head = wa_lineage_head(v->windows->lineage);
+    uint64_t size = wa_repo_cluster(o->repo)->segment_size;
+    char name[WA_SEGMENT_NAME], end[WA_LSN_TEXT], said[WA_LSN_TEXT];
+    wa_lsn tip = 0;
+    if (o->acknowledged == 0 || head == NULL ||
+        !wa_branch_eq(&head->branch, &o->acknowledged_branch))
+        return WA_OK;
+    for (int look = 0; look < LOOKS; look++) {
+        wa_status status = wa_tip_find(o->repo, v->windows->lineage, &tip, err);
+        if (status == WA_CORRUPT) { /* a chain without its first chunk: it was told */
+            wa_error_clear(err);
+            return WA_OK;
+        }
+        WA_TRY(status);
+        if (tip >= o->acknowledged || tip == 0) /* 0: an agent begins where the server keeps WAL */
+            return WA_OK;
+    }
+    WA_CLEANUP(wa_freep) char *cost = wa_verify_cost(v, &head->branch, tip, o->acknowledged);
+    wa_verify_damage(v, "chunk",
+                     wa_segment_name(head->branch.tli, wa_segno_of(tip, size), size, name), cost,
+                     "the archive ends at %s, and the running agent has made WAL up to %s durable: "
+                     "the newest chunk is missing (the agent still has it; \"SELECT "
+                     "pg_switch_wal()\" makes it archive the whole segment)",
+                     wa_lsn_format(tip, end), wa_lsn_format(o->acknowledged, said));
+    return WA_OK;
 }

@@ -4,6 +4,7 @@
 #include "commands_internal.h"
 
 #include "walagent/audit/verify.h"
+#include "walagent/base/hook.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -53,9 +54,43 @@ open_mirrored(wa_context *ctx, wa_repo **ret, wa_error *err)
     return WA_OK;
 }
 
+static wa_lsn
+lsn_of(const json_t *json, const char *key)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    wa_lsn lsn = 0;
+    const char *text = wa_json_string_or(json, key, NULL);
+    return text != NULL && wa_lsn_parse(text, &lsn, &ignored) == WA_OK ? lsn : 0;
+}
+
+/* The running agent, if one of this archive answers, says up to where it has made WAL durable:
+ * asked before anything is read, so that all of that must be there. Behind a hole it begins with
+ * nothing. */
+static void
+ask_how_far(wa_context *ctx, const wa_config *config, const wa_repo *repo, wa_verify_options *o)
+{
+    wa_error ignored = WA_ERROR_INIT;
+    WA_CLEANUP(wa_freep) char *socket = wa_hook_socket_path(config);
+    WA_CLEANUP(wa_json_freep) json_t *status = NULL;
+    if (wa_ask_agent(ctx, socket, &status, &ignored) != WA_OK)
+        return;
+    const json_t *stream = json_object_get(status, "stream");
+    wa_lsn durable = lsn_of(stream, "durable_lsn");
+    bool ours = wa_json_u64_or(status, "system_identifier", 0) ==
+                    wa_repo_cluster(repo)->system_identifier &&
+                wa_str_eq(wa_json_string_or(status, "cluster", ""),
+                          wa_config_string(config, "cluster", "name")) &&
+                wa_str_eq(wa_json_string_or(status, "repository", ""),
+                          wa_config_string(config, "repository", "url"));
+    if (ours && durable > lsn_of(json_object_get(stream, "hole"), "end_lsn") &&
+        wa_branch_parse(wa_json_string_or(stream, "branch", ""), &o->acknowledged_branch))
+        o->acknowledged = durable;
+}
+
 static wa_status
 run(wa_context *ctx, wa_error *err)
 {
+    const wa_config *config = NULL;
     wa_progress progress = {.phase = "reading"};
     bool wal = wa_arg_flag(ctx, "wal");
     const char *backup = wa_arg_value(ctx, "backup"), *since = wa_arg_value(ctx, "since");
@@ -73,8 +108,11 @@ run(wa_context *ctx, wa_error *err)
     WA_TRY(wa_context_jobs(ctx, &options.jobs, err));
     WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
     WA_CLEANUP(wa_repo_freep) wa_repo *mirrored = NULL;
+    WA_TRY(wa_context_config(ctx, &config, err));
     WA_TRY(wa_context_repo(ctx, WA_REPO_MAIN, true, &repo, err));
     options.repo = repo;
+    if (options.wal && wa_arg_value(ctx, "repository") == NULL)
+        ask_how_far(ctx, config, repo, &options);
     WA_TRY(open_mirrored(ctx, &mirrored, err));
     options.mirrored = mirrored;
     WA_CLEANUP(wa_verify_result_done) wa_verify_result result = {0};
@@ -108,16 +146,21 @@ const wa_command wa_command_verify = {
     .name = "verify",
     .summary = "read the archive back: checksums, record chains, coverage",
     .options = options,
-    .description = "Fetches objects and checks everything that can be checked: the containers' "
-                   "checksums, every WAL record in one chain across segments, every file of a "
-                   "backup against PostgreSQL's manifest, "
-                   "and that the WAL from each backup on is there without a hole.\n\n"
-                   "Each damage names the object and what it costs. A run without damage records "
-                   "how far the WAL was verified.\n\n"
-                   "What is read is the main repository alone, never a mirror in its place; "
-                   "--repository NAME verifies that mirror, from the beginning. Of a segment that "
-                   "is damaged the mirrors are asked: where one has it whole, restore and "
-                   "archive-get read it there, and the damage names it instead of a cost.",
+    .description =
+        "Fetches objects and checks everything that can be checked: the containers' "
+        "checksums, every WAL record in one chain across segments, every file of a "
+        "backup against PostgreSQL's manifest, "
+        "and that the WAL from each backup on is there without a hole.\n\n"
+        "Each damage names the object and what it costs. A run without damage records "
+        "how far the WAL was verified.\n\n"
+        "That the newest bytes of the WAL are there nothing in the archive can tell. A "
+        "running agent of this configuration is asked for it: where the archive ends "
+        "before what the agent has made durable, that is damage. Without one the archive's "
+        "end is believed.\n\n"
+        "What is read is the main repository alone, never a mirror in its place; "
+        "--repository NAME verifies that mirror, from the beginning. Of a segment that "
+        "is damaged the mirrors are asked: where one has it whole, restore and "
+        "archive-get read it there, and the damage names it instead of a cost.",
     .exit_codes = "  0   no damage and no hole\n  3   damage or a hole\n  4   the repository was "
                   "not reached in time",
     .example = "  walagent verify\n  walagent verify --wal --since verified\n  walagent verify "

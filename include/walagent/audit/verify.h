@@ -6,12 +6,13 @@
  * chain across segments; chunks of the unfinished segment likewise, in one chain with the last
  * whole one. Backups: every pack, the list of files and the manifest are read back; each file's
  * bytes must have the manifest's checksum. Then coverage: the WAL from each backup on, and the
- * holes. With since_verified, segments that the newest mark names are taken as verified; a run
- * records in a new mark which segments it found right (verified/<branch>/<N8>.json, created once
- * each), so damage is found again by every run, and so is what filled a hole later. Threads: `jobs`
- * workers of its own. Memory: jobs x (a segment, raw and compressed). Errors: damage is a finding,
- * not an error; what can't be found out (store away, cancelled) is an error. A mirror that can't be
- * asked is none: the damage says so.
+ * holes. Where the newest chunk goes nothing in the archive tells that it was there: `acknowledged`
+ * is what somebody else knows of it. With since_verified, segments that the newest mark names are
+ * taken as verified; a run records in a new mark which segments it found right
+ * (verified/<branch>/<N8>.json, created once each), so damage is found again by every run, and so
+ * is what filled a hole later. Threads: `jobs` workers of its own. Memory: jobs x (a segment, raw
+ * and compressed). Errors: damage is a finding, not an error; what can't be found out (store away,
+ * cancelled) is an error. A mirror that can't be asked is none: the damage says so.
  */
 #ifndef WALAGENT_AUDIT_VERIFY_H
 #define WALAGENT_AUDIT_VERIFY_H
@@ -40,6 +41,9 @@ typedef struct wa_verify_options {
     bool wal;
     const char *backup; /* a label, "all", or NULL: none */
     bool since_verified;
+    /* Up to here an agent had made this branch's WAL durable before the run began; 0: not known. */
+    wa_lsn acknowledged;
+    wa_branch acknowledged_branch;
     size_t jobs;
     wa_progress *progress;
     wa_cancel *cancel;
