@@ -61,6 +61,7 @@ def error_body(code, message):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 120
+    disable_nagle_algorithm = True  # a body behind its head would wait for the client's ACK
 
     def log_message(self, *args):
         pass
