@@ -29,12 +29,6 @@ def bin_dir(major):
     return pathlib.Path(lab.postgres_bin(major))
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def run(*args, check=True, **kwargs):
     return subprocess.run([str(a) for a in args], check=check, text=True, capture_output=True,
                           timeout=120, env={**os.environ, "LC_ALL": "C"}, **kwargs)
@@ -43,7 +37,7 @@ def run(*args, check=True, **kwargs):
 class Server:
     def __init__(self, major, directory):
         self.major, self.bin = major, bin_dir(major)
-        self.data, self.port = directory, free_port()
+        self.data, self.port = directory, lab.free_port()
         self.conninfo = f"host=127.0.0.1 port={self.port} user=postgres"
 
     def as_postgres(self, *args, check=True):
@@ -211,7 +205,7 @@ def test_connection_errors_are_told_apart(make):
     primary.conninfo = primary.conninfo.replace("falsch", "geheim")
     assert primary.tool("identify")["tli"] == "1"
     # the first of two hosts that answers is taken
-    both = f"host=127.0.0.1,127.0.0.1 port={free_port()},{primary.port} user=secret password=geheim"
+    both = f"host=127.0.0.1,127.0.0.1 port={lab.free_port()},{primary.port} user=secret password=geheim"
     assert facts(run(TOOL, both, "identify").stdout)["host"] == f"127.0.0.1:{primary.port}"
     primary.stop()
     assert "error=unavailable" in primary.tool("identify", ok=False)

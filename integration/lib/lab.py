@@ -71,11 +71,17 @@ def port_is_free(port):
             return False
 
 
+GIVEN_PORTS = set()
+
+
 def free_port(offsets=(0,)):
-    """A port below the ephemeral range for which port + offset is free for every offset."""
+    """A port below the ephemeral range for which port + offset is free for every offset. None is given
+    twice: who has one may not listen yet, or not any more until it is started again."""
     for _ in range(1000):
         port = random.randrange(15000, 30000)
-        if all(port_is_free(port + offset) for offset in offsets):
+        wanted = {port + offset for offset in offsets}
+        if not wanted & GIVEN_PORTS and all(port_is_free(p) for p in wanted):
+            GIVEN_PORTS.update(wanted)
             return port
     raise AssertionError("no free port")
 
@@ -132,12 +138,17 @@ def run(argv, check=True, timeout=120, env=None, cwd="/", text=True, user=True, 
     return done
 
 
-def is_running(pid):
+def state_of(pid):
+    """The letter of its state, as ps shows it; None when it is gone."""
     try:
         with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as f:
-            return f.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+            return f.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return None
+
+
+def is_running(pid):
+    return state_of(pid) not in ("Z", "X", None)
 
 
 def children_of(pid):
@@ -269,6 +280,7 @@ class Postgres:
         pid = self.pid
         assert pid, "the server isn't running"
         os.kill(pid, signal.SIGSTOP)  # so that it doesn't start new children meanwhile
+        wait_until(lambda: state_of(pid) == "T", 30, "the postmaster has stopped")
         pids = children_of(pid)
         for p in pids + [pid]:  # the other way round they could notice, and say so to their clients
             kill(p)
