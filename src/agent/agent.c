@@ -262,11 +262,13 @@ hook_ships(void *arg, const char *segment_name)
     wa_agent *agent = arg;
     wa_streamer_status status;
     uint64_t size = 0;
+    bool in_hand = false;
     {
         WA_LOCK(&agent->mutex);
         if (agent->streamer == NULL || agent->repo == NULL)
             return WA_SHIPS_NOT;
         wa_streamer_get_status(agent->streamer, &status);
+        in_hand = wa_streamer_has_in_hand(agent->streamer, segment_name);
         size = wa_repo_cluster(agent->repo)->segment_size;
     }
     wa_tli tli;
@@ -277,7 +279,7 @@ hook_ships(void *arg, const char *segment_name)
     wa_lsn end = wa_segment_start(segno, size) + size;
     if (end <= status.began)
         return WA_SHIPS_PAST;
-    if (end <= status.durable)
+    if (end <= status.durable && !in_hand)
         return WA_SHIPS_DONE;
     return end <= status.durable + SOON_SEGMENTS * size ? WA_SHIPS_SOON : WA_SHIPS_NOT;
 }

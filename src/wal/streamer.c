@@ -138,6 +138,17 @@ wa_streamer_knows(wa_streamer *s, const char *segment_name, char ret_xxh3[static
     return false;
 }
 
+bool
+wa_streamer_has_in_hand(wa_streamer *s, const char *segment_name)
+{
+    wa_tli tli;
+    wa_segno segno;
+    WA_LOCK(&s->mutex);
+    return s->cluster.segment_size != 0 &&
+           wa_segment_parse(segment_name, s->cluster.segment_size, &tli, &segno) &&
+           tli == s->flow.branch.tli && wa_flow_job_locked(s, segno) != NULL;
+}
+
 wa_status
 wa_streamer_new(wa_repo *repo, const wa_streamer_options *options, wa_streamer **ret, wa_error *err)
 {

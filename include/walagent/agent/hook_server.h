@@ -25,7 +25,7 @@ typedef struct wa_hook_limits { /* may change with the configuration */
 typedef enum wa_ships {
     WA_SHIPS_NOT,  /* nothing, or it is far from it */
     WA_SHIPS_SOON, /* it has received it, or is about to */
-    WA_SHIPS_DONE, /* its durable position is behind it */
+    WA_SHIPS_DONE, /* its durable position is behind it, and it has the whole one in hand no more */
     WA_SHIPS_PAST  /* it began behind it: archived before, or not at all */
 } wa_ships;
 

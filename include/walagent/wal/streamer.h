@@ -97,6 +97,8 @@ void wa_streamer_get_status(wa_streamer *s, wa_streamer_status *ret);
  * checksum. Remembers the last 4,096. */
 bool wa_streamer_knows(wa_streamer *s, const char *segment_name, char ret_xxh3[static WA_XXH_HEX],
                        wa_branch *ret_branch);
+/* It was received whole and is not archived as one yet, though its chunks may be durable. */
+bool wa_streamer_has_in_hand(wa_streamer *s, const char *segment_name);
 /* The agent's spool can serve the unfinished segment: bytes that are durable, or (for a local
  * standby) received. NOT_FOUND. */
 wa_status wa_streamer_wait_durable(wa_streamer *s, wa_lsn lsn, int timeout_ms,

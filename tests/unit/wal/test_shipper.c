@@ -491,6 +491,7 @@ a_whole_segment_replaces_its_spool_file_and_is_known(void **state)
     wait_durable(f, receive(f));
     WAIT_WHILE(f, f->s->flow.job_count > 0 || f->s->job_running);
     assert_true(wa_streamer_knows(f->s, "000000010000000000000001", xxh3, &branch));
+    assert_false(wa_streamer_has_in_hand(f->s, "000000010000000000000001"));
     assert_string_equal(xxh3, wa_xxh_of(wal_bytes(f->wal), SEGMENT, is));
     assert_true(wa_branch_eq(&branch, &f->branch));
     uint64_t size;
@@ -553,6 +554,10 @@ a_new_flow_need_not_wait_for_a_store_that_refuses_segments(void **state)
     wal_fill_segment(f->wal);
     receive(f);
     wait_hits(f, 2);
+    assert_true(wa_streamer_has_in_hand(f->s, "000000010000000000000001"));
+    assert_false(wa_streamer_has_in_hand(f->s, "000000020000000000000001"));
+    assert_false(wa_streamer_has_in_hand(f->s, "000000010000000000000002"));
+    assert_false(wa_streamer_has_in_hand(f->s, "00000002.history"));
     install_next(f); /* would never return */
     wa_store_fault_set(f->fault, "put", 0, 0, WA_FAULT_FAIL);
     OK(f, wa_spool_begin(f->s->spool, &f->branch, 2, &size, &f->err));
