@@ -95,7 +95,7 @@ def test_what_was_acknowledged_is_in_the_mirror_after_a_kill(keeping, make_walag
     load = Load(pg)
     for _ in range(2):
         wa.start(env={"WALAGENT_CRASH_POINT": point}, ready=False)
-        assert wa.process.wait(30) == -signal.SIGKILL, wa.log[-3000:]
+        assert wa.process.wait(120) == -signal.SIGKILL, wa.log[-3000:]
         wa.process = None
         acknowledged = restart_lsn(pg)
         assert end_of(wa, "--repository", "offsite") >= acknowledged
@@ -234,7 +234,7 @@ def test_every_commit_that_returned_is_in_the_copy_alone(make_pg, major, make_wa
     wa.kill9()
     last = returned[-1]
     pg.kill9()
-    client.join(20)
+    client.join(60)
     shutil.move(root(file_repository), root(file_repository) + ".lost")
     copy = lab.Postgres(os.path.join(work_dir, "copy"), major)
     wa.run("restore", "-D", copy.data, "--repository", "offsite", "--set", "synchronous_standby_names=")

@@ -58,7 +58,7 @@ def test_remote_write_waits_for_the_spool_and_on_for_the_repository(keeping, mak
                    "a commit waits")
     for x in range(2, 12):
         written = Commit(pg, x, "remote_write")
-        written.join(20)
+        written.join(60)
         assert written.returned, "remote_write waits for the store"
         end = lsn(pg.value("SELECT write_lsn::text FROM pg_stat_replication"))
     assert not waiting.returned and agent.status()["durable"] < end
@@ -66,7 +66,7 @@ def test_remote_write_waits_for_the_spool_and_on_for_the_repository(keeping, mak
     # the server's disk is lost and the agent was killed: what remote_write promised is in the spool
     agent.kill9()
     pg.kill9()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.returned, "a commit returned that only the spool had"
     shutil.copytree(os.path.join(pg.data, "pg_wal"), os.path.join(agent.dir, "wal"))
     go_on()
@@ -85,11 +85,11 @@ def test_a_commit_that_waits_for_the_repository_returns_when_it_is_back(keeping,
     synchronous(pg, agent)
     go_on = refusing(pg, agent)
     waiting = [Commit(pg, x, mode) for x, mode in enumerate(("on", "on", "remote_write"))]
-    waiting[2].join(20)
+    waiting[2].join(60)
     assert [w.returned for w in waiting] == [False, False, True]
     go_on()
     for w in waiting:
-        w.join(20)
+        w.join(60)
         assert w.returned
     agent.assert_identical(pg, agent.lineage()[0][0], lsn(pg.lsn()))
 

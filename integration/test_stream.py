@@ -72,17 +72,17 @@ class Streamer:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self.said()
+        assert self.process.wait(60) == 0, self.said()
         return self.status()
 
     def kill9(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
     def status(self):
         lines = [l for l in lab.read_file(self.out).split("\n")[:-1] if l]
@@ -184,7 +184,7 @@ def make_streamer(work_dir):
 class Load:
     """pgbench in the background: `rate` commits of some 10 KiB of WAL a second."""
 
-    def __init__(self, server, seconds=60, rate=250):
+    def __init__(self, server, seconds=600, rate=250):
         server.sql("CREATE TABLE IF NOT EXISTS load (t text)")
         script = lab.write_file(os.path.join(server.dir, "load.sql"),
                                 "INSERT INTO load SELECT string_agg(md5(random()::text), '') FROM "
@@ -196,7 +196,7 @@ class Load:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def write_wal(server, mib):
@@ -225,7 +225,7 @@ def test_kill_at_a_crash_point_loses_nothing_acknowledged(keeping, make_streamer
     branch = agent.lineage()[0][0]
     for n in (1, 4):
         agent.start(crash="%s:%d" % (point, n))
-        assert agent.process.wait(15) == -signal.SIGKILL, agent.said()
+        assert agent.process.wait(60) == -signal.SIGKILL, agent.said()
         agent.assert_identical(keeping, branch, restart_lsn(keeping))
     agent.start().wait(lambda st: st["state"] == "streaming")
     load.stop()
@@ -298,7 +298,7 @@ def test_an_idle_database_makes_no_requests(pg, make_streamer):
 
 def test_synchronous_commit_waits_for_the_store(pg, make_streamer, work_dir):
     url = "fault+file://" + lab.make_dir(os.path.join(work_dir, "repo"))
-    agent = make_streamer(pg, url=url).start()
+    agent = make_streamer(pg, url=url, tail_interval_ms=10000).start()
     agent.wait(lambda st: st["state"] == "streaming")
     pg.sql("CREATE TABLE t (x int)")
     pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
@@ -319,10 +319,10 @@ def test_synchronous_commit_waits_for_the_store(pg, make_streamer, work_dir):
     time.sleep(2)
     assert not done, "a commit returned that is not in the archive"
     os.unlink(agent.flag)
-    thread.join(15)
+    thread.join(60)
     assert done
     agent.assert_identical(pg, branch, committed + 1)
-    assert took < 5, "five synchronous commits waited for the interval: %.1f s" % took
+    assert took < 30, "five synchronous commits waited for the interval: %.1f s" % took
     # the only synchronous standby restarts: commits wait, then go on
     agent.kill9()
     thread = threading.Thread(target=lambda: (pg.sql("INSERT INTO t VALUES (101)"), done.append(2)))
@@ -330,7 +330,7 @@ def test_synchronous_commit_waits_for_the_store(pg, make_streamer, work_dir):
     time.sleep(1)
     assert done == [1]
     agent.start()
-    thread.join(15)
+    thread.join(60)
     assert done == [1, 2]
 
 
@@ -477,7 +477,7 @@ def test_kill_while_switching_repeats_the_switch(make_pg, make_streamer, work_di
     agent.stop()
     promote_over(old, new)
     agent.start(crash=point)
-    assert agent.process.wait(15) == -signal.SIGKILL, agent.said()
+    assert agent.process.wait(60) == -signal.SIGKILL, agent.said()
     write_wal(new, 1.3)
     end = agent.start().wait_durable(new, 20)
     agent.stop()
@@ -562,7 +562,7 @@ def test_a_kill_between_taking_over_and_the_seal_is_made_good(keeping, make_stre
 
     second = make_streamer(keeping, url=first.url, init=False, tail_interval_ms=200)
     second.start(crash="seal-before-put:1")
-    assert second.process.wait(20) == -signal.SIGKILL
+    assert second.process.wait(60) == -signal.SIGKILL
     assert epoch_of(first) == 2 and not seals()
     second.start().wait(lambda st: st["state"] == "streaming")
     assert len(seals()) == 1

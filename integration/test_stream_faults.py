@@ -51,7 +51,7 @@ def test_what_the_spool_acknowledged_survives_the_agent_and_reaches_the_store(ke
     thread = threading.Thread(target=lambda: [done.append(keeping.sql("INSERT INTO t VALUES (%s)", x))
                                               for x in range(1, 50)])
     thread.start()
-    thread.join(30)
+    thread.join(120)
     assert len(done) == 49, "commits wait for the store though the spool acknowledges"
     write_wal(keeping, 2.5)
     acknowledged = lab.wait_until(
