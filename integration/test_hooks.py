@@ -318,10 +318,12 @@ def test_exit_codes_tell_a_missing_file_from_a_failed_look_up(archiving, work_di
     assert time.monotonic() - began < 20
     again = get(walagent, absent, xlog, data, check=4)
     assert "a moment ago" in again.stderr
-    lab.write_file(data + "/walagent.promoting", "%d\n" % ((time.time() + 4) * 1000))
+    lab.write_file(data + "/walagent.promoting", "%d\n" % ((time.time() + 6) * 1000))
     get(walagent, absent, xlog, data, check=254)
+    os.unlink(data + "/walagent.promoting")
     os.unlink(data + "/pgsql_tmp_walagent/pgsql_tmp_failed")
     walagent.set("repository.url", url)
+    walagent.set("archive.get_timeout", None)
     get(walagent, name, xlog, data)
     get(walagent, absent, xlog, data, check=1)
 
@@ -396,7 +398,7 @@ def test_a_shorter_tail_never_replaces_longer_local_wal(archiving, work_dir):
     for chunk in keys(walagent, "tail"):  # the newest chunk is lost: less than before is no answer
         if chunk.endswith(sorted(os.path.basename(k) for k in keys(walagent, "tail"))[-1]):
             os.unlink(chunk)
-    walagent.set("archive.get_timeout", "1s")
+    walagent.set("archive.get_timeout", "5s")
     less = get(walagent, name, xlog, data, check=4)
     assert "was served up to" in less.stderr
 

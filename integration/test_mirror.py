@@ -415,7 +415,7 @@ def test_a_mirror_that_is_away_is_taken_out_and_put_back_while_the_agent_runs(pg
 
 
 def test_a_recovery_does_not_end_where_a_mirror_ends(pg, make_walagent, beside, file_repository, work_dir):
-    wa = follow(mirrored(make_walagent, file_repository, beside, pg, **{"archive.pitr_timeout": "1s"}))
+    wa = follow(mirrored(make_walagent, file_repository, beside, pg))
     first = pg.switch_wal()
     pg.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS x")
     durable(wa, pg)
@@ -431,8 +431,10 @@ def test_a_recovery_does_not_end_where_a_mirror_ends(pg, make_walagent, beside, 
         return wa.run("archive-get", *more, name, "pg_wal/RECOVERYXLOG", cwd=data, check=None).returncode
     shutil.move(root(file_repository), root(file_repository) + ".away")
     assert get(first) == 0
+    wa.set("archive.pitr_timeout", "1s")
     assert get(last) == 254
     assert get("00000002.history") == 254
+    wa.set("archive.pitr_timeout", None)
     assert get(last, "--repository", "offsite") == 0
     assert get("00000002.history", "--repository", "offsite") == 1
     shutil.move(root(file_repository) + ".away", root(file_repository))

@@ -203,10 +203,10 @@ def test_missing_object_is_not_found(store):
 
 def test_nobody_listens(store):
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
+        s.bind(("127.0.0.1", 0))  # nobody else gets the port meanwhile
         port = s.getsockname()[1]
-    env = store.server.env(f"http://127.0.0.1:{port}", STORE_TOOL_BUDGET_MS="1000")
-    store.fails("unavailable", "get", "a", env=env)
+        env = store.server.env(f"http://127.0.0.1:{port}", STORE_TOOL_BUDGET_MS="1000")
+        store.fails("unavailable", "get", "a", env=env)
 
 
 # ---- faults on the way ----
