@@ -212,6 +212,7 @@ def test_sighup_reloads_what_can_be_reloaded_and_keeps_what_is_wrong_out(agent, 
     agent.set("archive.tail_interval", "200ms")
     agent.signal(signal.SIGHUP)
     agent.wait_log("configuration reloaded")
+    lab.wait_until(lambda: agent.log.count("streaming WAL of cluster") == 2, 30, "it streams anew")
     lab.wait_until(lambda: is_ready(agent), 30, "the agent streams again")
     pg.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     durable(agent, pg)
@@ -286,8 +287,8 @@ def test_the_agent_starts_while_the_store_is_away_and_says_what_it_waits_for(
     os.rename(root, root + ".away")
     wa.start(ready=False)
     lab.wait_until(lambda: wa.is_running() and answers(wa, "/healthz"), 30, "the agent is up")
-    code, text = wa.http("/ready")
-    assert code == 503 and root in text, text
+    lab.wait_until(lambda: root in wa.http("/ready")[1], 15, "it says what it waits for")
+    assert wa.http("/ready")[0] == 503
     assert root in json.loads(wa.http("/status")[1])["waiting_for"]
     assert wa.http("/backups")[0] == 503
     assert 'walagent_repository_up 0' in wa.http("/metrics")[1]

@@ -95,7 +95,7 @@ def test_a_server_with_a_backlog_is_soon_through(backlog):
     lab.wait_until(lambda: pg.value("SELECT last_archived_wal FROM pg_stat_archiver") == names[-1],
                    120, "the backlog is archived")
     assert set(names) <= set(archived(walagent))
-    assert puts(walagent) - before == objects(walagent) - there
+    lab.wait_until(lambda: puts(walagent) - before == objects(walagent) - there, 10, "one request an object")
     assert not pg.sql("SELECT last_failed_wal FROM pg_stat_archiver WHERE last_failed_wal > '%s'" % names[0])
 
 

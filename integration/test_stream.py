@@ -598,7 +598,7 @@ def test_the_agent_of_a_primary_left_behind_takes_nothing_back(make_pg, make_str
         time.sleep(1)
     assert epoch_of(first) == epoch
     end = second.wait_durable(new)
-    assert first.status()["state"] in ("fenced", "waiting", "retrying")
+    first.wait(lambda st: st["state"] in ("fenced", "waiting", "retrying"), 15, "the first one is held up")
     second.stop()
     branch, begin = second.lineage()[-1]
     assert branch.startswith("00000002") and begin < end

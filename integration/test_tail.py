@@ -25,6 +25,11 @@ def rows(server):
     return server.value("SELECT count(*) FROM t")
 
 
+def waits_to_look_again(standby):
+    return standby.value("SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'") == \
+        "RecoveryRetrieveRetryInterval"
+
+
 def test_a_standby_fed_by_the_bucket_alone_follows_within_a_segment(streamed, make_pg, work_dir):
     pg, wa = streamed
     replica = standby_from_archive(pg, wa, make_pg, work_dir + "/replica",
@@ -45,7 +50,8 @@ def test_a_promotion_brings_back_every_byte_in_the_bucket(streamed, make_pg, wor
     replica = standby_from_archive(pg, wa, make_pg, work_dir + "/replica",
                                    wal_retrieve_retry_interval="1h")
     replica.start()
-    lab.wait_until(replica.is_ready, 30, "the replica is consistent: " + replica.log[-2000:])
+    lab.wait_until(lambda: replica.is_ready() and waits_to_look_again(replica), 30,
+                   "the replica has what there is: " + replica.log[-2000:])
     behind = replica.value("SELECT pg_last_wal_replay_lsn()::text")
     for _ in range(5):
         pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
