@@ -119,9 +119,11 @@ def test_random_kills_leave_what_was_acknowledged_in_the_mirror(keeping, make_wa
     rng, pg, told, moved = random.Random(seed), keeping, 0, 0
     wa = follow(mirrored(make_walagent, file_repository, offsite, pg))
     backup(wa)
-    load = Load(pg, seconds=kills * 20)
-    for _ in range(kills):
+    load = Load(pg, seconds=kills * 60)
+    for n in range(kills):
         time.sleep(rng.uniform(0, 2))
+        if n % 2:  # how far it has got by then depends on the machine
+            lab.wait_until(lambda: restart_lsn(pg) > told, 15, "the slot moves")
         wa.kill9()
         now = restart_lsn(pg)
         assert end_of(wa, "--repository", "offsite") >= now
