@@ -195,6 +195,17 @@ def test_something_else_than_s3_is_no_missing_object(store, proxy):
         assert "s3_endpoint" in store.fails("unavailable", *command, env=env).hint
 
 
+def test_reason_is_told_though_the_budget_cuts_the_last_attempt_short(store, proxy):
+    env = store.env(STORE_TOOL_BUDGET_MS="1500")
+    for method, command in (("HEAD", ("head", "a")), ("GET", ("get", "a"))):
+        # HEAD's reason is asked for with a GET
+        proxy.add("status", code=404, body="<html>not here</html>", times=4 if method == "HEAD" else 2)
+        proxy.add("stall", times=1)
+        failure = store.fails("unavailable", *command, env=env)
+        assert "s3_endpoint" in failure.hint and "3 attempts" in failure.message
+        proxy.clear()
+
+
 def test_missing_object_is_not_found(store):
     store.fails("not found", "head", "none")
     store.fails("not found", "get", "none")

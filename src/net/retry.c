@@ -42,8 +42,10 @@ next_delay_ms(const wa_retry *r)
 }
 
 static bool
-give_up(const wa_retry *r, wa_error *err)
+give_up(const wa_retry *r, bool cut_short, wa_error *err)
 {
+    if (cut_short && r->came_to.status != WA_OK)
+        *err = r->came_to;
     if (r->attempts > 1)
         wa_error_wrap(err, "gave up after %u attempts", r->attempts);
     return false;
@@ -53,14 +55,18 @@ bool
 wa_retry_again(wa_retry *r, wa_error *err)
 {
     r->attempts++;
+    bool cut_short = r->cut_short;
+    r->cut_short = false;
     if (err->status != WA_UNAVAILABLE)
         return false;
+    if (!cut_short)
+        r->came_to = *err;
     if (r->attempts >= r->max_attempts)
-        return give_up(r, err);
+        return give_up(r, cut_short, err);
     uint64_t delay = next_delay_ms(r);
     r->retry_after_ms = 0;
     if (wa_mono_now() + delay >= r->deadline)
-        return give_up(r, err);
+        return give_up(r, cut_short, err);
     wa_error cancelled = WA_ERROR_INIT;
     if (wa_cancel_sleep(r->cancel, delay, &cancelled) != WA_OK) {
         *err = cancelled;

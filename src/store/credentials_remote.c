@@ -66,6 +66,7 @@ ask(wa_http *http, wa_http_request *request, uint64_t budget_ms, wa_http_respons
         wa_status status = wa_http_perform(http, request, ret, err);
         if (status == WA_OK && ret->status >= 200 && ret->status < 300)
             return WA_OK;
+        retry.cut_short = status != WA_OK && wa_mono_left(retry.deadline) == 0;
         if (status == WA_OK) {
             bool busy = ret->status == 429 || ret->status >= 500;
             retry.retry_after_ms = wa_http_retry_after_ms(ret);

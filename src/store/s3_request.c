@@ -241,6 +241,7 @@ send_signed(wa_s3 *s3, wa_s3_call *call, const char *method, const wa_credential
     wa_status status = wa_http_perform(http, &request, &response, err);
     give_back(s3, http);
     call->sends += status == WA_OK ? response.sends : 1;
+    call->retry.cut_short = status != WA_OK && wa_mono_left(until) == 0;
     if (status == WA_OK)
         *ret = response;
     return status;

@@ -87,6 +87,42 @@ cancel_ends_the_wait(void **state)
     wa_cancel_done(&cancel);
 }
 
+static void
+an_attempt_that_the_budget_cut_short_hides_no_reason(void **state)
+{
+    (void)state;
+    wa_retry r;
+    wa_retry_init(&r, 60000, NULL);
+    r.max_attempts = 3;
+    wa_error err = WA_ERROR_INIT;
+    (void)wa_error_set(&err, WA_UNAVAILABLE, "not S3");
+    (void)wa_error_hint(&err, "Look at s3_endpoint.");
+    assert_true(wa_retry_again(&r, &err));
+    for (int i = 0; i < 2; i++) {
+        wa_error_clear(&err);
+        (void)wa_error_set(&err, WA_UNAVAILABLE, "no answer in time");
+        r.cut_short = true;
+        assert_int_equal(wa_retry_again(&r, &err), i == 0);
+        assert_false(r.cut_short);
+    }
+    assert_non_null(strstr(err.message, "3 attempts"));
+    assert_non_null(strstr(err.message, "not S3"));
+    assert_null(strstr(err.message, "in time"));
+    assert_string_equal(err.hint, "Look at s3_endpoint.");
+}
+
+static void
+the_only_attempts_own_end_is_told_when_the_budget_cut_it_short(void **state)
+{
+    (void)state;
+    wa_retry r;
+    wa_retry_init(&r, 0, NULL);
+    wa_error err = failure(WA_UNAVAILABLE);
+    r.cut_short = true;
+    assert_false(wa_retry_again(&r, &err));
+    assert_non_null(strstr(err.message, "it failed"));
+}
+
 int
 main(void)
 {
@@ -96,6 +132,8 @@ main(void)
         cmocka_unit_test(nothing_is_tried_after_the_deadline),
         cmocka_unit_test(retry_after_beyond_the_deadline_ends_it_at_once),
         cmocka_unit_test(cancel_ends_the_wait),
+        cmocka_unit_test(an_attempt_that_the_budget_cut_short_hides_no_reason),
+        cmocka_unit_test(the_only_attempts_own_end_is_told_when_the_budget_cut_it_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
