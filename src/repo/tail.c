@@ -241,6 +241,16 @@ wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *
 }
 
 wa_status
+wa_tail_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_error *err)
+{
+    WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    WA_TRY(wa_tail_list(repo, branch, segno, &chunks, err));
+    for (size_t i = 0; i < chunks.count; i++)
+        WA_TRY(wa_store_settle(wa_repo_store(repo), chunks.items[i].key, err));
+    return WA_OK;
+}
+
+wa_status
 wa_tail_list_from(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
                   wa_error *err)
 {

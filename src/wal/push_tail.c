@@ -2,8 +2,9 @@
  * push_tail.c - an unfinished segment under a whole name, and .partial files.
  *
  * Never stored under the whole name. Its valid prefix is in the archive already (a whole segment or
- * the chain of chunks holds the same bytes), or becomes a cumulative chunk behind the chain's end.
- * Other bytes are a conflict.
+ * the chain of chunks holds the same bytes: then it is seen to that they stay, for another process
+ * may have written them and died), or becomes a cumulative chunk behind the chain's end. Other
+ * bytes are a conflict.
  */
 #include "push_internal.h"
 
@@ -50,7 +51,7 @@ in_whole_segment(wa_push_job *job, const wa_branch *branch, size_t len, bool *re
     WA_TRY(wa_wal_get(job->repo, branch, job->segno, job->options->pool, whole, NULL, NULL, err));
     if (memcmp(whole, job->data, len) != 0)
         return conflicting(job, branch, len, "the archived one", err);
-    return WA_OK;
+    return wa_wal_settle(job->repo, branch, job->segno, err);
 }
 
 /* The end of the chain of chunks; its bytes and ours agree as far as both go. */
@@ -122,7 +123,7 @@ wa_push_prefix(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, w
         wa_lsn have = 0;
         WA_TRY(compare_chain(job, branch, len, &have, err));
         if (have >= end)
-            return WA_OK;
+            return wa_tail_settle(job->repo, branch, job->segno, err);
         wa_status status = wa_tail_put(job->repo, branch, lineage->epoch, have, job->start,
                                        job->data, len, job->facts, !job->damaged, err);
         if (status == WA_OK)

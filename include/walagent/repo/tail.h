@@ -51,6 +51,10 @@ wa_status wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, w
 /* The same of this segment and all behind it, by one listing; ordered by segment first. */
 wa_status wa_tail_list_from(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *ret,
                             wa_error *err) WA_MUST_CHECK;
+/* The segment's chunks stay after a power failure, as wa_wal_settle sees to it of a segment.
+ * NOT_FOUND: one of them is gone since it was listed. */
+wa_status wa_tail_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno,
+                         wa_error *err) WA_MUST_CHECK;
 /* Is it a seal? By its public facts: one request. */
 wa_status wa_tail_is_seal(wa_repo *repo, const wa_chunk *chunk, bool *ret,
                           wa_error *err) WA_MUST_CHECK;

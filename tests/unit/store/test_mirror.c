@@ -651,10 +651,26 @@ the_entrys_trouble_is_blamed_on_whoever_has_it(void **state)
     assert_false(status.up);
 }
 
+/* Who acknowledges what it finds relies on every copy. */
+static void
+an_object_is_settled_in_every_store(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    assert_int_equal(put(f->store, "k", "content"), WA_OK);
+    for (size_t i = 0; i <= MIRRORS; i++) {
+        wa_store_fault_set(f->members[i], "settle", 1, 0, WA_FAULT_FAIL);
+        assert_int_equal(wa_store_settle(f->store, "k", &err), WA_UNAVAILABLE);
+        wa_error_clear(&err);
+        assert_int_equal(wa_store_settle(f->store, "k", &err), WA_OK);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        MIRROR_TEST(an_object_is_settled_in_every_store),
         MIRROR_TEST(a_put_is_in_every_member),
         MIRROR_TEST(what_the_main_store_refuses_is_in_no_mirror),
         MIRROR_TEST(a_put_that_failed_anywhere_is_completed_by_its_repetition),

@@ -125,6 +125,9 @@ a_segment_that_is_there_is_asked_for_and_not_sent_again(void **state)
     OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
     assert_int_equal(result.outcome, WA_PUT_SAME);
     assert_true(wa_store_requests(f->store, "put") == puts);
+    wa_store_fault_set(f->store, "settle", 1, 0, WA_FAULT_GONE); /* since it was seen */
+    OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    assert_true(wa_store_requests(f->store, "put") == puts + 1);
     FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
     wal_builder_free(b);
     wal_builder_free(other);
@@ -520,6 +523,31 @@ an_unfinished_segment_becomes_a_chunk_that_grows(void **state)
     free(got);
 }
 
+/* In chunks, then in a whole segment. */
+static void
+a_valid_part_that_is_there_is_acknowledged_when_it_lasts(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    WA_CLEANUP(wa_freep) uint8_t *padded = wa_calloc(1, SEGMENT);
+    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 3 * SEGMENT});
+    wal_fill_until(b, 3 * SEGMENT + 100000);
+    memcpy(padded, wal_bytes(b), wal_size(b));
+    OK(push(f, SEG3, padded, SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    for (int whole = 0; whole < 2; whole++) {
+        wa_store_fault_set(f->store, "settle", 1, 0, WA_FAULT_FAIL);
+        FAILS(push(f, SEG3, padded, SEGMENT, &result, &err), WA_UNAVAILABLE);
+        wa_error_clear(&err);
+        OK(push(f, SEG3, padded, SEGMENT, &result, &err));
+        assert_int_equal(result.outcome, WA_PUT_SAME);
+        wal_fill_segment(b);
+        OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
+    }
+    wal_builder_free(b);
+}
+
 static void
 the_commit_that_crosses_a_boundary_counts_where_it_ends(void **state)
 {
@@ -710,6 +738,7 @@ main(void)
         TEST(a_source_is_the_same_only_where_its_times_can_tell),
         TEST(junk_behind_a_switch_is_damage),
         TEST(an_unfinished_segment_becomes_a_chunk_that_grows),
+        TEST(a_valid_part_that_is_there_is_acknowledged_when_it_lasts),
         TEST(of_a_segment_that_a_bad_record_leads_into_no_record_is_known),
         TEST(the_commit_that_crosses_a_boundary_counts_where_it_ends),
         TEST(a_history_waits_until_its_first_record_names_the_branch),
