@@ -22,8 +22,6 @@
 
 #define UNIT_BYTES (32u * 1024 * 1024)
 #define UNIT_FILES 1024u
-#define PREALLOCATE_FROM (1024u * 1024)
-#define WRITE_BACK_BYTES (16u * 1024 * 1024)
 #define WRITE_BACK_FROM (128u * 1024)
 
 typedef struct unit {
@@ -73,30 +71,17 @@ fail(fetch *f, const wa_error *err)
 
 /* ---- workers ---- */
 
-/* Where the bytes of a file go: a descriptor, or memory. */
-typedef struct target {
-    int fd;
-    uint8_t *memory;
-    const char *path;
-    uint64_t written_back; /* up to here the kernel was asked to write */
-} target;
+static wa_status
+put_in_file(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_error *err)
+{
+    return wa_writer_put(arg, position, data, len, err);
+}
 
 static wa_status
-put_bytes(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_error *err)
+put_in_memory(void *arg, uint64_t position, const uint8_t *data, size_t len, wa_error *err)
 {
-    target *to = arg;
-    if (to->memory != NULL) {
-        memcpy(to->memory + position, data, len);
-        return WA_OK;
-    }
-    WA_TRY(wa_pwrite_all(to->fd, data, len, (off_t)position, to->path, err));
-    uint64_t end = position + len;
-    if (end - to->written_back >= WRITE_BACK_BYTES) {
-        /* The disk works while the rest is decompressed. */
-        (void)sync_file_range(to->fd, (off_t)to->written_back, (off_t)(end - to->written_back),
-                              SYNC_FILE_RANGE_WRITE);
-        to->written_back = end;
-    }
+    (void)err;
+    memcpy((uint8_t *)arg + position, data, len);
     return WA_OK;
 }
 
@@ -148,7 +133,7 @@ open_file(const char *path, uint32_t mode, mode_t dir_mode, int *ret, wa_error *
 }
 
 wa_status
-wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char *path,
+wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t cached, const char *path,
                      wa_error *err)
 {
     struct timespec times[2] = {{.tv_sec = file->mtime}, {.tv_sec = file->mtime}};
@@ -161,7 +146,7 @@ wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char
         return wa_error_errno(err, errno, "could not set the time of file \"%s\": %m", path);
     /* Write-back begins now, so that the sync at the end finds little left. Of small files it finds
      * many at once, which costs less than one request each. */
-    if (size >= WRITE_BACK_FROM)
+    if (cached >= WRITE_BACK_FROM)
         (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     return WA_OK;
 }
@@ -173,12 +158,10 @@ write_file(const fetch *f, wa_frames *frames, const unit *u, const wa_unit_file 
     WA_CLEANUP(wa_freep) char *path = wa_path_join(f->layout->root, file->path);
     WA_CLEANUP(wa_closep) int fd = -1;
     WA_TRY(open_file(path, file->mode, f->layout->dir_mode, &fd, err));
-    if (file->size >= PREALLOCATE_FROM && fallocate(fd, 0, 0, (off_t)file->size) != 0 &&
-        errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-        return wa_error_errno(err, errno, "could not allocate space for file \"%s\": %m", path);
-    target to = {.fd = fd, .path = path};
-    WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_bytes, &to, err));
-    return wa_fetch_finish_file(fd, file, file->size, path, err);
+    WA_CLEANUP(wa_writer_close) wa_writer to;
+    WA_TRY(wa_writer_open(&to, fd, path, file->size, err));
+    WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_in_file, &to, err));
+    return wa_fetch_finish_file(fd, file, to.cached, path, err);
 }
 
 static wa_status
@@ -189,8 +172,7 @@ keep_control(fetch *f, wa_frames *frames, const unit *u, const wa_unit_file *fil
     if (file->size != sizeof c->data)
         return wa_error_set(err, WA_CORRUPT, "\"%s\" of the backup has %llu bytes", file->path,
                             (unsigned long long)file->size);
-    target to = {.memory = c->data, .path = file->path};
-    WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_bytes, &to, err));
+    WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_in_memory, c->data, err));
     c->mode = file->mode & 0777;
     c->there = true;
     return WA_OK;

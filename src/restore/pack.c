@@ -126,7 +126,7 @@ grow(uint8_t **buffer, size_t *capacity, size_t len)
     if (*capacity >= len)
         return;
     wa_freep(buffer);
-    *buffer = wa_malloc(len);
+    *buffer = wa_malloc_large(len); /* on page borders: written without a copy */
     *capacity = len;
 }
 

@@ -90,9 +90,24 @@ int wa_fetch_open(const char *path, uint32_t mode);
 /* A file with more hard links than this one (cp -al, pg_upgrade --link): what is written into it
  * stands under its other names too. */
 bool wa_fetch_has_other_names(const char *path);
-/* Mode and time of a file that was written, `size` bytes. */
-wa_status wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t size, const char *path,
+/* Mode and time of a file that was written, `cached` bytes of it through the page cache. */
+wa_status wa_fetch_finish_file(int fd, const wa_unit_file *file, uint64_t cached, const char *path,
                                wa_error *err) WA_MUST_CHECK;
+
+/* Puts the bytes of an empty file there, in order. Borrows fd and path; close it even where open
+ * has failed. Nothing is durable before the file system is synced. */
+typedef struct wa_writer {
+    int fd, direct; /* direct: the same file past the page cache; -1: not */
+    const char *path;
+    uint64_t written_back; /* up to here the kernel was asked to write */
+    uint64_t cached;       /* bytes that went through the page cache */
+} wa_writer;
+wa_status wa_writer_open(wa_writer *w, int fd, const char *path, uint64_t size,
+                         wa_error *err) WA_MUST_CHECK;
+wa_status wa_writer_put(wa_writer *w, uint64_t position, const uint8_t *data, size_t len,
+                        wa_error *err) WA_MUST_CHECK;
+void wa_writer_close(wa_writer *w);
+
 typedef struct wa_chain wa_chain;
 wa_status wa_fetch_files(const wa_restore_options *o, const char *label, const wa_layout *layout,
                          const wa_expected *expected, wa_chain *chain, wa_control_file *ret,
