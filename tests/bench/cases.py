@@ -63,7 +63,7 @@ class Bench(hook_cases.HookCases):
         self.pg.sql("SELECT pg_drop_replication_slot('walagent_%s')" % name)
 
     def peer(self, kind="plain"):
-        """kind: plain | bundle | async | s3 | s3async. Made when first asked for."""
+        """kind: plain | bundle | async | s3 | s3plain | s3async. Made when first asked for."""
         if kind not in self.peers:
             self.peers[kind] = peers.PgBackRest(os.path.join(self.scratch, "backrest-" + kind), self.pg, self.level,
                                                 self.jobs, bundle=kind in ("bundle", "s3"),
@@ -179,13 +179,16 @@ class Bench(hook_cases.HookCases):
         """To Ceph over TLS. What is stored there is not counted."""
         agent = self.s3_agent()
         ours = agent.command("backup", "-q", "--source", source)
-        results = self.rounds({
-            "walagent": lambda: self.measure(ours, True, agent.environment()),
-            "pgBackRest, bundled": lambda: self.measure(self.peer("s3").argv("--type=full", "backup"), True)})
+        programs = {"walagent": lambda: self.measure(ours, True, agent.environment())}
+        kinds = {"pgBackRest, bundled": "s3"} if source == "remote" else {"pgBackRest": "s3plain", "pgBackRest, bundled": "s3"}
+        for name, kind in kinds.items():
+            programs[name] = lambda kind=kind: self.measure(self.peer(kind).argv("--type=full", "backup"), True)
+        results = self.rounds(programs)
         agent.stop()
         return results
 
     def s3localbackup(self):
+        """Read from the data directory, as pgBackRest does."""
         return self.s3backup("local")
 
     def s3restore(self):
