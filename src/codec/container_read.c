@@ -52,7 +52,7 @@ scratch(uint8_t **buffer, size_t *capacity, size_t len)
 {
     if (*capacity < len) {
         free(*buffer);
-        *buffer = wa_malloc(len);
+        *buffer = wa_malloc_large(len);
         *capacity = len;
     }
     return *buffer;
@@ -141,6 +141,7 @@ wa_container_read(const wa_container *c, wa_decoder *d, uint64_t offset, void *o
 typedef struct read_slot {
     wa_job job; /* first: the job is the slot */
     const wa_container *container;
+    const wa_frame_taker *taker;
     const wa_frame_info *frame;
     wa_decoder *decoder;
     const uint8_t *stored; /* the frame: where it lies in memory, or in the decoder's */
@@ -152,7 +153,8 @@ typedef struct read_slot {
 typedef struct read_all {
     const wa_container *container;
     wa_pool *pool;
-    uint8_t *out; /* of the whole content; NULL: it goes to a sink */
+    const wa_frame_taker *taker;
+    uint8_t *out; /* of the whole content; NULL: each slot has its own memory */
     read_slot *slots;
     size_t slot_count, oldest, in_flight;
     uint8_t *ahead; /* without a pool: frames up to ahead_end, the first at ahead_offset */
@@ -179,6 +181,8 @@ fetch_and_decode(wa_job *job, size_t worker)
     }
     if (s->status == WA_OK)
         s->status = wa_container_decode(s->container, d, f, s->stored, s->raw, &s->error);
+    if (s->status == WA_OK && s->taker->decoded != NULL)
+        s->status = s->taker->decoded(s->taker->arg, f->raw_offset, s->raw, f->raw_size, &s->error);
 }
 
 static void
@@ -225,6 +229,7 @@ start_frame(read_all *r, const wa_frame_info *frame)
     if (!s->decoder)
         s->decoder = wa_decoder_new();
     s->container = r->container;
+    s->taker = r->taker;
     s->frame = frame;
     s->raw = r->out != NULL ? r->out + frame->raw_offset : NULL;
     s->status = WA_OK;
@@ -252,7 +257,7 @@ sum_is_wrong(const read_slot *s)
 }
 
 static wa_status
-consume_oldest(read_all *r, wa_sink *to, wa_error *err)
+consume_oldest(read_all *r, wa_error *err)
 {
     read_slot *s = &r->slots[r->oldest];
 
@@ -267,7 +272,9 @@ consume_oldest(read_all *r, wa_sink *to, wa_error *err)
     r->frames_crc = wa_crc32c(r->frames_crc, s->stored, s->frame->size);
     wa_xxh_update(r->hash, s->raw, s->frame->raw_size);
     r->wrong_sums += sum_is_wrong(s);
-    return to != NULL ? wa_sink_write(to, s->raw, s->frame->raw_size, err) : WA_OK;
+    if (r->taker->next == NULL)
+        return WA_OK;
+    return r->taker->next(r->taker->arg, s->raw, s->frame->raw_size, err);
 }
 
 static wa_status
@@ -286,40 +293,66 @@ check_whole(const wa_container *c, const wa_xxh *hash, uint32_t frames_crc, wa_e
     return WA_OK;
 }
 
-/* To the sink, or into memory. */
+/* Two more than work, so that none waits for what it fetches. What is in memory is not fetched, and
+ * then each slot's fresh memory costs more than a worker that waits a moment for the caller. */
+static size_t
+slot_count(const wa_container *c, wa_pool *pool, const uint8_t *out)
+{
+    if (pool == NULL)
+        return 1;
+    bool fetched = wa_ranges_in_memory(c->from, 0, 0) == NULL;
+    return wa_pool_workers(pool) + (fetched || out != NULL ? 2 : 0);
+}
+
 static wa_status
-read_everything(const wa_container *c, wa_pool *pool, wa_sink *to, uint8_t *out,
+read_everything(const wa_container *c, wa_pool *pool, const wa_frame_taker *taker, uint8_t *out,
                 size_t *ret_wrong_sums, wa_error *err)
 {
-    WA_CLEANUP(read_all_done) read_all r = {.container = c, .pool = pool, .out = out};
+    WA_CLEANUP(read_all_done)
+    read_all r = {.container = c, .pool = pool, .taker = taker, .out = out};
 
-    r.slot_count = pool ? wa_pool_workers(pool) + 2 : 1;
+    r.slot_count = slot_count(c, pool, out);
     r.slots = wa_calloc(r.slot_count, sizeof *r.slots);
     r.hash = wa_xxh_new();
     for (size_t i = 0; i < c->frame_count; i++) {
         if (r.in_flight == r.slot_count)
-            WA_TRY(consume_oldest(&r, to, err));
+            WA_TRY(consume_oldest(&r, err));
         start_frame(&r, &c->frames[i]);
     }
     while (r.in_flight > 0)
-        WA_TRY(consume_oldest(&r, to, err));
+        WA_TRY(consume_oldest(&r, err));
     WA_TRY(check_whole(c, r.hash, r.frames_crc, err));
     if (ret_wrong_sums != NULL)
         *ret_wrong_sums = r.wrong_sums;
     return WA_OK;
 }
 
+static wa_status
+next_to_sink(void *arg, const void *raw, size_t len, wa_error *err)
+{
+    return wa_sink_write(arg, raw, len, err);
+}
+
 wa_status
 wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *to, wa_error *err)
 {
-    return read_everything(c, pool, to, NULL, NULL, err);
+    wa_frame_taker taker = {.next = next_to_sink, .arg = to};
+    return read_everything(c, pool, &taker, NULL, NULL, err);
 }
 
 wa_status
 wa_container_check_all(const wa_container *c, wa_pool *pool, wa_sink *to, size_t *ret_wrong_sums,
                        wa_error *err)
 {
-    return read_everything(c, pool, to, NULL, ret_wrong_sums, err);
+    wa_frame_taker taker = {.next = next_to_sink, .arg = to};
+    return read_everything(c, pool, &taker, NULL, ret_wrong_sums, err);
+}
+
+wa_status
+wa_container_read_frames(const wa_container *c, wa_pool *pool, const wa_frame_taker *taker,
+                         wa_error *err)
+{
+    return read_everything(c, pool, taker, NULL, NULL, err);
 }
 
 wa_status
@@ -328,7 +361,7 @@ wa_container_read_into(const wa_container *c, wa_pool *pool, void *out, size_t l
     if (len != c->raw_size)
         return wa_error_set(err, WA_INVALID, "\"%s\" has %" PRIu64 " bytes of content, not %zu",
                             c->from->name, c->raw_size, len);
-    return read_everything(c, pool, NULL, out, NULL, err);
+    return read_everything(c, pool, &(wa_frame_taker){0}, out, NULL, err);
 }
 
 /* Straight into ret, whose len is not moved. */

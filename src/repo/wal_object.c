@@ -31,41 +31,75 @@ wa_wal_head(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_wal_info 
     return wa_wal_object_info(repo, key, ret, err);
 }
 
+/* A whole object in memory. */
+typedef struct fetched {
+    char *key;
+    wa_buf stored;
+    wa_ranges *ranges;
+    wa_container *container;
+    wa_wal_info info;
+} fetched;
+
+static void
+fetched_done(fetched *f)
+{
+    wa_container_free(f->container);
+    wa_ranges_free(f->ranges);
+    wa_buf_done(&f->stored);
+    wa_freep(&f->key);
+}
+
+static wa_status
+fetch(wa_repo *repo, const wa_branch *branch, wa_segno segno, fetched *f, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    f->key = wa_wal_key(repo, branch, segno);
+    wa_buf_init(&f->stored, size + size / 8 + WA_SMALL_MAX);
+    WA_TRY(wa_store_get(wa_repo_store(repo), f->key, 0, UINT64_MAX, &f->stored, NULL, err));
+    f->ranges = wa_ranges_of_memory(f->stored.data, f->stored.len, f->key);
+    WA_TRY(wa_container_open(f->ranges, &f->container, err));
+    WA_TRY(wa_wal_check_place(f->container, f->key, "wal", branch, wa_segment_start(segno, size),
+                              &f->info, err));
+    if (f->info.raw_size != size)
+        return wa_error_set(err, WA_CORRUPT, "object \"%s\" has %llu bytes instead of a segment",
+                            f->key, (unsigned long long)f->info.raw_size);
+    if (wa_container_size(f->container) != size)
+        return wa_error_set(err, WA_CORRUPT, "object \"%s\" holds %llu bytes of WAL", f->key,
+                            (unsigned long long)wa_container_size(f->container));
+    f->info.stored_size = f->stored.len;
+    return WA_OK;
+}
+
 wa_status
 wa_wal_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool, void *out,
            wa_wal_facts *ret_facts, wa_wal_info *ret_info, wa_error *err)
 {
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
-    WA_CLEANUP(wa_freep) char *key = wa_wal_key(repo, branch, segno);
-    WA_CLEANUP(wa_buf_done) wa_buf stored = WA_BUF_INIT(size + size / 8 + WA_SMALL_MAX);
-    WA_TRY(wa_store_get(wa_repo_store(repo), key, 0, UINT64_MAX, &stored, NULL, err));
-    WA_CLEANUP(wa_ranges_freep)
-    wa_ranges *ranges = wa_ranges_of_memory(stored.data, stored.len, key);
-    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
-    wa_wal_info info = {0};
-    WA_TRY(wa_container_open(ranges, &c, err));
-    WA_TRY(wa_wal_check_place(c, key, "wal", branch, wa_segment_start(segno, size), &info, err));
-    if (info.raw_size != size)
-        return wa_error_set(err, WA_CORRUPT, "object \"%s\" has %llu bytes instead of a segment",
-                            key, (unsigned long long)info.raw_size);
+    WA_CLEANUP(fetched_done) fetched f = {0};
+    WA_TRY(fetch(repo, branch, segno, &f, err));
     wa_wal_facts facts;
     wa_wal_facts_init(&facts);
     if (ret_facts != NULL) {
-        wa_status status = wa_wal_container_facts(c, key, &facts, err);
+        wa_status status = wa_wal_container_facts(f.container, f.key, &facts, err);
         if (status != WA_OK && status != WA_NOT_FOUND)
             return status;
         wa_error_clear(err);
     }
-    if (wa_container_size(c) != size)
-        return wa_error_set(err, WA_CORRUPT, "object \"%s\" holds %llu bytes of WAL", key,
-                            (unsigned long long)wa_container_size(c));
-    WA_TRY(wa_container_read_into(c, pool, out, size, err));
-    info.stored_size = stored.len;
+    WA_TRY(wa_container_read_into(f.container, pool, out, wa_container_size(f.container), err));
     if (ret_facts != NULL)
         *ret_facts = facts;
     if (ret_info != NULL)
-        *ret_info = info;
+        *ret_info = f.info;
     return WA_OK;
+}
+
+wa_status
+wa_wal_get_to(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
+              const wa_wal_taker *taker, wa_error *err)
+{
+    WA_CLEANUP(fetched_done) fetched f = {0};
+    WA_TRY(fetch(repo, branch, segno, &f, err));
+    WA_TRY(taker->begin(taker->frames.arg, &f.info, err));
+    return wa_container_read_frames(f.container, pool, &taker->frames, err);
 }
 
 static wa_status

@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FEED_BYTES (1u << 20)
 #define LOOK_AGAIN_MS 5000 /* the whole segment may have replaced its chunks meanwhile */
 
 typedef struct get_job {
@@ -34,10 +33,13 @@ typedef struct get_job {
     wa_segno segno;
     wa_lsn start;
     wa_get_chain chain; /* server modes only */
-    uint8_t *bytes;     /* one segment; the caller's, or ours */
-    wa_lsn end;         /* behind the last byte that is there */
-    bool whole;         /* from the whole object */
+    wa_get_draft draft; /* of the target, from the whole object; there when that is served */
+    uint8_t *bytes;     /* else one segment; NULL: not needed yet */
+    const char *target;
+    wa_lsn end; /* behind the last byte that is there */
+    bool whole; /* from the whole object */
     bool whole_only;
+    bool in_memory; /* the whole object too */
     wa_get_result result;
 } get_job;
 
@@ -45,8 +47,8 @@ static void
 get_job_done(get_job *job)
 {
     wa_get_chain_done(&job->chain);
-    if (job->bytes != job->options->room)
-        wa_freep(&job->bytes);
+    wa_get_draft_done(&job->draft);
+    wa_freep(&job->bytes);
 }
 
 static wa_status
@@ -56,10 +58,18 @@ absent(get_job *job, wa_error *err, const char *why)
     return wa_error_set(err, WA_NOT_FOUND, "WAL segment \"%s\" is not served: %s", job->name, why);
 }
 
-static wa_status
-check_first_page(const get_job *job, wa_error *err)
+static uint8_t *
+bytes_of(get_job *job)
 {
-    const uint8_t *page = job->bytes;
+    if (job->bytes == NULL)
+        job->bytes = wa_malloc_large(job->size);
+    return job->bytes;
+}
+
+static wa_status
+check_first_page(const void *arg, const uint8_t *page, wa_error *err)
+{
+    const get_job *job = arg;
     uint64_t system = wa_repo_cluster(job->repo)->system_identifier;
     wa_tli tli = wa_get_u32le(page + 4);
     if (wa_wal_magic_major(wa_get_u16le(page)) == 0)
@@ -73,29 +83,6 @@ check_first_page(const get_job *job, wa_error *err)
                         job->name);
 }
 
-/* The records, of which the archive says that they were checked. WAL that it took knowing that they
- * contradict, or without knowing its version, is the server's history: served as it is, and said.
- */
-static wa_status
-check_records(get_job *job, const wa_wal_info *info, wa_error *err)
-{
-    wa_segment_check check = {0};
-    if (!info->checked) {
-        snprintf(job->result.note, sizeof job->result.note,
-                 "the segment was archived although its records failed their checks, or without "
-                 "looking at them");
-        return WA_OK;
-    }
-    if (wa_segment_check_all(job->bytes, job->size, job->start, NULL, NULL, &check, err) != WA_OK) {
-        err->status = WA_CORRUPT;
-        return wa_error_wrap(err, "the archived WAL segment \"%s\" contradicts itself", job->name);
-    }
-    if (check.parsed && !check.complete)
-        return wa_error_set(err, WA_CORRUPT, "the archived WAL segment \"%s\" is not complete",
-                            job->name);
-    return WA_OK;
-}
-
 /* The chunks, when the whole object is damaged: only if nothing is missing. */
 static wa_status
 replace_damaged(get_job *job, const wa_branch *branch, wa_error *err)
@@ -103,10 +90,10 @@ replace_damaged(get_job *job, const wa_branch *branch, wa_error *err)
     wa_error other = WA_ERROR_INIT;
     wa_segment_check check = {0};
     wa_lsn end = 0;
-    if (wa_tail_assemble(job->repo, branch, job->segno, job->bytes, &end, NULL, &other) != WA_OK ||
-        check_first_page(job, &other) != WA_OK ||
-        wa_segment_check_all(job->bytes, job->size, job->start, NULL, NULL, &check, &other) !=
-            WA_OK ||
+    uint8_t *bytes = bytes_of(job);
+    if (wa_tail_assemble(job->repo, branch, job->segno, bytes, &end, NULL, &other) != WA_OK ||
+        check_first_page(job, bytes, &other) != WA_OK ||
+        wa_segment_check_all(bytes, job->size, job->start, NULL, NULL, &check, &other) != WA_OK ||
         !check.complete)
         return wa_error_hint(err, "Run \"walagent verify --wal\". The segment can be archived "
                                   "again from a server that still has it.");
@@ -121,10 +108,20 @@ replace_damaged(get_job *job, const wa_branch *branch, wa_error *err)
 static wa_status
 load_whole_from(get_job *job, wa_repo *repo, const wa_branch *branch, wa_error *err)
 {
-    wa_wal_info info = {0};
-    WA_TRY(wa_wal_get(repo, branch, job->segno, job->options->pool, job->bytes, NULL, &info, err));
-    WA_TRY(check_first_page(job, err));
-    return check_records(job, &info, err);
+    bool checked = true;
+    wa_get_whole whole = {.name = job->name,
+                          .bytes = job->in_memory ? bytes_of(job) : NULL,
+                          .draft = &job->draft,
+                          .target = job->target,
+                          .durable = job->mode == WA_GET_RAW,
+                          .check_head = check_first_page,
+                          .arg = job};
+    WA_TRY(wa_get_whole_read(&whole, repo, branch, job->segno, job->options->pool, &checked, err));
+    if (!checked)
+        snprintf(job->result.note, sizeof job->result.note,
+                 "the segment was archived although its records failed their checks, or without "
+                 "looking at them");
+    return WA_OK;
 }
 
 /* The first mirror whose object is whole. */
@@ -173,7 +170,7 @@ load_bytes(get_job *job, const wa_branch *branch, wa_error *err)
     if (status != WA_NOT_FOUND)
         return status;
     wa_error_clear(err);
-    status = wa_tail_assemble(job->repo, branch, job->segno, job->bytes, &job->end, NULL, err);
+    status = wa_tail_assemble(job->repo, branch, job->segno, bytes_of(job), &job->end, NULL, err);
     if (status == WA_NOT_FOUND && wa_mono_now() - began > LOOK_AGAIN_MS) {
         wa_error_clear(err);
         status = load_whole(job, branch, err);
@@ -305,6 +302,7 @@ cut_at_fork(get_job *job, const wa_branch *branch, wa_lsn fork, wa_error *err)
         if (there)
             return absent(job, err, "the timeline ends in it, and the next one has it too");
     }
+    job->in_memory = true;
     WA_TRY(load_bytes(job, branch, err));
     if (job->end > fork)
         job->end = fork;
@@ -398,6 +396,8 @@ wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name
                    .mode = mode,
                    .repo = options->repo,
                    .name = name,
+                   .target = target,
+                   .draft = WA_GET_DRAFT_INIT,
                    .whole_only = whole_only,
                    .size = wa_repo_cluster(options->repo)->segment_size};
     if (!wa_segment_parse(name, job.size, &job.tli, &job.segno))
@@ -405,13 +405,14 @@ wa_get_segment(const wa_get_options *options, wa_get_mode mode, const char *name
                             "\"%s\" is no WAL segment of a cluster with segments of %llu bytes",
                             name, (unsigned long long)job.size);
     job.start = wa_segment_start(job.segno, job.size);
-    job.bytes = options->room != NULL ? options->room : wa_malloc_large(job.size);
     wa_status status = mode == WA_GET_RAW ? load_raw(&job, err) : load_for_server(&job, err);
     if (status == WA_OK) {
         job.result.end = job.end;
         job.result.from_tail = !job.whole;
-        status = wa_get_write(target, job.bytes, (size_t)(job.end - job.start), job.size,
-                              mode == WA_GET_RAW, err);
+        status = job.draft.path != NULL
+                     ? wa_get_draft_publish(&job.draft, target, job.size, err)
+                     : wa_get_write(target, job.bytes, (size_t)(job.end - job.start), job.size,
+                                    mode == WA_GET_RAW, err);
     }
     if (status == WA_NOT_FOUND && mode == WA_GET_RAW)
         hint_at_mirror(&job, err);

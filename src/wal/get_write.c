@@ -29,53 +29,90 @@ temporary_name(const char *target)
                      atomic_fetch_add(&number, 1));
 }
 
-/* The disk begins with the first part while the next ones are copied. */
+/* "Not found" is said of the archive only. */
 static wa_status
-write_parts(int fd, const uint8_t *data, size_t len, bool durable, const char *path, wa_error *err)
+not_of_the_archive(wa_error *err)
+{
+    if (err->status == WA_NOT_FOUND)
+        err->status = WA_IO;
+    return err->status;
+}
+
+wa_status
+wa_get_draft_open(wa_get_draft *d, const char *target, bool durable, wa_error *err)
+{
+    WA_ASSERT(d->path == NULL);
+    d->durable = durable;
+    d->path = temporary_name(target);
+    d->fd = open(d->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (d->fd >= 0)
+        return WA_OK;
+    wa_error_errno(err, errno, "could not create file \"%s\": %m", d->path);
+    return not_of_the_archive(err);
+}
+
+/* The disk begins with the first part while the next ones are copied. */
+wa_status
+wa_get_draft_write(const wa_get_draft *d, uint64_t offset, const void *data, size_t len,
+                   wa_error *err)
 {
     for (size_t at = 0, part; at < len; at += part) {
         part = len - at < PART ? len - at : PART;
-        WA_TRY(wa_write_all(fd, data + at, part, path, err));
-        if (durable)
-            wa_file_begin_writeback(fd, at, part);
+        WA_TRY(wa_pwrite_all(d->fd, (const uint8_t *)data + at, part, (off_t)(offset + at), d->path,
+                             err));
+        if (d->durable)
+            wa_file_begin_writeback(d->fd, offset + at, part);
     }
     return WA_OK;
 }
 
 static wa_status
-fill(const char *path, const void *data, size_t len, size_t size, bool durable, wa_error *err)
+complete(wa_get_draft *d, uint64_t size, wa_error *err)
 {
-    WA_CLEANUP(wa_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return wa_error_errno(err, errno, "could not create file \"%s\": %m", path);
-    WA_TRY(write_parts(fd, data, len, durable, path, err));
-    if (len < size && ftruncate(fd, (off_t)size) != 0)
-        return wa_error_errno(err, errno, "could not extend file \"%s\": %m", path);
-    if (durable)
-        WA_TRY(wa_fsync(fd, path, err));
-    int closing = fd;
-    fd = -1;
+    struct stat st;
+    if (fstat(d->fd, &st) != 0)
+        return wa_error_errno(err, errno, "could not access file \"%s\": %m", d->path);
+    if ((uint64_t)st.st_size < size && ftruncate(d->fd, (off_t)size) != 0)
+        return wa_error_errno(err, errno, "could not extend file \"%s\": %m", d->path);
+    if (d->durable)
+        WA_TRY(wa_fsync(d->fd, d->path, err));
+    int closing = d->fd;
+    d->fd = -1;
     if (close(closing) != 0)
-        return wa_error_errno(err, errno, "could not close file \"%s\": %m", path);
+        return wa_error_errno(err, errno, "could not close file \"%s\": %m", d->path);
     return WA_OK;
+}
+
+wa_status
+wa_get_draft_publish(wa_get_draft *d, const char *target, uint64_t size, wa_error *err)
+{
+    wa_status status = complete(d, size, err);
+    if (status == WA_OK && rename(d->path, target) != 0)
+        status = wa_error_errno(err, errno, "could not rename file \"%s\" to \"%s\": %m", d->path,
+                                target);
+    if (status != WA_OK)
+        return not_of_the_archive(err);
+    wa_freep(&d->path);
+    return d->durable ? wa_fsync_parent(target, err) : WA_OK;
+}
+
+void
+wa_get_draft_done(wa_get_draft *d)
+{
+    wa_closep(&d->fd);
+    if (d->path != NULL)
+        (void)unlink(d->path);
+    wa_freep(&d->path);
 }
 
 wa_status
 wa_get_write(const char *target, const void *data, size_t len, size_t size, bool durable,
              wa_error *err)
 {
-    WA_CLEANUP(wa_freep) char *tmp = temporary_name(target);
-    wa_status status = fill(tmp, data, len, size, durable, err);
-    if (status == WA_OK && rename(tmp, target) != 0)
-        status =
-            wa_error_errno(err, errno, "could not rename file \"%s\" to \"%s\": %m", tmp, target);
-    if (status != WA_OK) {
-        (void)unlink(tmp);
-        if (status == WA_NOT_FOUND)
-            err->status = WA_IO; /* "not found" is said of the archive only */
-        return err->status;
-    }
-    return durable ? wa_fsync_parent(target, err) : WA_OK;
+    WA_CLEANUP(wa_get_draft_done) wa_get_draft draft = WA_GET_DRAFT_INIT;
+    WA_TRY(wa_get_draft_open(&draft, target, durable, err));
+    WA_TRY(wa_get_draft_write(&draft, 0, data, len, err));
+    return wa_get_draft_publish(&draft, target, size, err);
 }
 
 static char *

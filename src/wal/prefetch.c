@@ -183,16 +183,14 @@ new_path(const wa_prefetch *p, const char *name)
 }
 
 static wa_status
-fetch(wa_prefetch *p, wa_tli tli, wa_segno segno, void *room)
+fetch(wa_prefetch *p, wa_tli tli, wa_segno segno)
 {
     wa_error ignored = WA_ERROR_INIT;
     char name[WA_SEGMENT_NAME];
     file_name(p, tli, segno, name);
     WA_CLEANUP(wa_freep) char *path = new_path(p, name);
-    wa_get_options options = {.repo = p->options->repo,
-                              .data_dir = p->options->data_dir,
-                              .cancel = p->options->cancel,
-                              .room = room};
+    wa_get_options options = {
+        .repo = p->options->repo, .data_dir = p->options->data_dir, .cancel = p->options->cancel};
     wa_get_result result = {0};
     return wa_get_segment(&options, p->options->mode, name, path, true, &result, &ignored);
 }
@@ -229,7 +227,6 @@ static void *
 worker_main(void *arg)
 {
     wa_prefetch *p = arg;
-    WA_CLEANUP(wa_freep) void *room = NULL; /* kept between segments, with its pages */
     wa_lock(&p->mutex);
     while (!p->stop) {
         wa_prefetch_slot *slot = trusts_chain(p) ? next_wanted(p) : NULL;
@@ -239,7 +236,6 @@ worker_main(void *arg)
                 send_to_disk(p, unsent);
                 continue;
             }
-            wa_freep(&room);
             wa_cond_wait(&p->cond, &p->mutex);
             continue;
         }
@@ -249,9 +245,7 @@ worker_main(void *arg)
         wa_segno segno = slot->segno;
         wa_unlock(&p->mutex);
         wa_mono began = wa_mono_now();
-        if (room == NULL)
-            room = wa_malloc_large(p->segment_size);
-        wa_status status = fetch(p, tli, segno, room);
+        wa_status status = fetch(p, tli, segno);
         wa_lock(&p->mutex);
         finish(p, slot, generation, tli, segno, status, wa_mono_now() - began);
     }

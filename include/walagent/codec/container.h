@@ -142,6 +142,20 @@ wa_status wa_container_read_all(const wa_container *c, wa_pool *pool, wa_sink *t
  * (wa_container_has_sums) than the content has. */
 wa_status wa_container_check_all(const wa_container *c, wa_pool *pool, wa_sink *to,
                                  size_t *ret_wrong_sums, wa_error *err) WA_MUST_CHECK;
+/*
+ * The same for one who does more with a frame than write it: `decoded` is called by the thread that
+ * decoded it, as soon as the frame's own checksum was right, for several at once and in any order;
+ * `next` by the caller's thread, in order. Either may be NULL. What they get is verified as a whole
+ * only when OK is returned.
+ */
+typedef struct wa_frame_taker {
+    wa_status (*decoded)(void *arg, uint64_t raw_offset, const void *raw, size_t len,
+                         wa_error *err);
+    wa_status (*next)(void *arg, const void *raw, size_t len, wa_error *err);
+    void *arg;
+} wa_frame_taker;
+wa_status wa_container_read_frames(const wa_container *c, wa_pool *pool,
+                                   const wa_frame_taker *taker, wa_error *err) WA_MUST_CHECK;
 /* The same straight into memory for the whole content (INVALID when that has another size). */
 wa_status wa_container_read_into(const wa_container *c, wa_pool *pool, void *out, size_t len,
                                  wa_error *err) WA_MUST_CHECK;

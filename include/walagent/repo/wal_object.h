@@ -77,6 +77,14 @@ wa_status wa_wal_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno,
 wa_status wa_wal_get(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
                      void *out, wa_wal_facts *ret_facts, wa_wal_info *ret_info,
                      wa_error *err) WA_MUST_CHECK;
+/* The same for one who takes it frame by frame (container.h). begin is called before the first one,
+ * when the object was found and is a segment by what it says; not OK: that is the answer. */
+typedef struct wa_wal_taker {
+    wa_status (*begin)(void *arg, const wa_wal_info *info, wa_error *err);
+    wa_frame_taker frames; /* its arg is begin's too */
+} wa_wal_taker;
+wa_status wa_wal_get_to(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_pool *pool,
+                        const wa_wal_taker *taker, wa_error *err) WA_MUST_CHECK;
 /* Only the facts (one ranged read of the end); computed from the bytes when the object has none. */
 wa_status wa_wal_get_facts(wa_repo *repo, const wa_branch *branch, wa_segno segno,
                            wa_wal_facts *ret, wa_wal_info *ret_info, wa_error *err) WA_MUST_CHECK;

@@ -6,8 +6,9 @@
  * RAW (pg_rewind, a person): every branch, WAL past forks, no prefetch, fsynced. Rules: CONTINUITY
  * "archive-get", FORMATS 15, 17, 18, 21. A missing file and a failed look-up are never confused.
  * The target appears whole or not at all (temporary file beside it, rename); exactly segment_size
- * bytes. An unfinished segment is served from tail chunks, zero-padded, never shorter than what is
- * in the local pg_wal, never less than was served before in the same recovery.
+ * bytes. The pool's threads write each frame of it as soon as they have it; it is renamed when all
+ * was verified. An unfinished segment is served from tail chunks, zero-padded, never shorter than
+ * what is in the local pg_wal, never less than was served before in the same recovery.
  */
 #ifndef WALAGENT_WAL_GET_H
 #define WALAGENT_WAL_GET_H
@@ -22,7 +23,6 @@ typedef struct wa_get_options {
     wa_pool *pool;        /* may be NULL */
     const char *data_dir; /* PGDATA: the server's working directory; "." */
     wa_cancel *cancel;
-    void *room; /* memory for one segment, for who gets many; NULL: its own */
 } wa_get_options;
 
 typedef struct wa_get_result {
