@@ -140,6 +140,7 @@ def test_tables_and_databases_may_come_and_go_during_the_copy(make_pg, streaming
     pg.sql("CREATE TABLE steady AS SELECT generate_series(1, 1000) AS i")
     for i in range(4):
         pg.sql("CREATE DATABASE d%d" % i)
+    wa.set("backup.rate_limit", "32MB")  # else it may end before much happens
     running = wa_popen(wa, "backup", "--json", "--checkpoint", "fast")
     i = 0
     while running.poll() is None:

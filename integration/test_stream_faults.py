@@ -310,7 +310,7 @@ def test_check_names_hosts_without_the_slot(make_pg, make_walagent, file_reposit
         primary.dir, standby.dir, primary.port, standby.port))
 
     def hosts():
-        found = wa.json("check", check=None)["findings"]
+        found = wa.json("check", "--timeout", "5s", check=None)["findings"]
         return [(f["verdict"], f["detail"]) for f in found if f["what"] == "host"]
     one, two = hosts()
     assert one[0] == "ok" and two[0] == "warning"
