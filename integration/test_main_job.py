@@ -511,16 +511,17 @@ def test_verify_finds_a_pack_that_is_missing_or_another_backups(pg, agent):
     pg.sql("CREATE TABLE more AS SELECT generate_series(1, 100000) AS i")
     backup(agent)
     # In the order of list: labels of one second are in none by their names.
-    first, second = [objects(agent, "backup/%s/pack-00001.tar.zst" % label)[0] for label in labels(agent)]
+    older, newer = labels(agent)
+    first, second = [objects(agent, "backup/%s/pack-00001.tar.zst" % label)[0] for label in (older, newer)]
     for end in ("", ".meta"):
         shutil.copy2(first + end, second + end)
-    result = agent.json("verify", "--backup", labels(agent)[1], check=3)
-    assert [d for d in result["damage"] if labels(agent)[1] in d["message"] + d["object"]], result
+    result = agent.json("verify", "--backup", newer, check=3)
+    assert [d for d in result["damage"] if newer in d["message"] + d["object"]], result
     os.unlink(second)
     os.unlink(second + ".meta")
-    result = agent.json("verify", "--backup", labels(agent)[1], check=3)
+    result = agent.json("verify", "--backup", newer, check=3)
     assert [d for d in result["damage"] if d["object"].endswith("pack-00001.tar.zst")], result
-    assert agent.run("verify", "--backup", labels(agent)[0]).returncode == 0
+    assert agent.run("verify", "--backup", older).returncode == 0
 
 
 def test_verify_and_list_can_be_interrupted(pg, agent):
