@@ -1,6 +1,11 @@
 /*
- * push_ahead.c - a short queue of segments in the order of their names, three workers that prepare
- * them, memory for two, and the turn that lets only the first of the queue be written.
+ * push_ahead.c - a short queue of segments in the order of their names, workers that prepare one
+ * each, and the turn that lets only the first of the queue become visible.
+ *
+ * A worker reads, checks and compresses its segment by itself, a frame at a time, while that is in
+ * its processor's cache. Two a processor do so, since each waits now and then; more workers wait
+ * for the disk or for their turn meanwhile, which takes no memory. A segment of a later timeline is
+ * read as a whole: two at a time, compressed by the pool.
  */
 #include "push_ahead_internal.h"
 
@@ -10,8 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WORKERS 3
-#define ROOMS 2 /* a worker that waits for the disk or its turn needs none */
+#define ROOMS_MAX 4   /* of those who read and compress */
+#define WHOLE_ROOMS 2 /* of whole segments */
+#define WAITING 3     /* workers beyond those, for the disk or their turn: they need no room */
 #define KNOWN (4 * WA_PUSH_AHEAD_SEGMENTS)
 #define GLANCE_MS 250 /* how often a wait looks at its cancel */
 
@@ -29,12 +35,11 @@ typedef struct known {
     wa_push_source source;
 } known;
 
-/* For one segment, kept with its pages as long as there is work. */
-typedef struct segment_room {
-    void *memory;
-    uint64_t size;
+/* Kept with its pages as long as there is work. */
+typedef struct room {
+    wa_push_room push;
     bool taken;
-} segment_room;
+} room;
 
 struct wa_push_ahead {
     wa_push_ahead_options options;
@@ -42,11 +47,12 @@ struct wa_push_ahead {
     wa_cond cond;
     bool stopping, scanning;
     bool failing; /* nothing is added until the queue is empty */
-    pthread_t threads[WORKERS];
+    pthread_t threads[ROOMS_MAX + WAITING];
     size_t thread_count;
     entry queue[WA_PUSH_AHEAD_SEGMENTS]; /* in order; the first one may be written */
     size_t count;
-    segment_room rooms[ROOMS];
+    room rooms[ROOMS_MAX];
+    size_t room_count;
     char *wal_dir; /* of everything in the queue */
     wa_repo *repo;
     bool stop_on_damage;
@@ -107,7 +113,7 @@ remember_locked(wa_push_ahead *a, const char *name, const wa_push_result *result
 typedef struct work {
     wa_push_ahead *ahead;
     char name[WA_SEGMENT_NAME];
-    segment_room *room; /* NULL: given back */
+    room *room; /* NULL: given back */
 } work;
 
 static wa_status
@@ -146,26 +152,27 @@ work_done(work *w, wa_status status, const wa_push_result *result, const wa_erro
         fail_locked(a, at);
 }
 
-/* NULL: both are in use. */
-static segment_room *
-free_room_locked(wa_push_ahead *a)
+/* Everything in the queue is of one timeline. */
+static bool
+is_streamed_locked(const wa_push_ahead *a)
 {
-    for (size_t i = 0; i < ROOMS; i++)
+    wa_tli tli = 0;
+    wa_segno segno = 0;
+    return a->count > 0 &&
+           wa_segment_parse(a->queue[0].name, wa_repo_cluster(a->repo)->segment_size, &tli,
+                            &segno) &&
+           tli == 1;
+}
+
+/* NULL: all are in use. */
+static room *
+free_room_locked(wa_push_ahead *a, bool streamed)
+{
+    size_t most = streamed || a->room_count < WHOLE_ROOMS ? a->room_count : WHOLE_ROOMS;
+    for (size_t i = 0; i < most; i++)
         if (!a->rooms[i].taken)
             return &a->rooms[i];
     return NULL;
-}
-
-static void *
-take_room_locked(segment_room *r, const wa_repo *repo)
-{
-    uint64_t size = wa_repo_cluster(repo)->segment_size;
-    if (r->memory == NULL || r->size != size) {
-        wa_freep(&r->memory);
-        *r = (segment_room){.memory = wa_malloc_large(size), .size = size};
-    }
-    r->taken = true;
-    return r->memory;
 }
 
 static void
@@ -183,9 +190,9 @@ give_room(void *arg)
 static void
 drop_rooms_locked(wa_push_ahead *a)
 {
-    for (size_t i = 0; i < ROOMS; i++)
+    for (size_t i = 0; i < a->room_count; i++)
         if (!a->rooms[i].taken)
-            wa_freep(&a->rooms[i].memory);
+            wa_push_room_done(&a->rooms[i].push);
 }
 
 /* In the order of the queue: whoever waits for a turn waits for one that has had its room. */
@@ -194,18 +201,20 @@ take_work(wa_push_ahead *a, work *ret, wa_push_options *options, char **ret_path
 {
     WA_LOCK(&a->mutex);
     while (!a->stopping) {
-        segment_room *room = free_room_locked(a);
-        for (size_t i = 0; i < a->count && !a->failing && room != NULL; i++) {
+        bool streamed = is_streamed_locked(a);
+        room *free_room = free_room_locked(a, streamed);
+        for (size_t i = 0; i < a->count && !a->failing && free_room != NULL; i++) {
             if (a->queue[i].running)
                 continue;
             a->queue[i].running = true;
-            *ret = (work){.ahead = a, .room = room};
+            free_room->taken = true;
+            *ret = (work){.ahead = a, .room = free_room};
             snprintf(ret->name, sizeof ret->name, "%s", a->queue[i].name);
             *options = (wa_push_options){.repo = a->repo,
-                                         .pool = a->options.pool,
+                                         .pool = streamed ? NULL : a->options.pool,
                                          .turn = await_turn,
                                          .turn_arg = ret,
-                                         .room = take_room_locked(room, a->repo),
+                                         .room = &free_room->push,
                                          .room_done = give_room,
                                          .room_arg = ret,
                                          .stop_on_damage = a->stop_on_damage,
@@ -276,8 +285,9 @@ static bool
 start_workers_locked(wa_push_ahead *a)
 {
     wa_error err = WA_ERROR_INIT;
-    while (a->thread_count < WORKERS && wa_thread_start(&a->threads[a->thread_count], "push-ahead",
-                                                        worker_main, a, &err) == WA_OK)
+    while (a->thread_count < a->room_count + WAITING &&
+           wa_thread_start(&a->threads[a->thread_count], "push-ahead", worker_main, a, &err) ==
+               WA_OK)
         a->thread_count++;
     return a->thread_count > 0;
 }
@@ -392,7 +402,9 @@ wa_push_ahead *
 wa_push_ahead_new(const wa_push_ahead_options *options)
 {
     wa_push_ahead *a = wa_calloc(1, sizeof *a);
+    size_t rooms = 2 * wa_processors();
     a->options = *options;
+    a->room_count = rooms < ROOMS_MAX ? rooms : ROOMS_MAX;
     wa_mutex_init(&a->mutex);
     wa_cond_init(&a->cond);
     return a;

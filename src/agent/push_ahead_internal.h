@@ -10,8 +10,9 @@
  *   (3) What the streamer is about to ship is left to it. What lies before its beginning may have
  *       been shipped in an earlier life: the archive is asked first.
  *   (4) Any failure ends it; the next archive-push that succeeds begins anew.
- * Bounded: WA_PUSH_AHEAD_SEGMENTS, WA_PUSH_AHEAD_BYTES, three workers, two segments in
- * memory.
+ * Bounded: WA_PUSH_AHEAD_SEGMENTS, WA_PUSH_AHEAD_BYTES; four segments are read and compressed at a
+ * time, each with a frame in memory (all of one that is out of the ordinary), or two of a later
+ * timeline as a whole.
  * Threads: all calls from any, free from one. Ownership: borrows pool, cancel and callbacks.
  */
 #ifndef WALAGENT_PUSH_AHEAD_INTERNAL_H

@@ -5,7 +5,7 @@
  * A ring of slots, each with room for one raw frame and its compressed form: [oldest, oldest +
  * in_flight) are at the workers, `current` is being filled. Results are written to the sink by the
  * caller's thread, oldest first. Without a pool there is one slot, and whole frames are compressed
- * where the caller has them.
+ * where the caller has them; its memory is the compressor's.
  *
  * With a pool, compressors and raw frames' memory are the pool's: a slot has some only while it
  * holds bytes that are not compressed, so a writer that waits to be committed holds only what is
@@ -45,12 +45,14 @@ typedef struct slot {
 } slot;
 
 /* A worker's own: what it compresses goes into `room` first, and from there into as much memory as
- * it needs. */
-typedef struct compressor {
+ * it needs. Without a pool: the writer's own or lent, with the frame that is filled. */
+struct wa_compressor {
     ZSTD_CCtx *zstd;
     void *room;
-    size_t size;
-} compressor;
+    size_t size; /* of room */
+    uint8_t *raw;
+    size_t raw_size;
+};
 
 struct wa_container_writer {
     wa_sink *to;
@@ -58,7 +60,8 @@ struct wa_container_writer {
     int level;
     size_t frame_size, bound;
     bool broken;
-    compressor *own; /* without a pool */
+    wa_compressor *own; /* without a pool */
+    bool is_lent;       /* own is the caller's */
     slot *slots;
     size_t slot_count, oldest, in_flight;
     size_t own_count; /* slots that may be at work when one with memory of its own is added */
@@ -101,41 +104,95 @@ wa_container_publish_sums(wa_container_writer *w)
     w->publish_sums = true;
 }
 
-static void
-take_raw(wa_container_writer *w, slot *s)
-{
-    if (!s->raw)
-        s->raw = w->pool ? wa_pool_take_block(w->pool, w->frame_size) : wa_malloc(w->frame_size);
-}
+/* ---- compressors ---- */
 
-static void
-drop_raw(wa_container_writer *w, slot *s)
+wa_compressor *
+wa_compressor_new(void)
 {
-    if (w->pool)
-        wa_pool_give_block(w->pool, s->raw, w->frame_size);
-    else
-        free(s->raw);
-    s->raw = NULL;
-}
-
-static void *
-make_compressor(void)
-{
-    compressor *c = wa_calloc(1, sizeof *c);
+    wa_compressor *c = wa_calloc(1, sizeof *c);
     c->zstd = ZSTD_createCCtx();
     WA_ASSERT(c->zstd);
     return c;
 }
 
-static void
-drop_compressor(void *arg)
+void
+wa_compressor_free(wa_compressor *c)
 {
-    compressor *c = arg;
     if (!c)
         return;
     ZSTD_freeCCtx(c->zstd);
     free(c->room);
+    free(c->raw);
     free(c);
+}
+
+static void *
+make_compressor(void)
+{
+    return wa_compressor_new();
+}
+
+static void
+drop_compressor(void *arg)
+{
+    wa_compressor_free(arg);
+}
+
+void
+wa_container_use(wa_container_writer *w, wa_compressor *c)
+{
+    WA_ASSERT(!w->pool && !w->own && w->raw_size == 0);
+    w->own = c;
+    w->is_lent = true;
+}
+
+/* Of a writer without a pool. */
+static wa_compressor *
+own_compressor(wa_container_writer *w)
+{
+    if (!w->own)
+        w->own = wa_compressor_new();
+    return w->own;
+}
+
+/* The slot of a writer without a pool has nothing of its own. */
+static void
+give_compressor_back(wa_container_writer *w)
+{
+    if (!w->is_lent)
+        wa_compressor_free(w->own);
+    w->own = NULL;
+    w->current = NULL;
+    *w->slots = (slot){.raw = NULL};
+}
+
+/* ---- frames ---- */
+
+/* A lent one serves many frames: it is worth a huge page. */
+static uint8_t *
+raw_of_compressor(wa_container_writer *w)
+{
+    wa_compressor *c = own_compressor(w);
+    if (c->raw_size < w->frame_size) {
+        free(c->raw);
+        c->raw = w->is_lent ? wa_malloc_large(w->frame_size) : wa_malloc(w->frame_size);
+        c->raw_size = w->frame_size;
+    }
+    return c->raw;
+}
+
+static void
+take_raw(wa_container_writer *w, slot *s)
+{
+    if (!s->raw)
+        s->raw = w->pool ? wa_pool_take_block(w->pool, w->frame_size) : raw_of_compressor(w);
+}
+
+static void
+drop_raw(wa_container_writer *w, slot *s)
+{
+    wa_pool_give_block(w->pool, s->raw, w->frame_size);
+    s->raw = NULL;
 }
 
 void
@@ -147,12 +204,12 @@ wa_container_writer_free(wa_container_writer *w)
         wa_pool_wait(w->pool, &w->slots[w->oldest].job);
         w->oldest = (w->oldest + 1) % w->slot_count;
     }
-    for (size_t i = 0; i < w->slot_count; i++) {
+    for (size_t i = 0; w->pool && i < w->slot_count; i++) {
         drop_raw(w, &w->slots[i]);
-        if (w->pool) /* else it is the compressor's */
-            free(w->slots[i].out);
+        free(w->slots[i].out);
     }
-    drop_compressor(w->own);
+    if (!w->pool)
+        give_compressor_back(w);
     free(w->slots);
     wa_xxh_free(w->hash);
     wa_buf_done(&w->table);
@@ -184,13 +241,11 @@ set_parameter(ZSTD_CCtx *ctx, ZSTD_cParameter parameter, int value)
 
 /* A pool's compressor has served other writers before: everything is set anew, its tables are
  * kept. */
-static compressor *
+static wa_compressor *
 ready_compressor(wa_container_writer *w, size_t worker)
 {
-    if (!w->pool && !w->own)
-        w->own = make_compressor();
-    compressor *c =
-        w->pool ? wa_pool_context(w->pool, worker, make_compressor, drop_compressor) : w->own;
+    wa_compressor *c = w->pool ? wa_pool_context(w->pool, worker, make_compressor, drop_compressor)
+                               : own_compressor(w);
     if (c->size < w->bound) {
         free(c->room);
         c->room = wa_malloc(w->bound);
@@ -212,7 +267,7 @@ compress_slot(wa_job *job, size_t worker)
 {
     slot *s = (slot *)job;
     wa_container_writer *w = s->writer;
-    compressor *c = ready_compressor(w, worker);
+    wa_compressor *c = ready_compressor(w, worker);
 
     s->result = ZSTD_compress2(c->zstd, c->room, w->bound, s->source, s->raw_len);
     if (!w->pool) {
@@ -503,6 +558,8 @@ wa_container_finish(wa_container_writer *w, const json_t *facts, const json_t *b
     WA_TRY(write_json(w, WA_MAGIC_FACTS, text, WA_FACTS_MAX, "facts", err));
     WA_TRY(write_seek_table(w, err));
     w->broken = true; /* nothing may follow */
+    if (!w->pool)
+        give_compressor_back(w);
     return WA_OK;
 }
 

@@ -9,7 +9,6 @@
 #include "walagent/repo/resolution.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BACKUP_FILE_MAX (1u << 20)
@@ -127,11 +126,9 @@ drop_data(void *arg)
 {
     wa_push_job *job = arg;
     const wa_push_options *o = job->options;
-    if (job->data != o->room)
-        free(job->data);
-    else if (o->room_done != NULL)
+    wa_push_drop_data(job);
+    if (o->room != NULL && o->room_done != NULL)
         o->room_done(o->room_arg);
-    job->data = NULL;
 }
 
 static wa_status
@@ -169,7 +166,7 @@ static wa_status
 put_unless_archived(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, wa_error *err)
 {
     bool archived = false;
-    if (job->options->look_first)
+    if (job->options->look_first && !job->absent)
         WA_TRY(archived_already(job, branch, ret, &archived, err));
     if (archived)
         return WA_OK;
@@ -242,12 +239,29 @@ store_what_it_is(wa_push_job *job, bool partial, const wa_branch *branch, size_t
     return WA_OK;
 }
 
-/* A caller that gives room for the whole segment has it for every one. */
+/* Of timeline 1 the branch is known before anything is read: what the archive hasn't is compressed
+ * while it is read. */
+static wa_status
+ask_archive(wa_push_job *job, wa_error *err)
+{
+    wa_wal_info ignored = {0};
+    if (job->tli != 1)
+        return WA_OK;
+    wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
+    WA_TRY(find_branch(job, &answer, err));
+    wa_status status = wa_wal_head(job->repo, &answer.branch, job->segno, &ignored, err);
+    job->absent = status == WA_NOT_FOUND;
+    if (job->absent)
+        wa_error_clear(err);
+    return job->absent ? WA_OK : status;
+}
+
 static wa_status
 read_segment(wa_push_job *job, bool partial, bool early, wa_error *err)
 {
     const wa_push_options *o = job->options;
-    if (early && job->tli == 1 && o->pool != NULL && o->room == NULL && wa_push_stream(job))
+    bool compresses = o->pool != NULL || o->room != NULL;
+    if (early && job->tli == 1 && compresses && wa_push_stream(job))
         return WA_OK;
     WA_TRY(wa_push_read(job, partial, early, err));
     return wa_push_check(job, err);
@@ -262,7 +276,9 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
         WA_TRY(streamed_already(job, &known, &done, ret, err));
     if (done)
         return WA_OK;
-    bool early = !partial && !job->options->look_first && !known;
+    if (!partial && !known && job->options->look_first)
+        WA_TRY(ask_archive(job, err));
+    bool early = !partial && !known && (!job->options->look_first || job->absent);
     WA_TRY(read_segment(job, partial, early, err));
     WA_CLEANUP(wa_branch_answer_done)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};

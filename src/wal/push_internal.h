@@ -25,6 +25,7 @@ typedef struct wa_push_job {
      * jobs read `data`. */
     wa_wal_writer *writer;
     wa_error full; /* the archive has no room for it: why nothing was begun */
+    bool absent;   /* the archive was asked, and has nothing of that name */
     wa_push_source source;
     wa_wal_facts *facts;
     wa_segment_check check;
@@ -33,7 +34,9 @@ typedef struct wa_push_job {
 } wa_push_job;
 void wa_push_job_done(wa_push_job *job);
 
-/* push_read.c: the state of a file that is looked at now. */
+/* push_read.c. The segment's bytes are not needed any more. */
+void wa_push_drop_data(wa_push_job *job);
+/* The state of a file that is looked at now. */
 wa_push_source wa_push_source_of(const struct stat *st, struct timespec now);
 /* Read the file (exactly one segment; a .partial may be shorter and is padded), tell
  * whether it is what its name says (CONFLICT). `early`: it is compressed from then on. */

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,13 +23,52 @@
 #define SETTLED_MS 200           /* many ticks of the clock that files' times are taken from */
 
 void
+wa_push_drop_data(wa_push_job *job)
+{
+    if (job->options->room == NULL)
+        free(job->data);
+    job->data = NULL;
+}
+
+void
 wa_push_job_done(wa_push_job *job)
 {
     wa_freep(&job->wal_dir);
     wa_wal_writer_free(job->writer); /* before what it reads */
-    if (job->data != job->options->room)
-        wa_freep(&job->data);
+    wa_push_drop_data(job);
     wa_freep(&job->facts);
+}
+
+/* ---- the room ---- */
+
+void
+wa_push_room_done(wa_push_room *room)
+{
+    wa_compressor_free(room->compressor);
+    wa_freep(&room->segment);
+    *room = (wa_push_room){.compressor = NULL};
+}
+
+static void *
+memory_of_segment(const wa_push_job *job)
+{
+    wa_push_room *room = job->options->room;
+    if (room == NULL)
+        return wa_malloc_large(job->size);
+    if (room->size != job->size) {
+        wa_freep(&room->segment);
+        room->segment = wa_malloc_large(job->size);
+        room->size = job->size;
+    }
+    return room->segment;
+}
+
+static wa_compressor *
+compressor_of_room(wa_push_room *room)
+{
+    if (room->compressor == NULL)
+        room->compressor = wa_compressor_new();
+    return room->compressor;
 }
 
 /* ---- the file and its state ---- */
@@ -127,7 +167,10 @@ wa_push_check_first_page(const wa_push_job *job, wa_error *err)
 wa_status
 wa_push_begin(const wa_push_job *job, const wa_branch *branch, wa_wal_writer **ret, wa_error *err)
 {
-    WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, job->options->pool, ret, err));
+    const wa_push_options *o = job->options;
+    WA_TRY(wa_wal_writer_begin(job->repo, branch, job->segno, o->pool, ret, err));
+    if (o->pool == NULL && o->room != NULL)
+        wa_container_use(wa_wal_writer_container(*ret), compressor_of_room(o->room));
     wa_wal_writer_draft(*ret);
     return WA_OK;
 }
@@ -185,7 +228,7 @@ wa_push_read(wa_push_job *job, bool may_be_short, bool early, wa_error *err)
     size_t size = 0;
     WA_CLEANUP(wa_closep) int fd = -1;
     WA_TRY(open_and_note(job, may_be_short, &fd, &size, err));
-    job->data = job->options->room != NULL ? job->options->room : wa_malloc_large(job->size);
+    job->data = memory_of_segment(job);
     for (size_t at = 0; at < size;) {
         size_t n = size - at < WA_FRAME_WAL ? size - at : WA_FRAME_WAL;
         WA_TRY(wa_pread_all(fd, job->data + at, n, (off_t)at, job->path, err));

@@ -17,6 +17,8 @@
 
 #include <string.h>
 
+#define PIECE (256u * 1024) /* read at a time: it is still in the cache when it is checked */
+
 typedef struct stream {
     wa_push_job *job;
     wa_walreader *reader;
@@ -76,6 +78,7 @@ read_pieces(stream *s, int fd, wa_error *err)
         WA_TRY(wa_cancel_check(job->options->cancel, err));
         WA_TRY(wa_container_space(to, &room, &len, err));
         len = len < job->size - at ? len : (size_t)(job->size - at);
+        len = at > 0 && len > PIECE ? PIECE : len;
         WA_TRY(wa_pread_all(fd, room, len, (off_t)at, job->path, err));
         WA_TRY(check_piece(s, at, room, len, err));
         if (s->usual)

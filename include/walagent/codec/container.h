@@ -23,7 +23,8 @@
  *
  * Memory: (workers + 2) x frame_size at most, their compressed bytes, and for each worker a zstd
  * context and the compressed bound of a frame. With a pool it is the pool's: what a writer does not
- * use at the moment serves the next.
+ * use at the moment serves the next. Without one: a frame, its bound and a context, the writer's
+ * own or lent.
  *
  * Level 3 has smaller match tables than zstd's own; the other levels are zstd's.
  *
@@ -59,6 +60,14 @@ typedef struct wa_container_writer wa_container_writer;
  */
 wa_status wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size,
                                   wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
+/* What a writer without a pool works with: memory for a frame, room for what becomes of it, and
+ * zstd's tables. The next writer gets it with its pages. */
+typedef struct wa_compressor wa_compressor;
+wa_compressor *wa_compressor_new(void);
+void wa_compressor_free(wa_compressor *c); /* NULL is fine */
+/* Before anything is written, without a pool: the writer works with this one until finish has
+ * returned OK, or it is freed; nobody else does meanwhile. */
+void wa_container_use(wa_container_writer *w, wa_compressor *c);
 /* Before anything is written: the facts get "frame_sums", so that a reader finds out without a
  * request a frame which of them it has the content of. They are left out where there are so many
  * that they would not fit. */

@@ -18,6 +18,15 @@
 #include <sys/types.h>
 #include <time.h>
 
+/* What a caller with many segments pushes one after the other with, kept with its pages: as much as
+ * they turned out to need. Zeroed at first. */
+typedef struct wa_push_room {
+    wa_compressor *compressor;
+    void *segment; /* of `size` bytes; for what has to be read as a whole */
+    uint64_t size;
+} wa_push_room;
+void wa_push_room_done(wa_push_room *room);
+
 typedef struct wa_push_options {
     wa_repo *repo; /* loaded */
     /* What the agent's streamer knows (as wa_streamer_knows): a streamed segment then costs one
@@ -26,7 +35,7 @@ typedef struct wa_push_options {
                   wa_branch *ret_branch);
     void *knows_arg;
     wa_pool *pool; /* for compression; NULL: this thread */
-    /* The archive probably has it (streamed or pushed ahead by somebody else): one question first,
+    /* The archive may have it (streamed or pushed ahead by somebody else): one question first,
      * which saves compression and upload. */
     bool look_first;
     /* Called when nothing is left but to make the segment (or its chunk) visible or to find that
@@ -36,9 +45,9 @@ typedef struct wa_push_options {
      * branch. May be NULL. */
     wa_status (*turn)(void *arg, wa_error *err);
     void *turn_arg;
-    void *room; /* memory for one segment, reused by the caller; NULL: allocated */
+    wa_push_room *room; /* one push at a time has it; NULL: memory is allocated */
     /* Called once at most, when the room is not looked at any more, which for a whole segment is
-     * before it is written and before its turn. May be NULL. */
+     * before its bytes are synced and before its turn. May be NULL. */
     void (*room_done)(void *arg);
     void *room_arg;
     bool stop_on_damage;

@@ -186,6 +186,38 @@ what_lies_before_the_streamer_began_is_asked_for_and_archived(void **state)
     end(&a);
 }
 
+/* While the first one waits for the store: each one that is begun asks it first. */
+typedef struct others {
+    wa_store *store;
+    uint64_t expected, begun;
+} others;
+
+static void
+await_others(void *arg)
+{
+    others *o = arg;
+    wa_mono deadline = wa_mono_now() + PATIENCE_MS;
+    while ((o->begun = wa_store_requests(o->store, "head")) < o->expected &&
+           wa_mono_left(deadline) > 0)
+        usleep(1000);
+}
+
+static void
+others_are_read_while_the_first_one_waits_for_the_store(void **state)
+{
+    ahead_fixture a = {.f = *state, .past = "000000010000000000000010"};
+    size_t rooms = wa_processors() < 2 ? 2 : 4;
+    begin(&a);
+    uint64_t before = wa_store_requests(a.f->store, "head");
+    others o = {.store = a.f->store, .expected = before + rooms + 3};
+    wa_store_fault_before(a.f->store, "put", 1, await_others, &o);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_true(o.begun == o.expected);
+    assert_int_equal(archived(&a), SEGMENTS - 1);
+    end(&a);
+}
+
 static void
 nothing_runs_ahead_over_a_gap_or_past_an_older_file(void **state)
 {
@@ -264,6 +296,7 @@ main(void)
         TEST(a_failure_leaves_no_hole_and_the_next_push_begins_anew),
         TEST(what_the_streamer_ships_is_left_to_it),
         TEST(what_lies_before_the_streamer_began_is_asked_for_and_archived),
+        TEST(others_are_read_while_the_first_one_waits_for_the_store),
         TEST(nothing_runs_ahead_over_a_gap_or_past_an_older_file),
         TEST(what_needs_a_warning_is_left_to_the_call_that_gives_it),
         TEST(a_look_up_ends_when_its_peer_goes_away_or_its_time_is_up),

@@ -258,10 +258,55 @@ room_for_a_frame_waits_for_all_that_its_memory_depends_on(void **state)
     wa_mutex_done(&h.mutex);
 }
 
+static wa_container_writer *
+begin_with(wa_compressor *c, size_t frame, wa_sink *sink)
+{
+    wa_container_writer *w = NULL;
+    wa_error err = WA_ERROR_INIT;
+    assert_ok(wa_container_writer_new(sink, NULL, 1, frame, &w, &err), &err);
+    wa_container_use(w, c);
+    return w;
+}
+
+/* Sizes that grow and shrink; a writer that is finished, or was given up, leaves it to the next. */
+static void
+a_lent_compressor_serves_one_writer_after_the_other(void **state)
+{
+    (void)state;
+    const size_t frames[] = {1000, 5000, 700, 5000};
+    wa_compressor *c = wa_compressor_new();
+    WA_CLEANUP(wa_freep) uint8_t *data = content_of(12345);
+    WA_CLEANUP(wa_json_freep) json_t *facts = facts_of_test();
+    wa_container_writer *finished[WA_ARRAY_SIZE(frames)];
+    wa_sink *sinks[WA_ARRAY_SIZE(frames)];
+    wa_buf objects[WA_ARRAY_SIZE(frames)];
+    wa_error err = WA_ERROR_INIT;
+    for (size_t i = 0; i < WA_ARRAY_SIZE(frames); i++) {
+        WA_CLEANUP(wa_buf_done) wa_buf dropped = WA_BUF_INIT(1 << 20);
+        WA_CLEANUP(wa_sink_freep) wa_sink *nowhere = wa_sink_to_buf(&dropped);
+        wa_container_writer *given_up = begin_with(c, frames[i], nowhere);
+        assert_ok(wa_container_write(given_up, data, frames[i] + 1, &err), &err);
+        wa_container_writer_free(given_up);
+        wa_buf_init(&objects[i], 1 << 20);
+        sinks[i] = wa_sink_to_buf(&objects[i]);
+        finished[i] = begin_with(c, frames[i], sinks[i]);
+        assert_ok(wa_container_write(finished[i], data, 12345, &err), &err);
+        assert_ok(wa_container_finish(finished[i], facts, NULL, &err), &err);
+    }
+    wa_compressor_free(c);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(frames); i++) {
+        wa_container_writer_free(finished[i]);
+        assert_as_written_alone(&objects[i], data, 12345, frames[i]);
+        wa_sink_free(sinks[i]);
+        wa_buf_done(&objects[i]);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lent_compressor_serves_one_writer_after_the_other),
         cmocka_unit_test(eight_frames_are_lent_without_waiting_for_a_worker),
         cmocka_unit_test(more_frames_than_there_is_room_for_wait_for_the_worker),
         cmocka_unit_test(room_for_a_frame_waits_for_all_that_its_memory_depends_on),

@@ -207,17 +207,17 @@ nothing_is_written_before_its_turn(void **state)
 }
 
 typedef struct given_room {
-    uint8_t *memory; /* one segment */
+    wa_push_room room;
     int given_back;
     int asked; /* for the turn */
 } given_room;
 
-/* Whoever looked at it again would archive this. */
+/* Nobody may look at it again. */
 static void
 take_room_back(void *arg)
 {
     given_room *g = arg;
-    memset(g->memory, 0x5a, SEGMENT);
+    wa_push_room_done(&g->room);
     g->given_back++;
 }
 
@@ -240,8 +240,8 @@ a_room_is_given_back_when_all_is_compressed(void **state)
     wal_builder *b = full_segment(700), *other = full_segment(701);
     WA_CLEANUP(wa_freep) uint8_t *back = wa_malloc(SEGMENT);
     WA_CLEANUP(wa_freep) uint8_t *padded = wa_calloc(1, SEGMENT);
-    given_room g = {.memory = wa_malloc(SEGMENT)};
-    f->push.room = g.memory;
+    given_room g = {.given_back = 0};
+    f->push.room = &g.room;
     f->push.room_done = take_room_back;
     f->push.turn = turn_without_the_room;
     f->push.room_arg = f->push.turn_arg = &g;
@@ -253,11 +253,12 @@ a_room_is_given_back_when_all_is_compressed(void **state)
     FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
     assert_int_equal(g.given_back, 1);
     assert_int_equal(count_keys(f, "quarantine/"), 1);
-    f->push.turn = NULL; /* a chunk is made of the room itself */
+    f->push.turn = NULL; /* a chunk is made of what was read as a whole */
     memcpy(padded, wal_bytes(b), SEGMENT / 2);
     OK(push(f, SEG3, padded, SEGMENT, &result, &err));
     assert_int_equal(g.given_back, 1);
-    free(g.memory);
+    assert_non_null(g.room.segment);
+    wa_push_room_done(&g.room);
     wal_builder_free(b);
     wal_builder_free(other);
 }
@@ -342,7 +343,7 @@ typedef struct large {
     wa_repo *repo;
     wa_pool *pool;
     wal_builder *wal; /* segment 3 */
-    void *room;
+    wa_push_room room;
 } large;
 
 /* Segments of several frames, and a pool: compression begins before the records are checked. */
@@ -361,10 +362,9 @@ begin_large(large *l, fixture *f)
         &(wal_builder_options){.start = UINT64_C(3) * LARGE, .segment_size = LARGE});
     wal_add_commit(l->wal, 700, 1000);
     wal_fill_segment(l->wal);
-    l->room = wa_malloc(LARGE);
+    l->room = (wa_push_room){.segment = NULL};
     f->push.repo = l->repo;
     f->push.pool = l->pool;
-    f->push.room = l->room;
 }
 
 static void
@@ -373,7 +373,7 @@ end_large(large *l)
     wa_repo_free(l->repo);
     wa_pool_free(l->pool);
     wal_builder_free(l->wal);
-    free(l->room);
+    wa_push_room_done(&l->room);
 }
 
 static void
@@ -404,12 +404,14 @@ what_a_wrong_reading_gave_is_not_archived(void **state)
     large l;
     begin_large(&l, f);
     WA_CLEANUP(wa_freep) uint8_t *got = wa_malloc(LARGE);
-    for (int alone = 0; alone < 2; alone++) {
-        f->push.room = alone ? NULL : l.room;
-        wrong_readings = 1;
+    for (unsigned i = 0; i < 4; i++) {
+        bool alone = i % 2 != 0; /* who reads compresses */
+        f->push.pool = alone ? NULL : l.pool;
+        f->push.room = alone ? &l.room : NULL;
+        wrong_readings = 1 + i / 2; /* a frame at a time, and then as a whole */
         OK(push(f, SEG3, wal_bytes(l.wal), LARGE, &result, &err));
         assert_int_equal(wrong_readings, 0);
-        assert_int_equal(result.outcome, alone ? WA_PUT_SAME : WA_PUT_CREATED);
+        assert_int_equal(result.outcome, i == 0 ? WA_PUT_CREATED : WA_PUT_SAME);
     }
     assert_true(result.checked);
     assert_string_equal(result.warning, "");

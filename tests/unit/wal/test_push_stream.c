@@ -193,6 +193,35 @@ what_is_streamed_can_be_got(void **state)
     end_pair(&p);
 }
 
+/* By the one who reads it, who asks the archive first: what it hasn't is never held as a whole. */
+static void
+one_who_has_room_for_a_frame_compresses_by_himself(void **state)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_push_result result = {0};
+    wa_push_room room = {.segment = NULL};
+    pair p;
+    begin_pair(&p, *state, &(wal_builder_options){0});
+    fill_two_segments(&p);
+    put_wal(&p, true);
+    p.f->push = (wa_push_options){.repo = p.repo, .room = &room, .look_first = true};
+    OK(wa_push_file(&p.f->push, p.path, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_CREATED);
+    assert_true(result.checked && result.warning[0] == '\0');
+    assert_non_null(room.compressor);
+    assert_null(room.segment);
+    assert_int_equal(wa_store_requests(p.store, "head"), 1);
+    WA_CLEANUP(wa_freep) uint8_t *got = wa_malloc(LARGE);
+    OK(wa_wal_get(p.repo, &p.f->first, FIRST + 1, NULL, got, NULL, NULL, &err));
+    assert_memory_equal(got, wal_bytes(p.wal) + LARGE, LARGE);
+    uint64_t puts = wa_store_requests(p.store, "put");
+    OK(wa_push_file(&p.f->push, p.path, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_SAME);
+    assert_true(wa_store_requests(p.store, "put") == puts);
+    wa_push_room_done(&room);
+    end_pair(&p);
+}
+
 /* Of a conflict the name tells, when the segment is long compressed. */
 static void
 other_content_is_a_conflict_when_it_is_streamed_too(void **state)
@@ -319,6 +348,7 @@ main(void)
         TEST(a_whole_segment_is_streamed_with_the_facts_of_one_that_is_read),
         TEST(a_segment_that_was_ended_by_a_switch_is_streamed),
         TEST(what_is_streamed_can_be_got),
+        TEST(one_who_has_room_for_a_frame_compresses_by_himself),
         TEST(other_content_is_a_conflict_when_it_is_streamed_too),
         TEST(what_is_out_of_the_ordinary_is_not_streamed),
         TEST(a_record_that_crosses_into_the_second_frame_is_not_streamed),
