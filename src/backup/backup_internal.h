@@ -64,9 +64,11 @@ typedef struct wa_packing_options {
     wa_cancel *cancel;
 } wa_packing_options;
 typedef struct wa_packing wa_packing;
-/* Borrows what is in options. */
-wa_status wa_packing_open(const wa_packing_options *options, size_t number, wa_packing **ret,
-                          wa_error *err) WA_MUST_CHECK;
+/* Borrows what is in options. first_size: of the first file; 0: not known, but no large one. */
+wa_status wa_packing_open(const wa_packing_options *options, size_t number, uint64_t first_size,
+                          wa_packing **ret, wa_error *err) WA_MUST_CHECK;
+/* So large that not two packs' are to be had at a time. */
+bool wa_packing_has_large_parts(const wa_packing *pack);
 wa_tar_writer *wa_packing_tar(const wa_packing *pack);
 wa_container_writer *wa_packing_container(const wa_packing *pack);
 /* Nothing more comes. The rest is done by a thread, once at most so many frames are at the pool's

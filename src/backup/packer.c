@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-#define OVERLAP_PARTS_MAX (32u * 1024 * 1024) /* bytes */
-
 struct wa_packer {
     wa_backup_info *info;
     wa_progress *progress;
@@ -62,9 +60,9 @@ end_closing(wa_packer *p, wa_error *err)
 }
 
 static wa_status
-open_pack(wa_packer *p, wa_error *err)
+open_pack(wa_packer *p, uint64_t first_size, wa_error *err)
 {
-    return wa_packing_open(&p->packs, ++p->number, &p->open, err);
+    return wa_packing_open(&p->packs, ++p->number, first_size, &p->open, err);
 }
 
 /* Two packs' parts at a time: where they are large, or bytes are counted on their way, the next
@@ -72,8 +70,7 @@ open_pack(wa_packer *p, wa_error *err)
 static bool
 may_overlap(const wa_packer *p)
 {
-    size_t part = (size_t)wa_store_get_traits(wa_repo_store(p->packs.repo))->part_size;
-    return p->upload.rate == 0 && 2 * part * (p->packs.upload_threads + 1) <= OVERLAP_PARTS_MAX;
+    return p->upload.rate == 0 && (p->closing == NULL || !wa_packing_has_large_parts(p->closing));
 }
 
 static wa_status
@@ -145,7 +142,7 @@ wa_packer_add_other(wa_packer *p, const wa_tar_entry *entry, const char *path, w
                            .link = entry->link};
     if (entry->type == WA_TAR_DIRECTORY) {
         if (p->open == NULL)
-            WA_TRY(open_pack(p, err));
+            WA_TRY(open_pack(p, 0, err));
         wa_tar_entry copy = *entry;
         copy.path = path;
         WA_TRY(wa_tar_write_entry(wa_packing_tar(p->open), &copy, err));
@@ -164,7 +161,7 @@ wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const char *path, 
         wa_tar_writer_offset(wa_packing_tar(p->open)) + entry->size > WA_PACK_CONTENT_MAX)
         WA_TRY(wa_packer_close_pack(p, err));
     if (p->open == NULL)
-        WA_TRY(open_pack(p, err));
+        WA_TRY(open_pack(p, entry->size, err));
     wa_tar_writer *tar = wa_packing_tar(p->open);
     wa_tar_entry copy = *entry;
     copy.path = path;

@@ -7,12 +7,19 @@
 
 #include <string.h>
 
+/* Large parts are for large objects: with smaller ones the first is sent sooner, the last is over
+ * sooner, and two packs at a time need no more memory than one had. A file that does not fit into
+ * as many as S3 takes, even where it does not get smaller, has parts as large as the store's. */
+#define PART_SIZE (8u * 1024 * 1024)
+#define PARTS_MAX 9000u
+
 struct wa_packing {
     wa_sink *object;
     wa_container_writer *container;
     wa_sink *raw;
     wa_tar_writer *tar;
     const char *label;
+    bool large_parts;
     wa_ending ending;
 };
 
@@ -124,7 +131,8 @@ wa_ending_join(wa_ending *e)
 }
 
 wa_status
-wa_packing_open(const wa_packing_options *o, size_t number, wa_packing **ret, wa_error *err)
+wa_packing_open(const wa_packing_options *o, size_t number, uint64_t first_size, wa_packing **ret,
+                wa_error *err)
 {
     WA_CLEANUP(wa_packing_freep) wa_packing *p = wa_calloc(1, sizeof *p);
     char name[32];
@@ -132,6 +140,9 @@ wa_packing_open(const wa_packing_options *o, size_t number, wa_packing **ret, wa
     p->label = o->label;
     WA_TRY(
         wa_backup_open_object(o->repo, o->label, name, "pack", o->upload_threads, &p->object, err));
+    p->large_parts = first_size > (uint64_t)PART_SIZE * PARTS_MAX;
+    if (!p->large_parts && wa_store_get_traits(wa_repo_store(o->repo))->part_size > PART_SIZE)
+        wa_store_sink_set_part_size(p->object, PART_SIZE);
     p->object = wa_sink_paced(p->object, o->pace, o->cancel);
     WA_TRY(
         wa_container_writer_new(p->object, o->pool, o->level, WA_FRAME_PACK, &p->container, err));
@@ -140,6 +151,12 @@ wa_packing_open(const wa_packing_options *o, size_t number, wa_packing **ret, wa
     WA_TRY(wa_tar_writer_new(p->raw, &p->tar, err));
     *ret = WA_TAKE(p);
     return WA_OK;
+}
+
+bool
+wa_packing_has_large_parts(const wa_packing *p)
+{
+    return p->large_parts;
 }
 
 wa_tar_writer *

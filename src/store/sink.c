@@ -236,6 +236,14 @@ wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t thr
 }
 
 void
+wa_store_sink_set_part_size(wa_sink *sink, size_t part_size)
+{
+    store_sink *s = (store_sink *)sink;
+    WA_ASSERT(sink->ops == &store_sink_ops && s->next_number == 1 && part_size > 0);
+    s->part_size = part_size;
+}
+
+void
 wa_store_sink_keep(wa_sink *sink)
 {
     store_sink *s = (store_sink *)sink;

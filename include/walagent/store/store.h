@@ -177,6 +177,9 @@ wa_status wa_store_abort_uploads(wa_store *store, const char *prefix, wa_time be
  * finish makes it visible. Memory: at most part_size x (threads + 1). key and meta are copied. */
 wa_status wa_store_sink_new(wa_store *store, const char *key, const char *meta, size_t threads,
                             wa_sink **ret, wa_error *err) WA_MUST_CHECK;
+/* Parts of another size than the store suggests; before anything is written. S3 takes at most
+ * 10,000, of at least 5 MiB. */
+void wa_store_sink_set_part_size(wa_sink *sink, size_t part_size);
 /* Random access to an object (one ranged get a read). When size is UINT64_MAX, it comes with the
  * object's last 64 KiB in one request, and these are not asked for again. */
 wa_status wa_store_ranges(wa_store *store, const char *key, uint64_t size, wa_ranges **ret,

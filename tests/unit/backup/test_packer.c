@@ -392,6 +392,94 @@ a_pack_is_closed_while_the_next_one_is_filled(void **state)
     assert_int_equal(w.count, PACKS);
 }
 
+/* What S3 suggests. */
+static void
+suggest_parts(fixture *f, uint64_t size)
+{
+    wa_store_traits *traits =
+        (wa_store_traits *)(uintptr_t)wa_store_get_traits(wa_repo_store(f->repo));
+    traits->part_size = size;
+}
+
+static uint64_t
+puts_of(const fixture *f)
+{
+    return wa_store_requests(wa_repo_store(f->repo), "put");
+}
+
+/* Of what does not get smaller. */
+static void
+begin_large(fixture *f, wa_packer *p, uint64_t size)
+{
+    WA_CLEANUP(wa_freep) char *data = wa_malloc(LARGE);
+    wa_tar_entry entry = {.path = "a", .type = WA_TAR_FILE, .size = size, .mode = 0600};
+    OK(wa_packer_begin_file(p, &entry, "a", &f->err));
+    OK(wa_packer_write(p, noise(data, LARGE), LARGE, &f->err));
+}
+
+static void
+a_pack_goes_up_in_smaller_parts_than_the_store_suggests(void **state)
+{
+    fixture *f = *state;
+    suggest_parts(f, 16u << 20);
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+    uint64_t before = puts_of(f);
+    begin_large(f, p, LARGE);
+    OK(wa_packer_end_file(p, &f->err));
+    OK(wa_packer_finish(p, NULL, NULL, &f->err));
+    assert_int_equal(puts_of(f) - before, 5); /* begun, two parts, completed; the list of files */
+}
+
+static void
+a_pack_goes_up_in_the_parts_of_a_store_that_likes_small_ones(void **state)
+{
+    fixture *f = *state;
+    suggest_parts(f, 3u << 20);
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
+    uint64_t before = puts_of(f);
+    begin_large(f, p, LARGE);
+    OK(wa_packer_end_file(p, &f->err));
+    OK(wa_packer_finish(p, NULL, NULL, &f->err));
+    assert_int_equal(puts_of(f) - before, 7);
+}
+
+static void
+a_file_of_more_than_ten_thousand_small_parts_gets_large_ones(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        uint64_t size, puts; /* begun, the first part */
+    } files[] = {{UINT64_C(60) << 30, 2}, {UINT64_C(80) << 30, 0}};
+    suggest_parts(f, 16u << 20);
+    for (size_t i = 0; i < WA_ARRAY_SIZE(files); i++) {
+        WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+        OK(wa_packer_new(f->repo, f->info, NULL, 1, 0, NULL, &p, &f->err));
+        uint64_t before = puts_of(f);
+        begin_large(f, p, files[i].size);
+        assert_int_equal(puts_of(f) - before, files[i].puts);
+    }
+}
+
+/* What is in info is in the store. */
+static void
+the_next_pack_does_not_wait_for_the_end_of_the_one_before(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
+    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
+    suggest_parts(f, 16u << 20);
+    OK(wa_pool_new("compress", 2, 3, &pool, &f->err));
+    OK(wa_packer_new(f->repo, f->info, pool, 1, 2, NULL, &p, &f->err));
+    begin_large(f, p, LARGE);
+    OK(wa_packer_end_file(p, &f->err));
+    OK(wa_packer_close_pack(p, &f->err));
+    assert_int_equal(f->info->pack_count, 0);
+    OK(wa_packer_finish(p, NULL, NULL, &f->err));
+    assert_int_equal(f->info->pack_count, 1);
+}
+
 /* A store that fails on demand, with an archive. */
 static wa_store *
 begin_faulty(wa_repo **ret, wa_error *err)
@@ -444,6 +532,14 @@ main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_pack_is_closed_while_the_next_one_is_filled, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_pack_goes_up_in_smaller_parts_than_the_store_suggests,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_pack_goes_up_in_the_parts_of_a_store_that_likes_small_ones, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_file_of_more_than_ten_thousand_small_parts_gets_large_ones, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_next_pack_does_not_wait_for_the_end_of_the_one_before,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(an_object_that_is_not_stored_fails_the_backup, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_file_is_found_by_its_offset_in_the_pack, setup, teardown),
