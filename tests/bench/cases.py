@@ -74,7 +74,8 @@ class Bench(hook_cases.HookCases):
     def ceph(self):
         """Ceph's gateway, objects in memory; over TLS."""
         if self.s3 is None:
-            self.s3 = lab.Ceph(os.path.join(self.scratch, "ceph")).start()
+            # Room for every backup of every round: a store that is full keeps its clients waiting.
+            self.s3 = lab.Ceph(os.path.join(self.scratch, "ceph"), env={"CEPH_BYTES": str(16 << 30)}).start()
         return self.s3
 
     def measure(self, argv, server=False, env=None, memory=True):
