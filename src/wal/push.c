@@ -247,6 +247,7 @@ ask_archive(wa_push_job *job, wa_error *err)
     wa_wal_info ignored = {0};
     if (job->tli != 1)
         return WA_OK;
+    WA_CLEANUP(wa_branch_answer_done)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
     WA_TRY(find_branch(job, &answer, err));
     wa_status status = wa_wal_head(job->repo, &answer.branch, job->segno, &ignored, err);

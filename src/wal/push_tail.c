@@ -34,6 +34,17 @@ conflicting(wa_push_job *job, const wa_branch *branch, size_t len, const char *w
                          segment);
 }
 
+/* NOT_FOUND: it went meanwhile. */
+static wa_status
+compare_whole(wa_push_job *job, const wa_branch *branch, size_t len, wa_error *err)
+{
+    WA_CLEANUP(wa_freep) void *whole = wa_malloc(job->size);
+    WA_TRY(wa_wal_get(job->repo, branch, job->segno, job->options->pool, whole, NULL, NULL, err));
+    if (memcmp(whole, job->data, len) != 0)
+        return conflicting(job, branch, len, "the archived one", err);
+    return wa_wal_settle(job->repo, branch, job->segno, err);
+}
+
 /* Does the whole segment, if there is one, begin with these bytes? */
 static wa_status
 in_whole_segment(wa_push_job *job, const wa_branch *branch, size_t len, bool *ret_there,
@@ -41,17 +52,13 @@ in_whole_segment(wa_push_job *job, const wa_branch *branch, size_t len, bool *re
 {
     wa_wal_info info = {0};
     wa_status status = wa_wal_head(job->repo, branch, job->segno, &info, err);
+    if (status == WA_OK)
+        status = compare_whole(job, branch, len, err);
     *ret_there = status == WA_OK;
-    if (status == WA_NOT_FOUND) {
-        wa_error_clear(err);
-        return WA_OK;
-    }
-    WA_TRY(status);
-    WA_CLEANUP(wa_freep) void *whole = wa_malloc(job->size);
-    WA_TRY(wa_wal_get(job->repo, branch, job->segno, job->options->pool, whole, NULL, NULL, err));
-    if (memcmp(whole, job->data, len) != 0)
-        return conflicting(job, branch, len, "the archived one", err);
-    return wa_wal_settle(job->repo, branch, job->segno, err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
 }
 
 /* The end of the chain of chunks; its bytes and ours agree as far as both go. */
@@ -113,22 +120,23 @@ wa_push_prefix(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, w
     ret->outcome = WA_PUT_SAME;
     if (len == 0)
         return WA_OK; /* nothing that could be lost */
-    bool whole = false;
-    WA_TRY(in_whole_segment(job, branch, len, &whole, err));
-    if (whole)
-        return WA_OK;
     WA_CLEANUP(wa_lineage_freep) wa_lineage *lineage = NULL;
     WA_TRY(wa_lineage_load(job->repo, &lineage, err));
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         wa_lsn have = 0;
+        bool whole = false;
+        WA_TRY(in_whole_segment(job, branch, len, &whole, err));
+        if (whole)
+            return WA_OK;
         WA_TRY(compare_chain(job, branch, len, &have, err));
-        if (have >= end)
-            return wa_tail_settle(job->repo, branch, job->segno, err);
-        wa_status status = wa_tail_put(job->repo, branch, lineage->epoch, have, job->start,
-                                       job->data, len, job->facts, !job->damaged, err);
-        if (status == WA_OK)
+        bool held = have >= end;
+        wa_status status = held ? wa_tail_settle(job->repo, branch, job->segno, err)
+                                : wa_tail_put(job->repo, branch, lineage->epoch, have, job->start,
+                                              job->data, len, job->facts, !job->damaged, err);
+        if (status == WA_OK && !held)
             ret->outcome = WA_PUT_CREATED;
-        if (status != WA_EXISTS)
+        /* Chunks go when the whole segment has come. */
+        if (status != (held ? WA_NOT_FOUND : WA_EXISTS))
             return status;
         wa_error_clear(err);
     }

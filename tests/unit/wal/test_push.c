@@ -538,6 +538,9 @@ a_valid_part_that_is_there_is_acknowledged_when_it_lasts(void **state)
     memcpy(padded, wal_bytes(b), wal_size(b));
     OK(push(f, SEG3, padded, SEGMENT, &result, &err));
     assert_int_equal(result.outcome, WA_PUT_CREATED);
+    wa_store_fault_set(f->store, "settle", 1, 0, WA_FAULT_GONE); /* since it was seen */
+    OK(push(f, SEG3, padded, SEGMENT, &result, &err));
+    assert_int_equal(result.outcome, WA_PUT_SAME);
     for (int whole = 0; whole < 2; whole++) {
         wa_store_fault_set(f->store, "settle", 1, 0, WA_FAULT_FAIL);
         FAILS(push(f, SEG3, padded, SEGMENT, &result, &err), WA_UNAVAILABLE);
