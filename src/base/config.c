@@ -81,7 +81,9 @@ read_named(const char *path, size_t max, const char *other, wa_buf *ret, wa_erro
                              "The user that runs walagent (uid %u) must be allowed to read it, and "
                              "to search the directories above it.",
                              (unsigned)geteuid());
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+    if (stat(path, &st) != 0) /* a file where a directory should be, links in a circle */
+        return wa_error_hint(err, "%s", other);
+    if (S_ISDIR(st.st_mode))
         return wa_error_hint(err, "Name a file, not the directory that it is in.");
     if (status == WA_NO_SPACE)
         return wa_error_hint(err, "Is this the right file?");

@@ -451,6 +451,13 @@ a_file_that_cannot_be_read_is_named_with_the_way_out(void **state)
                                "1048576 bytes",
                                too_large);
     assert_load_refused(too_large, message2, "Is this the right file?");
+    WA_CLEANUP(wa_freep) char *below_a_file = wa_path_join(closed, "x");
+    WA_CLEANUP(wa_freep)
+    char *message5 = wa_format("could not read the configuration: could not open file \"%s\": Not "
+                               "a directory",
+                               below_a_file);
+    assert_load_refused(below_a_file, message5,
+                        "Create it, or name another with -c or WALAGENT_CONFIG.");
 
     uid_t was = geteuid(), other = was == 0 ? 65534 : was;
     assert_int_equal(chmod(closed, 0), 0);
