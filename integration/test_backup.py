@@ -346,8 +346,10 @@ def test_the_second_of_two_backups_says_so_and_succeeds(make_pg, streaming):
     running = wa_popen(wa, "backup")
     lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
     running.send_signal(signal.SIGSTOP)  # it must not end before the second one looks
-    second = wa.run("backup")
-    running.send_signal(signal.SIGCONT)
+    try:
+        second = wa.run("backup")
+    finally:
+        running.send_signal(signal.SIGCONT)
     assert "another backup" in second.stderr
     _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
