@@ -2,12 +2,13 @@
 from it."""
 import glob
 import os
+import shutil
 import signal
 
 import pytest
 
 import lab
-from test_backup import durable, follow
+from test_backup import durable, follow, is_ready
 from test_hooks import hook, restore_command, standby_from_archive
 
 
@@ -108,3 +109,44 @@ def test_a_missing_newest_chunk_is_found_while_its_agent_runs(streamed):
     pg.switch_wal()
     durable(wa, pg)
     lab.wait_until(lambda: wa.json("verify", check=(0, 3))["damage"] == [], 30, "the agent heals it")
+
+
+def test_a_missing_newest_segment_is_archived_again_from_the_servers_wal(streamed):
+    """The agent has it no more; the server may, and the agent asks it for what the archive lacks when it
+    starts."""
+    pg, wa = streamed
+    pg.switch_wal()
+    pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    segment = pg.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    root = wa.sections["repository"]["url"][len("file://"):]
+    pg.switch_wal()
+    pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    durable(wa, pg)
+    named = root + "/%s/**/%s*" % (wa.name, segment)
+    lab.wait_until(lambda: [p for p in glob.glob(named, recursive=True) if "/wal/" in p], 30,
+                   "the segment is archived")
+    lab.wait_until(lambda: wa.json("verify")["damage"] == [], 30, "nothing is missing")
+    for path in glob.glob(named, recursive=True):
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+    told = [d for d in wa.json("verify", check=3)["damage"] if d["object"] == segment and
+            d["kind"] == "segment"]
+    assert len(told) == 1 and "restart the agent" in told[0]["message"]
+    assert "still has it" not in told[0]["message"]
+    wa.stop()
+    wa.start(ready=False)
+    lab.wait_until(lambda: is_ready(wa), 30, "the agent streams")
+    durable(wa, pg)
+    lab.wait_until(lambda: wa.json("verify", check=(0, 3))["damage"] == [], 60, "the agent heals it")
+    assert [p for p in glob.glob(named, recursive=True) if "/wal/" in p]
+
+
+def test_an_archive_whose_wal_is_all_gone_is_damaged_while_its_agent_runs(streamed):
+    pg, wa = streamed
+    pg.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    durable(wa, pg)
+    root = wa.sections["repository"]["url"][len("file://"):]
+    for kind in ("wal", "tail"):
+        for path in glob.glob(root + "/%s/*/%s" % (wa.name, kind)):
+            shutil.rmtree(path)
+    told = wa.json("verify", check=3)["damage"]
+    assert any("holds no WAL" in d["message"] for d in told), told

@@ -36,6 +36,7 @@ stream_json(const wa_streamer_status *s)
     wa_json_set_i64(json, "timeline", s->branch.tli);
     wa_json_set_u64(json, "epoch", s->epoch);
     wa_json_set_bool(json, "synchronous", s->synchronous);
+    set_lsn(json, "began_lsn", s->began);
     set_lsn(json, "received_lsn", s->received);
     set_lsn(json, "spooled_lsn", s->spooled);
     set_lsn(json, "durable_lsn", s->durable);

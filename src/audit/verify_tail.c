@@ -9,6 +9,7 @@
 #include "walagent/repo/tip.h"
 
 #define LOOKS 2
+#define EPOCHS 8 /* back from the agent's, that its predecessors wrote in */
 
 typedef struct tail_work {
     wa_verify *v;
@@ -152,35 +153,111 @@ wa_verify_tail(wa_verify *v, const wa_branch *branch, const wa_tli *timelines,
     return verify_segments(&t, last_whole, err);
 }
 
-/* A chunk that is the newest one leaves no trace when it goes: the next would have told. Looked at
+/* On from *tip to where the next object ends, when it is there by its name: a listing may lack it
+ * for a while. The chunk may be of an earlier epoch than the agent's. */
+static wa_status
+step_by_name(wa_verify *v, const wa_branch *branch, wa_lsn *tip, wa_error *err)
+{
+    wa_repo *repo = v->options->repo;
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    wa_segno segno = wa_segno_of(*tip, size);
+    wa_lsn from = *tip;
+    wa_wal_info info;
+    wa_status status = wa_wal_head(repo, branch, segno, &info, err);
+    if (status == WA_OK)
+        *tip = wa_segment_start(segno + 1, size);
+    uint32_t epoch = v->options->acknowledged_epoch;
+    for (int i = 0; status == WA_NOT_FOUND && *tip == from && i < EPOCHS && epoch > 0; i++) {
+        wa_error_clear(err);
+        status = wa_tail_head(repo, branch, epoch--, from, &info, err);
+        if (status == WA_OK && info.end > from)
+            *tip = info.end;
+        else if (status == WA_OK) /* a seal */
+            status = WA_NOT_FOUND;
+    }
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    return WA_OK;
+}
+
+static wa_status
+follow_by_name(wa_verify *v, const wa_branch *branch, wa_lsn *tip, wa_error *err)
+{
+    wa_lsn from = 0;
+    while (*tip < v->options->acknowledged && *tip != from) {
+        from = *tip;
+        WA_TRY(wa_cancel_check(v->options->cancel, err));
+        WA_TRY(step_by_name(v, branch, tip, err));
+    }
+    return WA_OK;
+}
+
+/* *ret: the archive ends there as far as it is known, by its listings and then by name. Listed
  * twice, for a segment may become whole, and its chunks go, between a look's listings. */
+static wa_status
+find_end(wa_verify *v, const wa_branch *branch, bool *ret_empty, wa_lsn *ret, wa_error *err)
+{
+    const wa_verify_options *o = v->options;
+    for (int look = 0; look < LOOKS; look++) {
+        WA_TRY(wa_tip_find(o->repo, v->windows->lineage, ret, err));
+        *ret_empty = *ret == 0;
+        if (*ret_empty) /* an agent begins where the server keeps WAL */
+            *ret = o->acknowledged_from != 0 ? o->acknowledged_from : o->acknowledged;
+        WA_TRY(follow_by_name(v, branch, ret, err));
+        if (*ret >= o->acknowledged)
+            return WA_OK;
+    }
+    return WA_OK;
+}
+
+static void
+tell_end(wa_verify *v, const wa_branch *branch, bool empty, wa_lsn tip)
+{
+    wa_lsn said = v->options->acknowledged;
+    uint64_t size = wa_repo_cluster(v->options->repo)->segment_size;
+    wa_segno segno = wa_segno_of(tip, size);
+    char name[WA_SEGMENT_NAME], from[WA_LSN_TEXT], to[WA_LSN_TEXT];
+    wa_segment_name(branch->tli, segno, size, name);
+    wa_lsn_format(tip, from);
+    wa_lsn_format(said, to);
+    WA_CLEANUP(wa_freep) char *cost = wa_verify_cost(v, branch, tip, said);
+    WA_CLEANUP(wa_freep)
+    char *end = empty ? wa_strdup("the archive holds no WAL of this timeline")
+                      : wa_format("the archive ends at %s", from);
+    if (said < wa_segment_start(segno + 1, size))
+        wa_verify_damage(v, "chunk", name, cost,
+                         "%s, and the running agent has made WAL up to %s durable: the newest "
+                         "chunk is missing (the agent still has it; \"SELECT pg_switch_wal()\" "
+                         "makes it archive the whole segment)",
+                         end, to);
+    else
+        wa_verify_damage(v, "segment", name, cost,
+                         "%s, and the running agent has made WAL up to %s durable: WAL from %s on "
+                         "is missing, and the agent keeps no segment that it has archived whole "
+                         "(if the server's pg_wal still has %s, restart the agent now: it "
+                         "archives again from there on; otherwise take a backup)",
+                         end, to, from, name);
+}
+
+/* What is the newest leaves no trace when it goes: the next would have told. */
 wa_status
 wa_verify_acknowledged(wa_verify *v, wa_error *err)
 {
     const wa_verify_options *o = v->options;
     const wa_lineage_step *head = wa_lineage_head(v->windows->lineage);
-    uint64_t size = wa_repo_cluster(o->repo)->segment_size;
-    char name[WA_SEGMENT_NAME], end[WA_LSN_TEXT], said[WA_LSN_TEXT];
     wa_lsn tip = 0;
+    bool empty = false;
     if (o->acknowledged == 0 || head == NULL ||
         !wa_branch_eq(&head->branch, &o->acknowledged_branch))
         return WA_OK;
-    for (int look = 0; look < LOOKS; look++) {
-        wa_status status = wa_tip_find(o->repo, v->windows->lineage, &tip, err);
-        if (status == WA_CORRUPT) { /* a chain without its first chunk: it was told */
-            wa_error_clear(err);
-            return WA_OK;
-        }
-        WA_TRY(status);
-        if (tip >= o->acknowledged || tip == 0) /* 0: an agent begins where the server keeps WAL */
-            return WA_OK;
+    wa_status status = find_end(v, &head->branch, &empty, &tip, err);
+    if (status == WA_CORRUPT) { /* a chain without its first chunk: it was told */
+        wa_error_clear(err);
+        return WA_OK;
     }
-    WA_CLEANUP(wa_freep) char *cost = wa_verify_cost(v, &head->branch, tip, o->acknowledged);
-    wa_verify_damage(v, "chunk",
-                     wa_segment_name(head->branch.tli, wa_segno_of(tip, size), size, name), cost,
-                     "the archive ends at %s, and the running agent has made WAL up to %s durable: "
-                     "the newest chunk is missing (the agent still has it; \"SELECT "
-                     "pg_switch_wal()\" makes it archive the whole segment)",
-                     wa_lsn_format(tip, end), wa_lsn_format(o->acknowledged, said));
+    WA_TRY(status);
+    if (tip < o->acknowledged)
+        tell_end(v, &head->branch, empty, tip);
     return WA_OK;
 }

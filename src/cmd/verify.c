@@ -85,6 +85,8 @@ ask_how_far(wa_context *ctx, const wa_config *config, const wa_repo *repo, wa_ve
     if (ours && durable > lsn_of(json_object_get(stream, "hole"), "end_lsn") &&
         wa_branch_parse(wa_json_string_or(stream, "branch", ""), &o->acknowledged_branch))
         o->acknowledged = durable;
+    o->acknowledged_from = lsn_of(stream, "began_lsn");
+    o->acknowledged_epoch = (uint32_t)wa_json_u64_or(stream, "epoch", 0);
 }
 
 static wa_status
@@ -155,8 +157,10 @@ const wa_command wa_command_verify = {
         "how far the WAL was verified.\n\n"
         "That the newest bytes of the WAL are there nothing in the archive can tell. A "
         "running agent of this configuration is asked for it: where the archive ends "
-        "before what the agent has made durable, that is damage. Without one the archive's "
-        "end is believed.\n\n"
+        "before what the agent has made durable, that is damage. Where no WAL is archived at "
+        "all, it is damage when the agent has made some durable since its session began; "
+        "before that nothing tells that there was any. Without an agent the archive's end is "
+        "believed.\n\n"
         "What is read is the main repository alone, never a mirror in its place; "
         "--repository NAME verifies that mirror, from the beginning. Of a segment that "
         "is damaged the mirrors are asked: where one has it whole, restore and "

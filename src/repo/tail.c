@@ -34,6 +34,14 @@ chunk_key(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start)
     return wa_format("%s%08X/%s.zst", prefix, epoch, wa_lsn_hex(start, lsn));
 }
 
+wa_status
+wa_tail_head(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start, wa_wal_info *ret,
+             wa_error *err)
+{
+    WA_CLEANUP(wa_freep) char *key = chunk_key(repo, branch, epoch, start);
+    return wa_wal_object_info(repo, key, ret, err);
+}
+
 /* The name is taken: fine when it is what we wanted to write (a lost reply, or another writer with
  * the same history), else EXISTS. */
 static wa_status

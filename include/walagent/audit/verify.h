@@ -41,9 +41,11 @@ typedef struct wa_verify_options {
     bool wal;
     const char *backup; /* a label, "all", or NULL: none */
     bool since_verified;
-    /* Up to here an agent had made this branch's WAL durable before the run began; 0: not known. */
-    wa_lsn acknowledged;
+    /* Up to here an agent had made this branch's WAL durable before the run began; 0: not known.
+     * It began at acknowledged_from, and wrote in acknowledged_epoch. */
+    wa_lsn acknowledged, acknowledged_from;
     wa_branch acknowledged_branch;
+    uint32_t acknowledged_epoch;
     size_t jobs;
     wa_progress *progress;
     wa_cancel *cancel;

@@ -180,51 +180,6 @@ a_missing_chunk_is_named_with_those_that_it_makes_useless(void **state)
     assert_int_equal(healed.damage_count, 0);
 }
 
-static wa_verify_result
-verify_up_to(fixture *f, const wa_branch *branch, wa_lsn acknowledged)
-{
-    wa_verify_result r = {0};
-    wa_verify_options options = {.repo = f->repo,
-                                 .wal = true,
-                                 .jobs = 1,
-                                 .acknowledged = acknowledged,
-                                 .acknowledged_branch = *branch};
-    OK(wa_verify_run(&options, &r, &f->err));
-    return r;
-}
-
-/* No later chunk tells that the newest one was there. */
-static void
-a_missing_newest_chunk_is_found_where_an_agent_says_how_far_it_was(void **state)
-{
-    fixture *f = *state;
-    wa_lsn start = 2 * (wa_lsn)SEGMENT, end = start + 200000;
-    wa_branch other = wa_branch_of(SYSTEM, 1, NULL, 0, "x", 1);
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result nothing = verify_up_to(f, &f->branch, start);
-    assert_int_equal(nothing.damage_count, 0); /* it begins there, and has archived nothing yet */
-    put_segment(f, 1, wal_bytes(f->wal));
-    put_chunk(f, start, 100000);
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = verify_up_to(f, &f->branch, end);
-    assert_int_equal(r.damage_count, 1);
-    assert_int_equal(r.warning_count, 0);
-    assert_string_equal(r.damage[0].kind, "chunk");
-    assert_string_equal(r.damage[0].object, "000000010000000000000002");
-    assert_non_null(strstr(r.damage[0].message, "the newest chunk is missing"));
-    assert_non_null(strstr(r.damage[0].cost, "0/2186A0 to 0/230D40"));
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result unasked = verify(f, false);
-    assert_int_equal(unasked.damage_count, 0);
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result elsewhere = verify_up_to(f, &other, end);
-    assert_int_equal(elsewhere.damage_count, 0);
-    put_chunk(f, start + 100000, 100000);
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result healed = verify_up_to(f, &f->branch, end);
-    assert_int_equal(healed.damage_count, 0);
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result more = verify_up_to(f, &f->branch, end + 1);
-    assert_int_equal(more.damage_count, 1);
-    put_segment(f, 2, wal_bytes(f->wal) + SEGMENT);
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result whole = verify_up_to(f, &f->branch, end + 1);
-    assert_int_equal(whole.damage_count, 0);
-}
-
 /* A segment made of others' bytes, put under the name of segment 5 with facts that fit. */
 static void
 assert_found_in_segment_5(fixture *f, const void *bytes, const char *what)
@@ -742,7 +697,6 @@ main(void)
         T(a_long_records_first_segment_is_read_again_when_its_end_is_wrong),
         T(the_record_that_leaves_the_last_whole_segment_is_checked_in_its_chunks),
         T(a_missing_chunk_is_named_with_those_that_it_makes_useless),
-        T(a_missing_newest_chunk_is_found_where_an_agent_says_how_far_it_was),
         T(foreign_reordered_padded_and_recycled_segments_are_found),
         T(two_padded_segments_are_two_findings),
         T(a_newer_majors_segments_are_a_warning_and_no_damage),
