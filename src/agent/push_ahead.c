@@ -4,8 +4,9 @@
  *
  * A worker reads, checks and compresses its segment by itself, a frame at a time, while that is in
  * its processor's cache. Two a processor do so, since each waits now and then; more workers wait
- * for the disk or for their turn meanwhile, which takes no memory. A segment of a later timeline is
- * read as a whole: two at a time, compressed by the pool.
+ * for the disk or for their turn meanwhile, which takes no memory where the store has drafts (and
+ * there are none of them elsewhere). A segment of a later timeline is read as a whole: two at a
+ * time, compressed by the pool.
  */
 #include "push_ahead_internal.h"
 
@@ -15,9 +16,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROOMS_MAX 4   /* of those who read and compress */
-#define WHOLE_ROOMS 2 /* of whole segments */
-#define WAITING 3     /* workers beyond those, for the disk or their turn: they need no room */
+#define ROOMS_MAX 4      /* of those who read and compress */
+#define WHOLE_ROOMS 2    /* of whole segments */
+#define WAITING 3        /* workers beyond those, for the disk or their turn: they need no room */
+#define WITHOUT_DRAFTS 3 /* workers in all: what waits is in memory, compressed */
+#define LARGE_LEVEL 10   /* from here on a compressor is so large that there are but WHOLE_ROOMS */
 #define KNOWN (4 * WA_PUSH_AHEAD_SEGMENTS)
 #define GLANCE_MS 250 /* how often a wait looks at its cancel */
 
@@ -168,7 +171,8 @@ is_streamed_locked(const wa_push_ahead *a)
 static room *
 free_room_locked(wa_push_ahead *a, bool streamed)
 {
-    size_t most = streamed || a->room_count < WHOLE_ROOMS ? a->room_count : WHOLE_ROOMS;
+    bool all = streamed && wa_repo_level(a->repo) < LARGE_LEVEL;
+    size_t most = all || a->room_count < WHOLE_ROOMS ? a->room_count : WHOLE_ROOMS;
     for (size_t i = 0; i < most; i++)
         if (!a->rooms[i].taken)
             return &a->rooms[i];
@@ -282,12 +286,13 @@ ready_behind(wa_push_ahead *a, const wa_repo *repo, const char *wal_dir, const c
 }
 
 static bool
-start_workers_locked(wa_push_ahead *a)
+start_workers_locked(wa_push_ahead *a, wa_repo *repo)
 {
     wa_error err = WA_ERROR_INIT;
-    while (a->thread_count < a->room_count + WAITING &&
-           wa_thread_start(&a->threads[a->thread_count], "push-ahead", worker_main, a, &err) ==
-               WA_OK)
+    WA_CLEANUP(wa_closep) int draft = wa_store_draft(wa_repo_store(repo));
+    size_t wanted = draft >= 0 ? a->room_count + WAITING : WITHOUT_DRAFTS;
+    while (a->thread_count < wanted && wa_thread_start(&a->threads[a->thread_count], "push-ahead",
+                                                       worker_main, a, &err) == WA_OK)
         a->thread_count++;
     return a->thread_count > 0;
 }
@@ -328,7 +333,7 @@ wa_push_ahead_after(wa_push_ahead *a, wa_repo *repo, const char *path, bool stop
     bool follows = strcmp(last, name) == 0
                        ? a->count == 0
                        : a->count > 0 && strcmp(a->queue[a->count - 1].name, last) == 0;
-    if (a->stopping || a->failing || !follows || names.count == 0 || !start_workers_locked(a))
+    if (a->stopping || a->failing || !follows || names.count == 0 || !start_workers_locked(a, repo))
         return;
     if (a->count == 0) {
         wa_freep(&a->wal_dir);

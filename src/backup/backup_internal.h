@@ -68,6 +68,7 @@ typedef struct wa_packing wa_packing;
 wa_status wa_packing_open(const wa_packing_options *options, size_t number, uint64_t first_size,
                           wa_packing **ret, wa_error *err) WA_MUST_CHECK;
 /* So large that not two packs' are to be had at a time. */
+bool wa_packing_needs_large_parts(uint64_t first_size);
 bool wa_packing_has_large_parts(const wa_packing *pack);
 wa_tar_writer *wa_packing_tar(const wa_packing *pack);
 wa_container_writer *wa_packing_container(const wa_packing *pack);

@@ -160,6 +160,8 @@ wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const char *path, 
     if (p->open != NULL &&
         wa_tar_writer_offset(wa_packing_tar(p->open)) + entry->size > WA_PACK_CONTENT_MAX)
         WA_TRY(wa_packer_close_pack(p, err));
+    if (p->open == NULL && p->closing != NULL && wa_packing_needs_large_parts(entry->size))
+        WA_TRY(end_closing(p, err));
     if (p->open == NULL)
         WA_TRY(open_pack(p, entry->size, err));
     wa_tar_writer *tar = wa_packing_tar(p->open);

@@ -140,7 +140,7 @@ wa_packing_open(const wa_packing_options *o, size_t number, uint64_t first_size,
     p->label = o->label;
     WA_TRY(
         wa_backup_open_object(o->repo, o->label, name, "pack", o->upload_threads, &p->object, err));
-    p->large_parts = first_size > (uint64_t)PART_SIZE * PARTS_MAX;
+    p->large_parts = wa_packing_needs_large_parts(first_size);
     if (!p->large_parts && wa_store_get_traits(wa_repo_store(o->repo))->part_size > PART_SIZE)
         wa_store_sink_set_part_size(p->object, PART_SIZE);
     p->object = wa_sink_paced(p->object, o->pace, o->cancel);
@@ -151,6 +151,12 @@ wa_packing_open(const wa_packing_options *o, size_t number, uint64_t first_size,
     WA_TRY(wa_tar_writer_new(p->raw, &p->tar, err));
     *ret = WA_TAKE(p);
     return WA_OK;
+}
+
+bool
+wa_packing_needs_large_parts(uint64_t first_size)
+{
+    return first_size > (uint64_t)PART_SIZE * PARTS_MAX;
 }
 
 bool

@@ -34,9 +34,28 @@ streamed_already(const wa_push_job *job, bool *ret_known, bool *ret_done, wa_pus
     return WA_OK;
 }
 
-/* Whoever wrote it may have died before its name was durable, and the server recycles its segment
- * on our word. (What this process made durable is known, and not looked for here.) Other content is
- * left to the upload, which keeps it. */
+/* ret->xxh3 is the file's. Whoever wrote the object may have died before its name was durable, and
+ * the server recycles its segment on our word. (What this process made durable is known, and not
+ * looked for here.) */
+static wa_status
+settle_if_same(const wa_push_job *job, const wa_branch *branch, const wa_wal_info *there,
+               wa_push_result *ret, bool *ret_archived, wa_error *err)
+{
+    if (there->raw_size != job->size || strcmp(there->xxh3, ret->xxh3) != 0)
+        return WA_OK;
+    wa_status status = wa_wal_settle(job->repo, branch, job->segno, err);
+    if (status == WA_NOT_FOUND) {
+        wa_error_clear(err);
+        return WA_OK;
+    }
+    WA_TRY(status);
+    ret->outcome = WA_PUT_SAME;
+    ret->checked = there->checked;
+    *ret_archived = true;
+    return WA_OK;
+}
+
+/* Other content is left to the upload, which keeps it. */
 static wa_status
 archived_already(const wa_push_job *job, const wa_branch *branch, wa_push_result *ret,
                  bool *ret_archived, wa_error *err)
@@ -51,18 +70,7 @@ archived_already(const wa_push_job *job, const wa_branch *branch, wa_push_result
     WA_TRY(status);
     if (job->data != NULL)
         wa_xxh_of(job->data, job->size, ret->xxh3);
-    if (there.raw_size != job->size || strcmp(there.xxh3, ret->xxh3) != 0)
-        return WA_OK;
-    status = wa_wal_settle(job->repo, branch, job->segno, err);
-    if (status == WA_NOT_FOUND) {
-        wa_error_clear(err);
-        return WA_OK;
-    }
-    WA_TRY(status);
-    ret->outcome = WA_PUT_SAME;
-    ret->checked = there.checked;
-    *ret_archived = true;
-    return WA_OK;
+    return settle_if_same(job, branch, &there, ret, ret_archived, err);
 }
 
 /* Losing the event never stops WAL: the object itself says "checked": false. */
@@ -239,18 +247,36 @@ store_what_it_is(wa_push_job *job, bool partial, const wa_branch *branch, size_t
     return WA_OK;
 }
 
-/* Of timeline 1 the branch is known before anything is read: what the archive hasn't is compressed
- * while it is read. */
+/* A piece at a time. What was wrong with these bytes was told when they were archived, or, where
+ * the object says nothing of them, is told when they are read as a whole. */
 static wa_status
-ask_archive(wa_push_job *job, wa_error *err)
+archived_as_it_is(wa_push_job *job, const wa_branch *branch, const wa_wal_info *there,
+                  bool *ret_done, wa_push_result *ret, wa_error *err)
 {
-    wa_wal_info ignored = {0};
+    wa_push_result result = {.branch = *branch};
+    if (!there->checked)
+        return WA_OK;
+    WA_TRY(wa_push_hash(job, result.xxh3, err));
+    WA_TRY(settle_if_same(job, branch, there, &result, ret_done, err));
+    if (*ret_done)
+        *ret = result;
+    return WA_OK;
+}
+
+/* Of timeline 1 the branch is known before anything is read: what the archive hasn't is compressed
+ * while it is read, and what it has needs no more than a checksum. */
+static wa_status
+ask_archive(wa_push_job *job, bool *ret_done, wa_push_result *ret, wa_error *err)
+{
+    wa_wal_info there = {0};
     if (job->tli != 1)
         return WA_OK;
     WA_CLEANUP(wa_branch_answer_done)
     wa_branch_answer answer = {.history = WA_BUF_INIT(WA_HISTORY_MAX)};
     WA_TRY(find_branch(job, &answer, err));
-    wa_status status = wa_wal_head(job->repo, &answer.branch, job->segno, &ignored, err);
+    wa_status status = wa_wal_head(job->repo, &answer.branch, job->segno, &there, err);
+    if (status == WA_OK)
+        return archived_as_it_is(job, &answer.branch, &there, ret_done, ret, err);
     job->absent = status == WA_NOT_FOUND;
     if (job->absent)
         wa_error_clear(err);
@@ -278,7 +304,9 @@ push_segment(wa_push_job *job, bool partial, wa_push_result *ret, wa_error *err)
     if (done)
         return WA_OK;
     if (!partial && !known && job->options->look_first)
-        WA_TRY(ask_archive(job, err));
+        WA_TRY(ask_archive(job, &done, ret, err));
+    if (done)
+        return WA_OK;
     bool early = !partial && !known && (!job->options->look_first || job->absent);
     WA_TRY(read_segment(job, partial, early, err));
     WA_CLEANUP(wa_branch_answer_done)

@@ -122,10 +122,19 @@ a_segment_that_is_there_is_asked_for_and_not_sent_again(void **state)
     OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
     assert_int_equal(result.outcome, WA_PUT_CREATED);
     uint64_t puts = wa_store_requests(f->store, "put");
+    char xxh3[WA_XXH_HEX];
+    memcpy(xxh3, result.xxh3, sizeof xxh3);
+    wa_push_room room = {0};
+    f->push.room = &room;
+    memset(&result, 0, sizeof result);
     OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
     assert_int_equal(result.outcome, WA_PUT_SAME);
+    assert_string_equal(result.xxh3, xxh3);
+    assert_true(wa_branch_eq(&result.branch, &f->first) && result.checked);
     assert_true(wa_store_requests(f->store, "put") == puts);
-    wa_store_fault_set(f->store, "settle", 1, 0, WA_FAULT_GONE); /* since it was seen */
+    assert_null(room.segment); /* a piece at a time */
+    f->push.room = NULL;
+    wa_store_fault_set(f->store, "settle", 1, 1, WA_FAULT_GONE); /* since it was seen */
     OK(push(f, SEG3, wal_bytes(b), SEGMENT, &result, &err));
     assert_true(wa_store_requests(f->store, "put") == puts + 1);
     FAILS(push(f, SEG3, wal_bytes(other), SEGMENT, &result, &err), WA_CONFLICT);
