@@ -572,7 +572,8 @@ def install_program(directory, build=None):
 
 
 # What a server answers while it comes and goes; a test that kills or restarts one expects it of the agent's log.
-COMES_AND_GOES = r"WARNING: .*FATAL: +the database system is (starting up|shutting down|not yet accepting connections)"
+COMES_AND_GOES = (r"WARNING: .*FATAL: +(the database system is (starting up|shutting down|not yet accepting connections)"
+                  r"|terminating connection due to administrator command)")
 UNEXPECTED = re.compile(r"\b(?:ERROR|FATAL|PANIC):|\blevel=error\b|\"level\":\s*\"error\""
                         r"|AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
