@@ -200,7 +200,7 @@ def test_sigterm_ends_the_agent_in_order_and_everything_received_is_durable(agen
     lab.wait_until(lambda: pg.value(
         "SELECT coalesce(max(sent_lsn) >= %s::pg_lsn, false) FROM pg_stat_replication"
         " WHERE application_name = 'walagent'", target), 30, "sent")
-    assert agent.stop(timeout=20) == 0
+    assert agent.stop(timeout=10) == 0
     assert "stopping" in agent.log
     assert pg.value("SELECT restart_lsn IS NOT NULL FROM pg_replication_slots")
     agent.start(ready=False)
@@ -264,7 +264,7 @@ def test_sigterm_ends_the_agent_in_time_while_the_store_is_away_and_nothing_is_l
     target = pg.lsn()
     lab.wait_until(lambda: wa.http("/status")[0] == 200 and
                    json.loads(wa.http("/status")[1])["stream"]["last_error"], 60, "it is noticed")
-    assert wa.stop(timeout=20) == 0  # it takes ten seconds at most, and ends then
+    assert wa.stop(timeout=11) == 0
     # Where the directory is missing it may be made anew by a write; what counts is what comes back.
     shutil.rmtree(root, ignore_errors=True)
     os.rename(root + ".away", root)

@@ -51,7 +51,7 @@ struct wa_push_ahead {
     bool stopping, scanning;
     bool failing; /* nothing is added until the queue is empty */
     pthread_t threads[ROOMS_MAX + WAITING];
-    size_t thread_count;
+    size_t thread_count, thread_limit;   /* the limit is 0 until it is known */
     entry queue[WA_PUSH_AHEAD_SEGMENTS]; /* in order; the first one may be written */
     size_t count;
     room rooms[ROOMS_MAX];
@@ -289,10 +289,13 @@ static bool
 start_workers_locked(wa_push_ahead *a, wa_repo *repo)
 {
     wa_error err = WA_ERROR_INIT;
-    WA_CLEANUP(wa_closep) int draft = wa_store_draft(wa_repo_store(repo));
-    size_t wanted = draft >= 0 ? a->room_count + WAITING : WITHOUT_DRAFTS;
-    while (a->thread_count < wanted && wa_thread_start(&a->threads[a->thread_count], "push-ahead",
-                                                       worker_main, a, &err) == WA_OK)
+    if (a->thread_limit == 0) {
+        WA_CLEANUP(wa_closep) int draft = wa_store_draft(wa_repo_store(repo));
+        a->thread_limit = draft >= 0 ? a->room_count + WAITING : WITHOUT_DRAFTS;
+    }
+    while (a->thread_count < a->thread_limit &&
+           wa_thread_start(&a->threads[a->thread_count], "push-ahead", worker_main, a, &err) ==
+               WA_OK)
         a->thread_count++;
     return a->thread_count > 0;
 }

@@ -417,32 +417,31 @@ begin_large(fixture *f, wa_packer *p, uint64_t size)
     OK(wa_packer_write(p, noise(data, LARGE), LARGE, &f->err));
 }
 
-static void
-a_pack_goes_up_in_smaller_parts_than_the_store_suggests(void **state)
+/* Of a backup with one pack, to a store that suggests such parts. */
+static uint64_t
+puts_with_parts(fixture *f, size_t suggested)
 {
-    fixture *f = *state;
-    suggest_parts(f, 16u << 20);
+    suggest_parts(f, suggested);
     WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
     OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
     uint64_t before = puts_of(f);
     begin_large(f, p, LARGE);
     OK(wa_packer_end_file(p, &f->err));
     OK(wa_packer_finish(p, NULL, NULL, &f->err));
-    assert_int_equal(puts_of(f) - before, 5); /* begun, two parts, completed; the list of files */
+    return puts_of(f) - before;
+}
+
+static void
+a_pack_goes_up_in_smaller_parts_than_the_store_suggests(void **state)
+{
+    /* Begun, two parts, completed; the list of files. */
+    assert_int_equal(puts_with_parts(*state, 16u << 20), 5);
 }
 
 static void
 a_pack_goes_up_in_the_parts_of_a_store_that_likes_small_ones(void **state)
 {
-    fixture *f = *state;
-    suggest_parts(f, 3u << 20);
-    WA_CLEANUP(wa_packer_freep) wa_packer *p = NULL;
-    OK(wa_packer_new(f->repo, f->info, NULL, 1, 1, NULL, &p, &f->err));
-    uint64_t before = puts_of(f);
-    begin_large(f, p, LARGE);
-    OK(wa_packer_end_file(p, &f->err));
-    OK(wa_packer_finish(p, NULL, NULL, &f->err));
-    assert_int_equal(puts_of(f) - before, 7);
+    assert_int_equal(puts_with_parts(*state, 3u << 20), 7);
 }
 
 static void
