@@ -68,17 +68,6 @@ expect_checksum(void *arg, const wa_manifest_file *file, wa_error *err)
     return WA_OK;
 }
 
-static wa_status
-open_object(wa_repo *repo, const char *key, wa_ranges **ret_ranges, wa_container **ret,
-            wa_error *err)
-{
-    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
-    WA_TRY(wa_store_ranges(wa_repo_store(repo), key, UINT64_MAX, &ranges, err));
-    WA_TRY(wa_container_open(ranges, ret, err));
-    *ret_ranges = WA_TAKE(ranges);
-    return WA_OK;
-}
-
 typedef struct manifest_sink {
     wa_sink base;
     wa_manifest_parser *parser;
@@ -94,10 +83,9 @@ static wa_status
 read_manifest(wa_verify *v, const char *label, expectations *e, wa_error *err)
 {
     static const wa_sink_ops ops = {.write = manifest_sink_write};
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(v->options->repo, label, "backup_manifest.zst");
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
     WA_CLEANUP(wa_container_freep) wa_container *container = NULL;
-    WA_TRY(open_object(v->options->repo, key, &ranges, &container, err));
+    WA_TRY(wa_backup_open_manifest(v->options->repo, label, &ranges, &container, err));
     WA_CLEANUP(wa_manifest_parser_freep)
     wa_manifest_parser *parser = wa_manifest_parser_new(expect_checksum, e);
     manifest_sink sink = {.base = {.ops = &ops}, .parser = parser};
@@ -200,7 +188,10 @@ verify_pack(wa_verify *v, const wa_backup_info *info, size_t index, expectations
                       .file = *file,
                       .pack = (uint32_t)index + 1,
                       .sum = sum};
-    wa_status status = open_object(v->options->repo, key, &ranges, &container, err);
+    wa_status status =
+        wa_store_ranges(wa_repo_store(v->options->repo), key, UINT64_MAX, &ranges, err);
+    if (status == WA_OK)
+        status = wa_container_open(ranges, &container, err);
     WA_CLEANUP(wa_pool_freep) wa_pool *pool = NULL;
     if (status == WA_OK)
         status = wa_pool_new("decompress", v->options->jobs < 1 ? 1 : v->options->jobs,

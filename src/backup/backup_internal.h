@@ -118,11 +118,12 @@ WA_DEFINE_CLEANUP(wa_packer, wa_packer_free)
 
 /* ---- manifest ---- */
 /* The object backup_manifest.zst: the container's bytes are the manifest. */
-wa_status wa_backup_open_manifest(wa_repo *repo, const char *label, int level, wa_sink **ret_object,
-                                  wa_container_writer **ret, wa_error *err) WA_MUST_CHECK;
-wa_status wa_backup_close_manifest(const char *label, wa_sink *object,
-                                   wa_container_writer *container, uint64_t *ret_stored,
+wa_status wa_backup_begin_manifest(wa_repo *repo, const char *label, int level,
+                                   wa_sink **ret_object, wa_container_writer **ret,
                                    wa_error *err) WA_MUST_CHECK;
+wa_status wa_backup_commit_manifest(const char *label, wa_sink *object,
+                                    wa_container_writer *container, uint64_t *ret_stored,
+                                    wa_error *err) WA_MUST_CHECK;
 /* That of `label` in a new file, which is the caller's to remove. */
 wa_status wa_backup_parent_manifest(wa_repo *repo, const char *label, char **ret_path,
                                     wa_error *err) WA_MUST_CHECK;

@@ -26,7 +26,7 @@ wa_local_manifest_new(wa_repo *repo, const wa_backup_info *info, int level, wa_l
     m->writer = wa_manifest_writer_new(info->major >= 17 ? 2 : 1, info->system_identifier);
     wa_buf_init(&m->text, 4 * FLUSH_AT);
     snprintf(m->label, sizeof m->label, "%s", info->label);
-    WA_TRY(wa_backup_open_manifest(repo, info->label, level, &m->object, &m->container, err));
+    WA_TRY(wa_backup_begin_manifest(repo, info->label, level, &m->object, &m->container, err));
     *ret = WA_TAKE(m);
     return WA_OK;
 }
@@ -67,7 +67,7 @@ wa_local_manifest_finish(wa_local_manifest *m, const wa_manifest_range *ranges, 
 {
     WA_TRY(wa_manifest_write_end(m->writer, ranges, count, &m->text, err));
     WA_TRY(flush(m, 0, err));
-    return wa_backup_close_manifest(m->label, m->object, m->container, ret_stored, err);
+    return wa_backup_commit_manifest(m->label, m->object, m->container, ret_stored, err);
 }
 
 void

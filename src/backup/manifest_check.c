@@ -14,8 +14,8 @@ struct wa_manifest_check {
 };
 
 wa_status
-wa_backup_open_manifest(wa_repo *repo, const char *label, int level, wa_sink **ret_object,
-                        wa_container_writer **ret, wa_error *err)
+wa_backup_begin_manifest(wa_repo *repo, const char *label, int level, wa_sink **ret_object,
+                         wa_container_writer **ret, wa_error *err)
 {
     WA_CLEANUP(wa_sink_freep) wa_sink *object = NULL;
     WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
@@ -28,8 +28,8 @@ wa_backup_open_manifest(wa_repo *repo, const char *label, int level, wa_sink **r
 }
 
 wa_status
-wa_backup_close_manifest(const char *label, wa_sink *object, wa_container_writer *container,
-                         uint64_t *ret_stored, wa_error *err)
+wa_backup_commit_manifest(const char *label, wa_sink *object, wa_container_writer *container,
+                          uint64_t *ret_stored, wa_error *err)
 {
     WA_CLEANUP(wa_json_freep) json_t *facts = json_object();
     wa_json_set_string(facts, "kind", "manifest");
@@ -63,7 +63,7 @@ wa_manifest_check_new(wa_repo *repo, const char *label, const wa_fingerprints *e
     m->expected = expected;
     m->parser = wa_manifest_parser_new(check_file, m);
     snprintf(m->label, sizeof m->label, "%s", label);
-    WA_TRY(wa_backup_open_manifest(repo, label, level, &m->object, &m->container, err));
+    WA_TRY(wa_backup_begin_manifest(repo, label, level, &m->object, &m->container, err));
     *ret = WA_TAKE(m);
     return WA_OK;
 }
@@ -83,7 +83,7 @@ wa_manifest_check_finish(wa_manifest_check *m, wa_manifest_info *ret, uint64_t *
     if (m->next != m->expected->count)
         return wa_error_set(err, WA_CORRUPT, "the server sent %zu files and its manifest names %zu",
                             m->expected->count, m->next);
-    return wa_backup_close_manifest(m->label, m->object, m->container, ret_stored, err);
+    return wa_backup_commit_manifest(m->label, m->object, m->container, ret_stored, err);
 }
 
 void

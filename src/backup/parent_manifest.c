@@ -28,11 +28,9 @@ fill(const wa_container *manifest, int fd, const char *path, wa_error *err)
 wa_status
 wa_backup_parent_manifest(wa_repo *repo, const char *label, char **ret_path, wa_error *err)
 {
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
-    WA_TRY(wa_store_ranges(wa_repo_store(repo), key, UINT64_MAX, &ranges, err));
     WA_CLEANUP(wa_container_freep) wa_container *container = NULL;
-    WA_TRY(wa_container_open(ranges, &container, err));
+    WA_TRY(wa_backup_open_manifest(repo, label, &ranges, &container, err));
     WA_CLEANUP(wa_freep)
     char *path = wa_format("%s/walagent-manifest-XXXXXX", wa_repo_scratch_dir(repo));
     WA_CLEANUP(wa_closep) int fd = mkostemp(path, O_CLOEXEC);

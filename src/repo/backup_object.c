@@ -56,6 +56,28 @@ wa_backup_key(wa_repo *repo, const char *label, const char *name)
 }
 
 wa_status
+wa_backup_open_manifest(wa_repo *repo, const char *label, wa_ranges **ret_ranges,
+                        wa_container **ret, wa_error *err)
+{
+    if (!wa_backup_label_valid(label))
+        return wa_error_set(err, WA_INVALID, "invalid backup label \"%s\"", label);
+    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
+    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+    WA_TRY(wa_store_ranges(wa_repo_store(repo), key, UINT64_MAX, &ranges, err));
+    WA_TRY(wa_container_open(ranges, &c, err));
+    const char *kind = wa_json_string_or(wa_container_facts(c), "kind", "");
+    const char *of = wa_json_string_or(wa_container_facts(c), "label", label);
+    if (!wa_str_eq(kind, "manifest"))
+        return wa_error_set(err, WA_CORRUPT, "object \"%s\" is of kind \"%s\"", key, kind);
+    if (!wa_str_eq(of, label))
+        return wa_error_set(err, WA_CORRUPT, "\"%s\" is about another backup: \"%s\"", key, of);
+    *ret_ranges = WA_TAKE(ranges);
+    *ret = WA_TAKE(c);
+    return WA_OK;
+}
+
+wa_status
 wa_backup_load(wa_repo *repo, const char *label, wa_backup_info **ret, wa_error *err)
 {
     if (!wa_backup_label_valid(label)) {

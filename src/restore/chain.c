@@ -342,11 +342,9 @@ static wa_status
 rewrite_manifest(rewriting *w, wa_repo *repo, const char *label, wa_error *err)
 {
     static const wa_sink_ops ops = {feed, NULL, NULL};
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
     WA_CLEANUP(wa_container_freep) wa_container *container = NULL;
-    WA_TRY(wa_store_ranges(wa_repo_store(repo), key, UINT64_MAX, &ranges, err));
-    WA_TRY(wa_container_open(ranges, &container, err));
+    WA_TRY(wa_backup_open_manifest(repo, label, &ranges, &container, err));
     WA_CLEANUP(wa_manifest_parser_freep)
     wa_manifest_parser *parser = wa_manifest_parser_new(rewrite_file, w);
     feed_sink sink = {{&ops}, parser};

@@ -63,11 +63,9 @@ static wa_status
 read_manifest(wa_repo *repo, const char *label, wa_sink *copy, wa_expected *e, wa_error *err)
 {
     static const wa_sink_ops ops = {manifest_write, NULL, NULL};
-    WA_CLEANUP(wa_freep) char *key = wa_backup_key(repo, label, "backup_manifest.zst");
     WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
-    WA_TRY(wa_store_ranges(wa_repo_store(repo), key, UINT64_MAX, &ranges, err));
     WA_CLEANUP(wa_container_freep) wa_container *container = NULL;
-    WA_TRY(wa_container_open(ranges, &container, err));
+    WA_TRY(wa_backup_open_manifest(repo, label, &ranges, &container, err));
     WA_CLEANUP(wa_manifest_parser_freep)
     wa_manifest_parser *parser = wa_manifest_parser_new(take_file, e);
     manifest_sink sink = {{&ops}, parser, copy};
@@ -78,7 +76,7 @@ read_manifest(wa_repo *repo, const char *label, wa_sink *copy, wa_expected *e, w
     if (status == WA_OK && info.system_identifier != 0 &&
         info.system_identifier != wa_repo_cluster(repo)->system_identifier)
         status = wa_error_set(err, WA_CORRUPT, "it belongs to another cluster");
-    return status == WA_OK ? WA_OK : wa_error_wrap(err, "manifest \"%s\"", key);
+    return status == WA_OK ? WA_OK : wa_error_wrap(err, "manifest \"%s\"", ranges->name);
 }
 
 wa_status

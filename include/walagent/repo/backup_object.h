@@ -23,6 +23,7 @@
 #ifndef WALAGENT_REPO_BACKUP_OBJECT_H
 #define WALAGENT_REPO_BACKUP_OBJECT_H
 
+#include "walagent/codec/container.h"
 #include "walagent/codec/json.h"
 #include "walagent/repo/repo.h"
 
@@ -98,6 +99,11 @@ wa_status wa_backup_abandon(wa_repo *repo, const char *label, const char *reason
 wa_status wa_backup_clean(wa_repo *repo, uint64_t older_ms, size_t *ret_count,
                           wa_error *err) WA_MUST_CHECK;
 char *wa_backup_key(wa_repo *repo, const char *label, const char *name);
+/* backup_manifest.zst, to be read: the container's bytes are PostgreSQL's manifest. ret_ranges must
+ * outlive ret; both are the caller's. INVALID: no label; NOT_FOUND; CORRUPT also when the object is
+ * something else, or another backup's. */
+wa_status wa_backup_open_manifest(wa_repo *repo, const char *label, wa_ranges **ret_ranges,
+                                  wa_container **ret, wa_error *err) WA_MUST_CHECK;
 
 typedef struct wa_backup_file {
     const char *path; /* borrowed during the call */

@@ -62,9 +62,9 @@ setup(void **state)
         wa_buf_printf(&f->manifest, "{ \"Path\": \"base/5/%d\" },\n", i);
     WA_CLEANUP(wa_sink_freep) wa_sink *object = NULL;
     WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
-    OK(wa_backup_open_manifest(f->repo, LABEL, 1, &object, &w, &f->err));
+    OK(wa_backup_begin_manifest(f->repo, LABEL, 1, &object, &w, &f->err));
     OK(wa_container_write(w, f->manifest.data, f->manifest.len, &f->err));
-    OK(wa_backup_close_manifest(LABEL, object, w, &stored, &f->err));
+    OK(wa_backup_commit_manifest(LABEL, object, w, &stored, &f->err));
     disk_refuses = false;
     synced_bytes = 0;
     *state = f;

@@ -526,6 +526,53 @@ of_a_commit_and_an_abandon_at_once_no_half_backup_remains(void **state)
     fixture_done(&f);
 }
 
+/* A container of that kind, and about that backup, at the place of label_a's manifest. */
+static void
+put_manifest(fixture *f, const char *kind, const char *of, const char *text)
+{
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_json_freep) json_t *facts = json_object();
+    WA_CLEANUP(wa_buf_done) wa_buf object = WA_BUF_INIT(65536);
+    WA_CLEANUP(wa_freep) char *key = wa_backup_key(f->repo, label_a, "backup_manifest.zst");
+    wa_json_set_string(facts, "kind", kind);
+    wa_json_set_string(facts, "label", of);
+    OK(wa_container_pack(text, strlen(text), 3, facts, NULL, &object, &err));
+    put_raw(f, key, object.data, object.len);
+}
+
+static void
+a_manifest_is_opened_for_its_bytes_and_only_when_it_is_this_backups(void **state)
+{
+    (void)state;
+    static const char text[] = "{ \"PostgreSQL-Backup-Manifest-Version\": 1 }";
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    WA_CLEANUP(wa_ranges_freep) wa_ranges *ranges = NULL;
+    WA_CLEANUP(wa_container_freep) wa_container *c = NULL;
+    FAILS(wa_backup_open_manifest(f.repo, label_a, &ranges, &c, &err), WA_NOT_FOUND);
+    FAILS(wa_backup_open_manifest(f.repo, "../x", &ranges, &c, &err), WA_INVALID);
+    put_manifest(&f, "files", label_a, text);
+    FAILS(wa_backup_open_manifest(f.repo, label_a, &ranges, &c, &err), WA_CORRUPT);
+    assert_non_null(strstr(err.message, "is of kind \"files\""));
+    put_manifest(&f, "manifest", label_b, text);
+    FAILS(wa_backup_open_manifest(f.repo, label_a, &ranges, &c, &err), WA_CORRUPT);
+    assert_non_null(strstr(err.message, label_b));
+    add_data(&f, label_a, "backup_manifest.zst");
+    FAILS(wa_backup_open_manifest(f.repo, label_a, &ranges, &c, &err), WA_CORRUPT);
+    assert_null(ranges);
+    assert_null(c);
+    put_manifest(&f, "manifest", label_a, text);
+    OK(wa_backup_open_manifest(f.repo, label_a, &ranges, &c, &err));
+    WA_CLEANUP(wa_buf_done) wa_buf got = WA_BUF_INIT(65536);
+    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(&got);
+    OK(wa_container_read_all(c, NULL, sink, &err));
+    assert_int_equal(got.len, strlen(text));
+    assert_memory_equal(got.data, text, got.len);
+    assert_non_null(strstr(ranges->name, "backup_manifest.zst"));
+    fixture_done(&f);
+}
+
 int
 main(void)
 {
@@ -539,6 +586,7 @@ main(void)
         cmocka_unit_test(an_abandoned_run_leaves_nothing_and_cannot_commit),
         cmocka_unit_test(a_clean_up_takes_only_runs_to_which_nothing_was_added),
         cmocka_unit_test(a_backup_that_was_committed_while_it_was_cleaned_has_its_data),
+        cmocka_unit_test(a_manifest_is_opened_for_its_bytes_and_only_when_it_is_this_backups),
         cmocka_unit_test(the_list_of_files_keeps_odd_names),
         cmocka_unit_test(a_path_that_leaves_the_data_directory_is_refused),
         cmocka_unit_test(a_hold_holds_until_it_is_released_even_when_damaged),
