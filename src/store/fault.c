@@ -17,6 +17,7 @@ typedef struct fault_store {
     unsigned nth, repeat, hits; /* nth 0: nothing set */
     char before_kind[8];
     unsigned before_nth; /* 0: nothing to be called */
+    bool before_each;
     void (*before)(void *arg);
     void *before_arg;
     wa_fault what;
@@ -93,7 +94,8 @@ call_before(fault_store *f, const char *kind)
     void (*fn)(void *arg) = NULL;
     {
         WA_LOCK(&f->mutex);
-        if (f->before_nth > 0 && wa_str_eq(f->before_kind, kind) && --f->before_nth == 0)
+        if (f->before_nth > 0 && wa_str_eq(f->before_kind, kind) &&
+            (f->before_each || --f->before_nth == 0))
             fn = f->before;
     }
     if (fn != NULL)
@@ -114,6 +116,69 @@ fault_put(wa_store *store, const char *key, const wa_body *body, const char *met
         return injected("put", key, what, err);
     WA_TRY(f->inner->ops->put(f->inner, key, body, meta, mode, err));
     return struck && what == WA_FAULT_LOSE_REPLY ? injected("put", key, what, err) : WA_OK;
+}
+
+/* A put of the inner store that waits for its turn. */
+typedef struct fault_turn {
+    fault_store *f;
+    const char *key;
+    wa_put_ready_fn ready;
+    void *arg;
+    bool lose_reply;
+} fault_turn;
+
+static wa_status
+take_turn(void *arg, wa_error *err)
+{
+    fault_turn *t = arg;
+    wa_fault what;
+    WA_TRY(t->ready(t->arg, err));
+    call_before(t->f, "put");
+    if (!strikes(t->f, "put", &what) || what == WA_FAULT_OVERWRITE)
+        return WA_OK;
+    t->lose_reply = what == WA_FAULT_LOSE_REPLY;
+    return t->lose_reply ? WA_OK : injected("put", t->key, what, err);
+}
+
+/* Whether to replace has to be said before the turn comes. */
+static bool
+overwrites_next(fault_store *f)
+{
+    WA_LOCK(&f->mutex);
+    return f->nth == 1 && f->what == WA_FAULT_OVERWRITE &&
+           (wa_str_eq(f->kind, "any") || wa_str_eq(f->kind, "put"));
+}
+
+static wa_status
+fault_put_when(wa_store *store, const char *key, const wa_body *body, const char *meta,
+               wa_put_mode mode, wa_put_ready_fn ready, void *arg, wa_error *err)
+{
+    fault_store *f = (fault_store *)store;
+    if (f->inner->ops->put_when == NULL) {
+        WA_TRY(ready(arg, err));
+        return fault_put(store, key, body, meta, mode, err);
+    }
+    fault_turn turn = {.f = f, .key = key, .ready = ready, .arg = arg};
+    if (overwrites_next(f))
+        mode = WA_PUT_REPLACE;
+    WA_TRY(f->inner->ops->put_when(f->inner, key, body, meta, mode, take_turn, &turn, err));
+    return turn.lose_reply ? injected("put", key, WA_FAULT_LOSE_REPLY, err) : WA_OK;
+}
+
+static int
+fault_draft(wa_store *store)
+{
+    fault_store *f = (fault_store *)store;
+    wa_fault what;
+    call_before(f, "draft");
+    return strikes(f, "draft", &what) ? -1 : wa_store_draft(f->inner);
+}
+
+static wa_status
+fault_draft_write(wa_store *store, int draft, uint64_t offset, const void *data, size_t len,
+                  wa_error *err)
+{
+    return wa_store_draft_write(((fault_store *)store)->inner, draft, offset, data, len, err);
 }
 
 static wa_status
@@ -333,7 +398,10 @@ fault_free(wa_store *store)
 static const wa_store_ops fault_ops = {
     .free = fault_free,
     .put = fault_put,
+    .put_when = fault_put_when,
     .settle = fault_settle,
+    .draft = fault_draft,
+    .draft_write = fault_draft_write,
     .get = fault_get,
     .head = fault_head,
     .remove = fault_remove,
@@ -357,17 +425,31 @@ wa_store_fault_new(wa_store *inner)
     return &f->base;
 }
 
-void
-wa_store_fault_before(wa_store *fault, const char *kind, unsigned nth, void (*fn)(void *arg),
-                      void *arg)
+static void
+set_before(wa_store *fault, const char *kind, unsigned nth, bool each, void (*fn)(void *arg),
+           void *arg)
 {
     fault_store *f = (fault_store *)fault;
     WA_ASSERT(strlen(kind) < sizeof f->before_kind);
     WA_LOCK(&f->mutex);
     memcpy(f->before_kind, kind, strlen(kind) + 1);
     f->before_nth = nth;
+    f->before_each = each;
     f->before = fn;
     f->before_arg = arg;
+}
+
+void
+wa_store_fault_before(wa_store *fault, const char *kind, unsigned nth, void (*fn)(void *arg),
+                      void *arg)
+{
+    set_before(fault, kind, nth, false, fn, arg);
+}
+
+void
+wa_store_fault_before_each(wa_store *fault, const char *kind, void (*fn)(void *arg), void *arg)
+{
+    set_before(fault, kind, 1, true, fn, arg);
 }
 
 void

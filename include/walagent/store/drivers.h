@@ -20,12 +20,16 @@ typedef enum wa_fault {
     WA_FAULT_ROT,           /* CORRUPT */
     WA_FAULT_GONE           /* NOT_FOUND, as S3 says of an upload that was aborted */
 } wa_fault;
-/* Takes inner. */
+/* Takes inner. Drafts are inner's; kind "draft": a fault leaves a call without one. A put that
+ * waits for its turn (wa_store_put_when) meets its fault when it is its turn. */
 wa_store *wa_store_fault_new(wa_store *inner);
-/* Called once, before the n-th call from now of kind ("put", "get", "head", "list") is carried out:
- * what another writer does at this very moment. It may use the store. */
+/* Called once, before the n-th call from now of kind ("put", "get", "head", "list", "draft") is
+ * carried out: what another writer does at this very moment. It may use the store. */
 void wa_store_fault_before(wa_store *fault, const char *kind, unsigned nth, void (*fn)(void *arg),
                            void *arg);
+/* Called before every such call from now on, from as many threads as there are. */
+void wa_store_fault_before_each(wa_store *fault, const char *kind, void (*fn)(void *arg),
+                                void *arg);
 /* The n-th call (1-based, counted from now) of kind ("put", "get", ..., "any") meets the fault;
  * `repeat` more times after that. Replaces what was set before. */
 void wa_store_fault_set(wa_store *fault, const char *kind, unsigned nth, unsigned repeat,

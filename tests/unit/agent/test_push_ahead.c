@@ -14,11 +14,13 @@
 #include "push_ahead_internal.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #define FIRST 3
 #define SEGMENTS 9 /* 3 to 11; 3 is the one that was answered */
 #define PATIENCE_MS 60000
+#define INTRUDER_MS 200 /* whoever comes then, though he mustn't, is seen */
 
 typedef struct ahead_fixture {
     fixture *f;
@@ -30,6 +32,35 @@ typedef struct ahead_fixture {
     const char *past;     /* the streamer began behind this one */
     char *first_path;
 } ahead_fixture;
+
+/* The repository in a directory, which has drafts (below a fault driver, too). */
+static int
+drafts_setup(void **state)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_cluster identity = {.system_identifier = SYSTEM, .major = 15, .segment_size = SEGMENT};
+    wa_store *inner = NULL;
+    bool created = false;
+    fixture_setup(state);
+    fixture *f = *state;
+    wa_repo_free(f->repo);
+    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s/archive", f->dir);
+    wa_store_options options = {.url = url};
+    OK(wa_store_open(&options, &inner, &err));
+    f->store = wa_store_fault_new(inner);
+    OK(wa_repo_of_store(f->store, "main", 1, &f->repo, &err));
+    OK(wa_repo_init(f->repo, &identity, false, &created, &err));
+    OK(wa_repo_load(f->repo, &err));
+    f->push.repo = f->get.repo = f->repo;
+    return 0;
+}
+
+static bool
+has_drafts(const fixture *f)
+{
+    WA_CLEANUP(wa_closep) int draft = wa_store_draft(f->store);
+    return draft >= 0;
+}
 
 static wa_ships
 ships(void *arg, const char *name)
@@ -134,7 +165,7 @@ archived(ahead_fixture *a)
 }
 
 static void
-a_failure_leaves_no_hole_and_the_next_push_begins_anew(void **state)
+fail_at_each_put(void **state, CMFixtureFunction setup)
 {
     for (unsigned nth = 1;; nth++) {
         ahead_fixture a = {.f = *state};
@@ -152,8 +183,20 @@ a_failure_leaves_no_hole_and_the_next_push_begins_anew(void **state)
         if (!failed)
             return;
         fixture_teardown(state);
-        fixture_setup(state);
+        setup(state);
     }
+}
+
+static void
+a_failure_leaves_no_hole_and_the_next_push_begins_anew(void **state)
+{
+    fail_at_each_put(state, fixture_setup);
+}
+
+static void
+a_failure_leaves_no_hole_behind_drafts_that_wait_either(void **state)
+{
+    fail_at_each_put(state, drafts_setup);
 }
 
 static void
@@ -215,6 +258,99 @@ others_are_read_while_the_first_one_waits_for_the_store(void **state)
     join_all(&a);
     assert_true(o.begun == o.expected);
     assert_int_equal(archived(&a), SEGMENTS - 1);
+    end(&a);
+}
+
+static size_t
+rooms(void)
+{
+    size_t two_each = 2 * wa_processors();
+    return two_each < 4 ? two_each : 4;
+}
+
+/* What waits for its turn is in the store, and needs no room: three more than there are rooms. */
+static void
+with_drafts_more_are_begun_than_there_are_rooms_while_the_first_one_waits(void **state)
+{
+    ahead_fixture a = {.f = *state, .past = "000000010000000000000010"};
+    if (!has_drafts(a.f))
+        skip();
+    begin(&a);
+    others o = {.store = a.f->store,
+                .expected = wa_store_requests(a.f->store, "head") + rooms() + 3};
+    wa_store_fault_before(a.f->store, "put", 1, await_others, &o);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_true(o.begun == o.expected);
+    assert_int_equal(archived(&a), SEGMENTS - 1);
+    end(&a);
+}
+
+/* Those who ask for a draft: first who looks whether there are any, then everybody who has got a
+ * room and begins. The first of them wait for each other in there, and then for who mustn't come.
+ */
+typedef struct crowd {
+    atomic_size_t calls, inside, most;
+    atomic_bool full;
+} crowd;
+
+static void
+enter(void *arg)
+{
+    crowd *c = arg;
+    if (atomic_fetch_add(&c->calls, 1) == 0)
+        return;
+    size_t inside = atomic_fetch_add(&c->inside, 1) + 1, most = atomic_load(&c->most);
+    while (inside > most && !atomic_compare_exchange_weak(&c->most, &most, inside))
+        ;
+    wa_mono deadline = wa_mono_now() + PATIENCE_MS;
+    while (!atomic_load(&c->full) && atomic_load(&c->inside) < rooms() &&
+           wa_mono_left(deadline) > 0)
+        usleep(1000);
+    if (!atomic_load(&c->full))
+        usleep(INTRUDER_MS * 1000);
+    atomic_store(&c->full, true);
+    atomic_fetch_sub(&c->inside, 1);
+}
+
+static void
+only_as_many_as_there_are_rooms_have_memory_at_a_time(void **state)
+{
+    ahead_fixture a = {.f = *state};
+    crowd c = {0};
+    if (!has_drafts(a.f))
+        skip();
+    begin(&a);
+    wa_store_fault_before_each(a.f->store, "draft", enter, &c);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(atomic_load(&c.most), rooms());
+    assert_int_equal(archived(&a), SEGMENTS - 1);
+    end(&a);
+}
+
+static void
+count_call(void *arg)
+{
+    atomic_fetch_add((atomic_size_t *)arg, 1);
+}
+
+static void
+whether_there_are_drafts_is_looked_at_once(void **state)
+{
+    ahead_fixture a = {.f = *state, .streamed = "000000010000000000000006"};
+    atomic_size_t drafts = 0;
+    begin(&a);
+    wa_store_fault_before_each(a.f->store, "draft", count_call, &drafts);
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), 2);
+    assert_int_equal(atomic_load(&drafts), 2 + 1);
+    a.streamed = NULL;
+    wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);
+    join_all(&a);
+    assert_int_equal(archived(&a), SEGMENTS - 1);
+    assert_int_equal(atomic_load(&drafts), SEGMENTS - 1 + 1);
     end(&a);
 }
 
@@ -288,6 +424,7 @@ a_look_up_ends_when_its_peer_goes_away_or_its_time_is_up(void **state)
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+#define WITH_DRAFTS(name) cmocka_unit_test_setup_teardown(name, drafts_setup, fixture_teardown)
 
 int
 main(void)
@@ -297,6 +434,10 @@ main(void)
         TEST(what_the_streamer_ships_is_left_to_it),
         TEST(what_lies_before_the_streamer_began_is_asked_for_and_archived),
         TEST(others_are_read_while_the_first_one_waits_for_the_store),
+        WITH_DRAFTS(a_failure_leaves_no_hole_behind_drafts_that_wait_either),
+        WITH_DRAFTS(with_drafts_more_are_begun_than_there_are_rooms_while_the_first_one_waits),
+        WITH_DRAFTS(only_as_many_as_there_are_rooms_have_memory_at_a_time),
+        WITH_DRAFTS(whether_there_are_drafts_is_looked_at_once),
         TEST(nothing_runs_ahead_over_a_gap_or_past_an_older_file),
         TEST(what_needs_a_warning_is_left_to_the_call_that_gives_it),
         TEST(a_look_up_ends_when_its_peer_goes_away_or_its_time_is_up),

@@ -9,10 +9,13 @@
 
 #include <cmocka.h>
 
+#include "walagent/base/file.h"
 #include "walagent/store/drivers.h"
 #include "walagent/store/store.h"
 
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int
@@ -45,6 +48,120 @@ get(wa_store *store, const char *key, char *out, size_t size)
     WA_TRY(wa_store_get(store, key, 0, UINT64_MAX, &got, NULL, &err));
     (void)snprintf(out, size, "%s", wa_buf_str(&got));
     return WA_OK;
+}
+
+/* A directory below a fault driver. */
+typedef struct directory {
+    char path[64];
+    wa_store *store;
+} directory;
+
+static void
+open_directory(directory *d)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_store *inner = NULL;
+    (void)snprintf(d->path, sizeof d->path, "/tmp/walagent-fault-XXXXXX");
+    assert_non_null(mkdtemp(d->path));
+    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s", d->path);
+    wa_store_options options = {.url = url};
+    assert_int_equal(wa_store_open(&options, &inner, &err), WA_OK);
+    d->store = wa_store_fault_new(inner);
+}
+
+static void
+close_directory(directory *d)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_store_free(d->store);
+    assert_int_equal(wa_remove_tree(d->path, &err), WA_OK);
+}
+
+static void
+count_one(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void
+drafts_are_those_of_the_store_inside(void **state)
+{
+    wa_error err = WA_ERROR_INIT;
+    unsigned asked = 0;
+    directory d;
+    char text[8];
+    assert_int_equal(wa_store_draft(*state), -1); /* mem has none */
+    open_directory(&d);
+    wa_store_fault_before_each(d.store, "draft", count_one, &asked);
+    wa_store_fault_set(d.store, "draft", 2, 0, WA_FAULT_FAIL);
+    WA_CLEANUP(wa_closep) int draft = wa_store_draft(d.store);
+    if (draft < 0) {
+        close_directory(&d);
+        skip(); /* of this file system neither */
+    }
+    assert_int_equal(wa_store_draft(d.store), -1);
+    assert_int_equal(asked, 2);
+    assert_int_equal(wa_store_draft_write(d.store, draft, 0, "1", 1, &err), WA_OK);
+    wa_body body = {.fd = draft, .len = 1};
+    assert_int_equal(wa_store_put(d.store, "a", &body, NULL, WA_PUT_CREATE, &err), WA_OK);
+    assert_int_equal(get(d.store, "a", text, sizeof text), WA_OK);
+    assert_string_equal(text, "1");
+    close_directory(&d);
+}
+
+/* What the put has come to when it is its turn. */
+typedef struct turn {
+    directory *d;
+    unsigned files; /* in the directory: written, under a temporary name */
+    wa_status answer;
+} turn;
+
+static wa_status
+at_its_turn(void *arg, wa_error *err)
+{
+    turn *t = arg;
+    DIR *dir = opendir(t->d->path);
+    assert_non_null(dir);
+    t->files = 0;
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
+        t->files += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(dir);
+    return t->answer == WA_OK ? WA_OK : wa_error_set(err, t->answer, "not now");
+}
+
+static wa_status
+put_when(turn *t, const char *key, const char *content)
+{
+    wa_body body = {content, strlen(content), -1, 0};
+    wa_error err = WA_ERROR_INIT;
+    return wa_store_put_when(t->d->store, key, &body, NULL, WA_PUT_CREATE, at_its_turn, t, &err);
+}
+
+static void
+a_put_that_waits_for_its_turn_meets_its_fault_then(void **state)
+{
+    (void)state;
+    directory d;
+    turn t = {.d = &d};
+    char text[8];
+    open_directory(&d);
+    wa_store_fault_set(d.store, "put", 1, 0, WA_FAULT_FAIL);
+    assert_int_equal(put_when(&t, "a", "1"), WA_UNAVAILABLE);
+    assert_int_equal(t.files, 1); /* the store inside had written it */
+    assert_int_equal(get(d.store, "a", text, sizeof text), WA_NOT_FOUND);
+    t.answer = WA_CANCELLED;
+    wa_store_fault_set(d.store, "put", 1, 0, WA_FAULT_FAIL);
+    assert_int_equal(put_when(&t, "a", "1"), WA_CANCELLED);
+    assert_int_equal(wa_store_fault_hits(d.store), 0);
+    t.answer = WA_OK;
+    wa_store_fault_set(d.store, "put", 1, 0, WA_FAULT_LOSE_REPLY);
+    assert_int_equal(put_when(&t, "a", "1"), WA_UNAVAILABLE);
+    assert_int_equal(put_when(&t, "a", "2"), WA_EXISTS);
+    wa_store_fault_set(d.store, "put", 1, 0, WA_FAULT_OVERWRITE);
+    assert_int_equal(put_when(&t, "a", "3"), WA_OK);
+    assert_int_equal(get(d.store, "a", text, sizeof text), WA_OK);
+    assert_string_equal(text, "3");
+    close_directory(&d);
 }
 
 static void
@@ -249,6 +366,8 @@ main(void)
         TEST(a_sink_that_fails_at_any_request_leaves_no_object),
         TEST(a_small_sink_is_one_request),
         TEST(a_probe_reaches_the_store_inside),
+        TEST(drafts_are_those_of_the_store_inside),
+        TEST(a_put_that_waits_for_its_turn_meets_its_fault_then),
         TEST(unknown_urls_are_refused_with_a_hint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
