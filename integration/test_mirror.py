@@ -359,6 +359,8 @@ def test_what_only_the_mirror_has_is_refused_with_its_name(pg, make_walagent, fi
     for path in tree(file_repository):
         if lost in path:  # its chunks, which may be there still, too
             os.unlink(os.path.join(root(file_repository), path))
+    hole, = [d for d in wa.json("verify", check=3)["damage"] if d["kind"] == "hole"]
+    assert "repository \"offsite\" has it" in hole["cost"] and "--repository offsite" in hole["cost"], hole
     for command in (("restore", "-D", os.path.join(work_dir, "copy"), "--to-lsn", lsn),
                     ("archive-get", lost, os.path.join(work_dir, lost))):
         done = wa.run(*command, check=None)

@@ -87,8 +87,9 @@ verify_coverage(wa_verify *v, const wa_windows *w)
         char *where = wa_format("%s to %s", wa_lsn_format(w->holes[i].begin, a),
                                 wa_lsn_format(w->holes[i].end, b));
         WA_CLEANUP(wa_freep)
-        char *cost = wa_verify_cost(v, wa_lineage_at(w->lineage, w->holes[i].begin),
-                                    w->holes[i].begin, w->holes[i].end);
+        char *cost = archived ? wa_verify_cost(v, wa_lineage_at(w->lineage, w->holes[i].begin),
+                                               w->holes[i].begin, w->holes[i].end)
+                              : wa_verify_cost_of_hole(v, w->holes[i].begin, w->holes[i].end);
         wa_verify_damage(v, "hole", where, cost, "WAL from %s to %s %s", a, b,
                          archived ? "was archived unchecked, and its records can't be followed"
                                   : "is not in the archive");

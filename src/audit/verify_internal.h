@@ -47,7 +47,7 @@ wa_status wa_verify_index(wa_verify *v, const wa_branch *branch, wa_segno last,
  * a new string. */
 char *wa_verify_cost(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end);
 
-/* verify_mirror.c: a segment that the repository has damaged. */
+/* verify_mirror.c: a segment that the repository has damaged, and WAL that it lacks. */
 typedef struct wa_verify_mirror {
     char name[64]; /* of the first mirror that has it whole; "": none */
     char away[64]; /* one that could not be asked; "": none */
@@ -62,6 +62,9 @@ void wa_verify_away_done(wa_verify *v);
 /* What the damage costs, in words; a new string. */
 char *wa_verify_cost_with(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn end,
                           const wa_verify_mirror *mirror);
+/* The same of WAL [begin, end) that is missing: it is read from a mirror only where that is asked
+ * for, so one that has all of it is named with the option. */
+char *wa_verify_cost_of_hole(wa_verify *v, wa_lsn begin, wa_lsn end);
 
 /* verify_mark.c: which segments earlier runs verified, and recording it. */
 typedef struct wa_verify_range {

@@ -1,11 +1,13 @@
 /*
  * verify_mirror.c - has a mirror whole what the main repository has damaged? Then restore and
- * archive-get read it there: what lies behind it can be reached.
+ * archive-get read it there: what lies behind it can be reached. And has it what the main one
+ * lacks? That can be reached by --repository.
  */
 #include "verify_internal.h"
 
 #include "walagent/base/bytes.h"
 #include "walagent/pg/walreader.h"
+#include "walagent/repo/coverage.h"
 #include "walagent/store/mirror.h"
 
 #include <string.h>
@@ -150,4 +152,44 @@ wa_verify_cost_with(wa_verify *v, const wa_branch *branch, wa_lsn begin, wa_lsn 
         return WA_TAKE(cost);
     return wa_format("%s; repository \"%s\" may have it whole but could not be asked: %s", cost,
                      mirror->away, mirror->why);
+}
+
+static wa_status
+covers(wa_verify *v, size_t member, wa_lsn begin, wa_lsn end, bool *ret, wa_error *err)
+{
+    if (was_away(v, member, err))
+        return WA_UNAVAILABLE;
+    WA_CLEANUP(wa_repo_freep) wa_repo *repo = wa_repo_member(v->options->mirrored, member);
+    WA_CLEANUP(wa_coverage_done) wa_coverage there = {0};
+    wa_status status = wa_coverage_load(repo, v->windows->lineage, begin, &there, err);
+    if (status == WA_UNAVAILABLE)
+        note_away(v, member, wa_store_members(wa_repo_store(v->options->mirrored)), err->message);
+    WA_TRY(status);
+    *ret = wa_coverage_from(&there, begin) >= end;
+    return WA_OK;
+}
+
+char *
+wa_verify_cost_of_hole(wa_verify *v, wa_lsn begin, wa_lsn end)
+{
+    WA_CLEANUP(wa_freep)
+    char *cost = wa_verify_cost(v, wa_lineage_at(v->windows->lineage, begin), begin, end);
+    wa_repo *mirrored = v->options->mirrored;
+    size_t members = mirrored == NULL ? 0 : wa_store_members(wa_repo_store(mirrored));
+    WA_CLEANUP(wa_freep) char *away = NULL;
+    for (size_t i = 1; i < members; i++) {
+        wa_error here = WA_ERROR_INIT;
+        wa_member_status mirror;
+        bool all = false;
+        wa_status status = covers(v, i, begin, end, &all, &here);
+        wa_store_member_status(wa_repo_store(mirrored), i, &mirror);
+        if (all)
+            return wa_format("%s; repository \"%s\" has it: \"--repository %s\" reads that copy "
+                             "alone",
+                             cost, mirror.name, mirror.name);
+        if (status != WA_OK && away == NULL)
+            away = wa_format("%s; repository \"%s\" may have it but could not be asked: %s", cost,
+                             mirror.name, here.message);
+    }
+    return away != NULL ? WA_TAKE(away) : WA_TAKE(cost);
 }

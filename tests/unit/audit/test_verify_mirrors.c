@@ -218,7 +218,7 @@ what_the_main_repository_lacks_a_mirror_does_not_give(void **state)
         for (size_t i = 0; i < r.damage_count; i++) {
             lost += strcmp(r.damage[i].kind, "segment") == 0;
             assert_null(r.damage[i].mirror);
-            if (r.damage[i].cost != NULL)
+            if (r.damage[i].cost != NULL && strcmp(r.damage[i].kind, "hole") != 0)
                 assert_null(strstr(r.damage[i].cost, "far"));
         }
         OK(wa_wal_put(alone, &f->branch, DAMAGED, wal_bytes(f->wal) + (DAMAGED - 1) * SEGMENT, NULL,
@@ -267,6 +267,52 @@ a_mirrors_copy_of_other_wal_is_no_promise(void **state)
     }
 }
 
+static void
+remove_from(fixture *f, wa_store *store)
+{
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    WA_CLEANUP(wa_freep) char *key = wa_wal_key(f->repo, &f->branch, DAMAGED);
+    wa_strv_add(&keys, key);
+    OK(wa_store_delete(store, &keys, &f->err));
+}
+
+/* What the one hole costs; goes with ret. */
+static const char *
+cost_of_hole(fixture *f, wa_verify_result *ret)
+{
+    WA_CLEANUP(wa_repo_freep) wa_repo *alone = wa_repo_member(f->repo, 0);
+    wa_verify_options options = {.repo = alone, .mirrored = f->repo, .wal = true, .jobs = 2};
+    OK(wa_verify_run(&options, ret, &f->err));
+    assert_int_equal(count_kind(ret, "hole"), 1);
+    for (size_t i = 0; i < ret->damage_count; i++)
+        if (strcmp(ret->damage[i].kind, "hole") == 0)
+            return ret->damage[i].cost;
+    return "";
+}
+
+/* It is not read there by itself: that WAL doesn't exist is the main repository's word. */
+static void
+a_hole_names_the_mirror_that_has_all_of_it(void **state)
+{
+    fixture *f = *state;
+    WA_CLEANUP(wa_verify_result_done) wa_verify_result r = {0}, neither = {0}, away = {0};
+    remove_from(f, near);
+    const char *cost = cost_of_hole(f, &r);
+    assert_non_null(strstr(cost, "can't be reached"));
+    assert_non_null(
+        strstr(cost, "repository \"far\" has it: \"--repository far\" reads that copy"));
+    wa_store_fault_set(far, "any", 1, 1000000, WA_FAULT_FAIL);
+    cost = cost_of_hole(f, &away);
+    assert_non_null(strstr(cost, "can't be reached"));
+    assert_non_null(
+        strstr(cost, "repository \"far\" may have it but could not be asked: could not"));
+    wa_store_fault_set(far, "any", 0, 0, WA_FAULT_FAIL);
+    remove_from(f, far);
+    cost = cost_of_hole(f, &neither);
+    assert_non_null(strstr(cost, "can't be reached"));
+    assert_null(strstr(cost, "far"));
+}
+
 int
 main(void)
 {
@@ -281,6 +327,7 @@ main(void)
         T(what_the_main_repository_lacks_a_mirror_does_not_give),
         T(a_mirrors_copy_that_is_cut_short_is_no_promise),
         T(a_mirrors_copy_of_other_wal_is_no_promise),
+        T(a_hole_names_the_mirror_that_has_all_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
