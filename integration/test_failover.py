@@ -9,7 +9,7 @@ import time
 import lab
 from test_backup import backup, durable, follow, is_ready
 from test_main_job import promoted
-from test_stream import Load, epoch_of, keeping, lsn, make_streamer, write_wal  # noqa: F401
+from test_stream import Load, epoch_of, keeping, lsn, make_streamer, seal_at_end, write_wal  # noqa: F401
 
 
 def pair(make_pg, work_dir, **settings):
@@ -49,15 +49,16 @@ def test_a_timeline_is_not_left_while_its_writer_goes_on(make_pg, make_streamer,
     first = make_streamer(old, tail_interval_ms=300).start()
     first.wait(lambda st: st["state"] == "streaming")
     load = Load(old)
-    second = make_streamer(new, url=first.url, init=False, tail_interval_ms=1500).start()
+    second = make_streamer(new, url=first.url, init=False, tail_interval_ms=3000).start()
     second.wait(lambda st: st["state"] == "waiting")
     new.caught_up_with(old)
     new.promote()  # nobody has fenced the old primary, and its clients go on
     second.wait(lambda st: "not adopted" in second.said(), 20, "it says why it waits")
-    seen = first.status()["durable"]
-    time.sleep(7)  # the parent stands still when it did for three of the second one's intervals
-    assert second.status()["state"] == "waiting" and epoch_of(first) == 1
-    assert first.status()["durable"] > seen, first.said()
+    seen, told = fork_of(new), time.monotonic()
+    # The parent stands still when it did for three of the second one's intervals.
+    while time.monotonic() < told + 10:
+        seen = first.wait(lambda st: st["durable"] > seen, 15, "the old one goes on")["durable"]
+        assert second.status()["state"] == "waiting" and epoch_of(first) == 1
     old.kill9()
     load.stop()
     write_wal(new, 1.5)
@@ -96,9 +97,7 @@ def test_a_writer_fenced_for_a_promotion_follows_it(make_pg, make_streamer, work
     agent.wait(lambda st: st["state"] == "streaming")
     agent.wait_durable(old)
     new.caught_up_with(old)
-    sealed = agent.status()["durable"]
-    while agent.command("seal", agent.url, sealed, check=None).returncode != 0:
-        sealed = agent.status()["durable"]  # the server wrote something by itself
+    sealed = seal_at_end(agent)
     write_wal(old, 1.2)
     agent.wait(lambda st: st["state"] == "fenced", 15, "fenced")
     time.sleep(1.5)

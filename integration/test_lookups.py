@@ -38,8 +38,9 @@ def test_a_silent_store_holds_up_nobody(make_pg, make_walagent, s3_repository, w
         absent = "0000000100000AAA00000001"
         argv = [alone + "/walagent", "archive-get", absent, "pg_wal/RECOVERYXLOG"]
         env = walagent.environment()
-        lab.run(argv[:2] + [name, argv[3]], cwd=data, env=env)
-        lab.run(argv, cwd=data, env=env, check=1)
+        for command, answer in ((argv[:2] + [name, argv[3]], 0), (argv, 1)):  # a slow store may need another
+            lab.wait_until(lambda: lab.run(command, cwd=data, env=env, check=(answer, 4)).returncode == answer,
+                           30, "the store answers")
         walagent.expect("")  # the streamer meets the silence too
         proxy.add("stall", method="GET", times=100000, seconds=120)
         proxy.add("stall", method="HEAD", times=100000, seconds=120)

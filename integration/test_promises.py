@@ -8,8 +8,8 @@ import pytest
 
 import lab
 from test_backup import durable, follow
-from test_stream import MIB, keeping, lsn, make_streamer, restart_lsn, write_wal  # noqa: F401
-from test_stream_faults import stall, stallable  # noqa: F401
+from test_stream import MIB, keeping, lsn, make_streamer, restart_lsn, stall, write_wal  # noqa: F401
+from test_stream_faults import stallable  # noqa: F401
 
 
 def synchronous(pg, agent):
@@ -17,15 +17,6 @@ def synchronous(pg, agent):
     pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
     pg.reload()
     agent.wait(lambda st: st["synchronous"], 15, "the server waits for us")
-
-
-def refusing(pg, agent):
-    """The store fails from now on, which takes a moment; returns what ends it."""
-    go_on = stall(agent)
-    before = agent.status()["puts"]
-    pg.sql("SET synchronous_commit = local; INSERT INTO t VALUES (-1)")
-    agent.wait(lambda st: st["puts"] > before + 2, 15, "the store refuses")
-    return go_on
 
 
 class Commit(threading.Thread):
@@ -52,7 +43,7 @@ def test_remote_write_waits_for_the_spool_and_on_for_the_repository(keeping, mak
     pg.sql("INSERT INTO t VALUES (0)")
     agent.wait_durable(pg)
     known = agent.status()["durable"]
-    go_on = refusing(pg, agent)
+    go_on = stall(agent)
     waiting = Commit(pg, 1, "on")
     lab.wait_until(lambda: pg.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), 15,
                    "a commit waits")
@@ -83,7 +74,7 @@ def test_a_commit_that_waits_for_the_repository_returns_when_it_is_back(keeping,
     agent = make_streamer(pg, url=stallable, tail_interval_ms=200).start()
     agent.wait(lambda st: st["state"] == "streaming")
     synchronous(pg, agent)
-    go_on = refusing(pg, agent)
+    go_on = stall(agent)
     waiting = [Commit(pg, x, mode) for x, mode in enumerate(("on", "on", "remote_write"))]
     waiting[2].join(60)
     assert [w.returned for w in waiting] == [False, False, True]

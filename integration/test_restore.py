@@ -435,17 +435,17 @@ def test_delta_repairs_what_differs_and_removes_what_does_not_belong(story, copy
     assert (os.stat(version).st_ino, os.stat(version).st_mtime_ns) == was
 
 
-def test_killed_half_way_it_does_not_start_and_delta_completes_it(story, work_dir, make_pg):
+@pytest.mark.parametrize("point", ["restore-file-written:1", "restore-file-written:500",
+                                   "restore-before-settings", "restore-before-control"])
+def test_killed_half_way_it_does_not_start_and_delta_completes_it(story, work_dir, make_pg, point):
     server = lab.Postgres(work_dir + "/copy", 15)
     argv = ["restore", "-D", server.data, "--jobs", "1", "--tablespace-map",
             "%s=%s/ts" % (story.location, work_dir)]
-    process = subprocess.Popen(lab.as_user(story.wa.command(*argv)), cwd="/",
-                               env=dict(lab.PLAIN_ENVIRONMENT, **story.wa.environment()),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    lab.wait_until(lambda: os.path.exists(server.data + "/base/1"), 30, "files appear")
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
+    story.wa.run(*argv, check=-signal.SIGKILL, env={"WALAGENT_CRASH_POINT": point})
+    assert os.path.exists(server.data + "/backup_manifest")
     assert not os.path.exists(server.data + "/global/pg_control")
+    server.start(check=False)
+    assert not server.is_running()
     story.wa.run(*argv, "--delta")
     server.tool("pg_verifybackup", "-n", server.data)
     make_pg.adopt(server)

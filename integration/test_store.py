@@ -14,6 +14,7 @@ import uuid
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab  # noqa: E402
 from lib.fault_proxy import FaultProxy  # noqa: E402
 from lib.s3_servers import BUILD, ceph, swift  # noqa: E402,F401
 
@@ -293,8 +294,7 @@ def test_a_silent_server_ends_with_the_budget(store, proxy):
 def test_cancel_wakes_a_waiting_call(store, proxy):
     proxy.add("stall", times=1000)
     process = subprocess.Popen([TOOL, store.url, "get", "a"], env=store.env(), stderr=subprocess.PIPE)
-    while not proxy.requests:
-        time.sleep(0.01)
+    lab.wait_until(lambda: proxy.requests, 30, "it asks")
     process.send_signal(signal.SIGTERM)
     assert b"error=cancelled" in process.communicate(timeout=10)[1]
 

@@ -79,6 +79,11 @@ class Streamer:
         self.process.kill()
         self.process.wait(60)
 
+    def wait_killed(self):
+        """By the crash point that it was started with."""
+        lab.wait_until(lambda: self.process.poll() is not None, 60, "it comes to the crash point")
+        assert self.process.returncode == -signal.SIGKILL, self.said()
+
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
@@ -225,7 +230,7 @@ def test_kill_at_a_crash_point_loses_nothing_acknowledged(keeping, make_streamer
     branch = agent.lineage()[0][0]
     for n in (1, 4):
         agent.start(crash="%s:%d" % (point, n))
-        assert agent.process.wait(60) == -signal.SIGKILL, agent.said()
+        agent.wait_killed()
         agent.assert_identical(keeping, branch, restart_lsn(keeping))
     agent.start().wait(lambda st: st["state"] == "streaming")
     load.stop()
@@ -237,13 +242,13 @@ def test_kill_at_a_crash_point_loses_nothing_acknowledged(keeping, make_streamer
 def test_acknowledged_is_in_the_archive_even_without_the_spool(keeping, make_streamer):
     agent = make_streamer(keeping, tail_interval_ms=200).start()
     agent.wait(lambda st: st["state"] == "streaming")
-    load = Load(keeping)
+    load, told = Load(keeping), restart_lsn(keeping)  # a new slot's begins where nobody told it to
     for _ in range(3):
-        time.sleep(1)
+        agent.wait(lambda st: restart_lsn(keeping) > told, 15, "the slot moves")
         agent.kill9()
         shutil.rmtree(agent.spool)
-        branch = agent.lineage()[0][0]
-        agent.assert_identical(keeping, branch, restart_lsn(keeping))
+        branch, told = agent.lineage()[0][0], restart_lsn(keeping)
+        agent.assert_identical(keeping, branch, told)
         agent.start()
         agent.wait(lambda st: st["state"] == "streaming")
     load.stop()
@@ -256,8 +261,8 @@ def test_server_restart_under_load(keeping, make_streamer):
     agent = make_streamer(keeping).start()
     agent.wait(lambda st: st["state"] == "streaming")
     for mode in ("fast", "immediate"):
-        load = Load(keeping)
-        time.sleep(0.5)
+        load, here = Load(keeping), lsn(keeping.lsn())
+        agent.wait(lambda st: st["received"] > here + MIB // 8, 15, "the load is received")
         keeping.stop(mode).start()
         load.stop()
     keeping.kill9().start()
@@ -289,51 +294,65 @@ def test_an_idle_database_makes_no_requests(pg, make_streamer):
     agent.wait_durable(pg)
 
     def idle():
-        """Status before and after three seconds in which the server wrote nothing. Of itself it writes
-        for the last time up to 15 s after anything else did."""
+        """Status before and after three seconds in which the server wrote nothing, and nothing was on
+        its way. Of itself it writes for the last time up to 15 s after anything else did."""
         time.sleep(1.5)
         before = agent.status()
         time.sleep(3)
         after = agent.status()
-        same = all(before[at] == after[at] for at in ("received", "durable"))
+        same = before["durable"] == after["durable"] == before["received"] == after["received"]
         return (before, after) if same else None
     before, after = lab.wait_until(idle, 30, "the database is idle")
     for kind in ("puts", "gets", "heads", "lists"):
         assert before[kind] == after[kind], kind
 
 
+def stall(agent):
+    """The store refuses every put that begins from now on; returns what ends it."""
+    lab.write_file(agent.flag, "")
+    if agent.process is not None and agent.process.poll() is None:
+        agent.wait(lambda st: st["refusing"], 15, "the store refuses")
+    return lambda: os.unlink(agent.flag)
+
+
+def waits_for_us(server):
+    return server.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 1
+
+
 def test_synchronous_commit_waits_for_the_store(pg, make_streamer, work_dir):
     url = "fault+file://" + lab.make_dir(os.path.join(work_dir, "repo"))
-    agent = make_streamer(pg, url=url, tail_interval_ms=5000).start()
+    agent = make_streamer(pg, url=url, tail_interval_ms=3600 * 1000).start()  # nobody waits for it
     agent.wait(lambda st: st["state"] == "streaming")
     pg.sql("CREATE TABLE t (x int)")
+    pg.switch_wal()  # who has acknowledged nothing yet is no synchronous standby
     pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'walagent'")
     pg.reload()
     agent.wait(lambda st: st["synchronous"], 15, "the server waits for us")
-    begin = time.monotonic()
-    for x in range(5):
-        pg.sql("INSERT INTO t VALUES (%s)", x)
-    took = time.monotonic() - begin
+    done = []
+    thread = threading.Thread(daemon=True, target=lambda: [
+        done.append(pg.sql("INSERT INTO t VALUES (%s)", x)) for x in range(5)])
+    thread.start()
+    thread.join(60)
+    assert len(done) == 5, "synchronous commits wait for the interval"
     branch = agent.lineage()[0][0]
     committed = lsn(pg.lsn())
     agent.assert_identical(pg, branch, committed)
-    lab.write_file(agent.flag, "")
-    time.sleep(0.5)
+    go_on, before = stall(agent), agent.status()["puts"]
     done = []
     thread = threading.Thread(target=lambda: (pg.sql("INSERT INTO t VALUES (100)"), done.append(1)))
     thread.start()
-    time.sleep(2)
+    agent.wait(lambda st: st["puts"] > before + 1, 15, "the chunk is refused")
+    lab.wait_until(lambda: waits_for_us(pg), 15, "the commit waits")
     assert not done, "a commit returned that is not in the archive"
-    os.unlink(agent.flag)
+    go_on()
     thread.join(60)
     assert done
     agent.assert_identical(pg, branch, committed + 1)
-    assert took < 20, "five synchronous commits waited for the interval: %.1f s" % took
     # the only synchronous standby restarts: commits wait, then go on
     agent.kill9()
     thread = threading.Thread(target=lambda: (pg.sql("INSERT INTO t VALUES (101)"), done.append(2)))
     thread.start()
-    time.sleep(1)
+    lab.wait_until(lambda: waits_for_us(pg), 15, "the commit waits")
     assert done == [1]
     agent.start()
     thread.join(60)
@@ -345,8 +364,7 @@ def test_a_full_spool_stops_reading_and_goes_on(keeping, make_streamer, work_dir
     url = "fault+file://" + lab.make_dir(os.path.join(work_dir, "repo"))
     agent = make_streamer(keeping, url=url, spool_max=4 * MIB).start()
     agent.wait(lambda st: st["state"] == "streaming")
-    lab.write_file(agent.flag, "")
-    time.sleep(0.5)
+    go_on = stall(agent)
     write_wal(keeping, 12)
     agent.wait(lambda st: "the spool is full" in agent.said(), 15, "the spool is full")
     stuck = restart_lsn(keeping)
@@ -355,7 +373,7 @@ def test_a_full_spool_stops_reading_and_goes_on(keeping, make_streamer, work_dir
     assert st["spool_bytes"] <= 4 * MIB
     assert st["state"] == "streaming" and st["reconnects"] == 0, "the server lost patience"
     assert restart_lsn(keeping) == stuck
-    os.unlink(agent.flag)
+    go_on()
     end = agent.wait_durable(keeping)
     agent.stop()
     agent.assert_identical(keeping, agent.lineage()[0][0], end)
@@ -483,7 +501,7 @@ def test_kill_while_switching_repeats_the_switch(make_pg, make_streamer, work_di
     agent.stop()
     promote_over(old, new)
     agent.start(crash=point)
-    assert agent.process.wait(60) == -signal.SIGKILL, agent.said()
+    agent.wait_killed()
     write_wal(new, 1.3)
     end = agent.start().wait_durable(new, 20)
     agent.stop()
@@ -550,6 +568,14 @@ def test_another_writer_takes_over_and_the_old_one_is_fenced(keeping, make_strea
     first.assert_identical(keeping, first.lineage()[0][0], end)
 
 
+def seal_at_end(agent):
+    """Seals the epoch where the archive ends; the server may write something by itself meanwhile."""
+    def sealed():
+        at = agent.status()["durable"]
+        return at if agent.command("seal", agent.url, at, check=None).returncode == 0 else None
+    return lab.wait_until(sealed, 30, "the end stands still for a seal")
+
+
 def epoch_of(agent):
     return int(re.search(r"epoch=(\d+)", agent.command("lineage", agent.url).stdout).group(1))
 
@@ -568,7 +594,7 @@ def test_a_kill_between_taking_over_and_the_seal_is_made_good(keeping, make_stre
 
     second = make_streamer(keeping, url=first.url, init=False, tail_interval_ms=200)
     second.start(crash="seal-before-put:1")
-    assert second.process.wait(60) == -signal.SIGKILL
+    second.wait_killed()
     assert epoch_of(first) == 2 and not seals()
     second.start().wait(lambda st: st["state"] == "streaming")
     assert len(seals()) == 1
@@ -608,9 +634,7 @@ def test_a_seal_fences_the_writer_until_its_next_run(keeping, make_streamer):
     agent = make_streamer(keeping, tail_interval_ms=200).start()
     agent.wait(lambda st: st["state"] == "streaming")
     agent.wait_durable(keeping)
-    sealed = agent.status()["durable"]
-    while agent.command("seal", agent.url, sealed, check=None).returncode != 0:
-        sealed = agent.status()["durable"]  # the server wrote something by itself
+    sealed = seal_at_end(agent)
     write_wal(keeping, 2.5)
     agent.wait(lambda st: st["state"] == "fenced", 15, "fenced")
     time.sleep(2)
@@ -633,9 +657,7 @@ def test_a_seal_holds_back_the_agent_that_waits_beside_the_writer(keeping, make_
     first.wait_durable(keeping)
     second = make_streamer(keeping, url=first.url, init=False, tail_interval_ms=200).start()
     second.wait(lambda st: st["state"] == "waiting")
-    sealed = first.status()["durable"]
-    while first.command("seal", first.url, sealed, check=None).returncode != 0:
-        sealed = first.status()["durable"]  # the server wrote something by itself
+    sealed = seal_at_end(first)
     write_wal(keeping, 1.5)
     first.wait(lambda st: st["state"] == "fenced", 15, "fenced")
     second.wait(lambda st: "not taking over" in second.said(), 30, "it sees the free slot, and the seal")

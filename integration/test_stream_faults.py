@@ -14,13 +14,7 @@ import pytest
 import lab
 from test_backup import backup, durable, follow
 from test_stream import (MIB, Load, keeping, lsn, make_streamer,  # noqa: F401 (fixtures)
-                         promote_over, restart_lsn, write_wal)
-
-
-def stall(agent):
-    """The store fails from now on; returns what ends it."""
-    lab.write_file(agent.flag, "")
-    return lambda: os.unlink(agent.flag)
+                         promote_over, restart_lsn, stall, write_wal)
 
 
 @pytest.fixture

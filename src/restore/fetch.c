@@ -10,6 +10,7 @@
  */
 #include "restore_internal.h"
 
+#include "walagent/base/crash.h"
 #include "walagent/base/file.h"
 
 #include <errno.h>
@@ -161,6 +162,7 @@ write_file(const fetch *f, wa_frames *frames, const unit *u, const wa_unit_file 
     WA_CLEANUP(wa_writer_close) wa_writer to;
     WA_TRY(wa_writer_open(&to, fd, path, file->size, err));
     WA_TRY(wa_frames_each(frames, u->pack, file, u->end, put_in_file, &to, err));
+    WA_CRASH_POINT("restore-file-written");
     return wa_fetch_finish_file(fd, file, to.cached, path, err);
 }
 

@@ -113,7 +113,7 @@ on_event(void *arg, wa_log_level level, const char *message, const char *hint)
 }
 
 static void
-print_status(wa_streamer *s, const wa_repo *repo)
+print_status(wa_streamer *s, const wa_repo *repo, const fault_watch *watch)
 {
     wa_streamer_status st;
     char branch[WA_BRANCH_TEXT];
@@ -126,13 +126,14 @@ print_status(wa_streamer *s, const wa_repo *repo)
            ",\"damaged\":%" PRIu64 ",\"hole_begin\":%" PRIu64 ",\"hole_end\":%" PRIu64
            ",\"lag_bytes\":%" PRIu64 ",\"lag_limit\":%" PRIu64 ",\"puts\":%" PRIu64
            ",\"gets\":%" PRIu64 ",\"heads\":%" PRIu64 ",\"lists\":%" PRIu64
-           ",\"conflicts\":%" PRIu64 "}\n",
+           ",\"conflicts\":%" PRIu64 ",\"refusing\":%s}\n",
            wa_stream_state_name(st.state), wa_branch_format(&st.branch, branch), st.received,
            st.spooled, st.durable, st.server_end, st.synchronous ? "true" : "false", st.epoch,
            st.lag_ms, st.lag_commits, st.spool_bytes, st.segments_archived, st.chunks_archived,
            st.reconnects, st.damaged, st.hole_begin, st.hole_end, st.lag_bytes, st.lag_limit,
            wa_store_requests(store, "put"), wa_store_requests(store, "get"),
-           wa_store_requests(store, "head"), wa_store_requests(store, "list"), st.conflicts);
+           wa_store_requests(store, "head"), wa_store_requests(store, "list"), st.conflicts,
+           watch->on ? "true" : "false");
     fflush(stdout);
 }
 
@@ -205,20 +206,22 @@ stream(int argc, char **argv)
     pthread_t thread;
     if (open_repo(argv[1], &watch, &repo, &err) != WA_OK ||
         wa_streamer_new(repo, &options, &r.streamer, &err) != WA_OK ||
-        wa_cancel_init(&r.cancel, &err) != WA_OK ||
-        wa_thread_start(&thread, "stream", run, &r, &err) != WA_OK)
+        wa_cancel_init(&r.cancel, &err) != WA_OK)
+        return fail(&err);
+    look_at_flag(&watch);
+    if (wa_thread_start(&thread, "stream", run, &r, &err) != WA_OK)
         return fail(&err);
     while (!r.ended) {
         struct pollfd fd = {.fd = signal_fd, .events = POLLIN};
-        print_status(r.streamer, repo);
         look_at_flag(&watch);
+        print_status(r.streamer, repo, &watch);
         if (poll(&fd, 1, 200) > 0) {
             wa_cancel_trigger(&r.cancel);
             break;
         }
     }
     wa_thread_join(thread);
-    print_status(r.streamer, repo);
+    print_status(r.streamer, repo, &watch);
     wa_streamer_free(r.streamer);
     wa_cancel_done(&r.cancel);
     return r.status == WA_OK ? 0 : fail(&r.err);
