@@ -249,13 +249,17 @@ wa_tail_list(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_chunks *
 }
 
 wa_status
-wa_tail_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_error *err)
+wa_tail_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno, size_t *ret_count,
+               wa_error *err)
 {
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
     WA_TRY(wa_tail_list(repo, branch, segno, &chunks, err));
     for (size_t i = 0; i < chunks.count; i++)
-        WA_TRY(wa_store_settle(wa_repo_store(repo), chunks.items[i].key, err));
-    return WA_OK;
+        wa_strv_add(&keys, chunks.items[i].key);
+    if (ret_count != NULL)
+        *ret_count = chunks.count;
+    return wa_store_settle(wa_repo_store(repo), &keys, err);
 }
 
 wa_status

@@ -98,6 +98,39 @@ wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
     return WA_OK;
 }
 
+/* *ret_on: what is there rests on the segment before. */
+static wa_status
+settle_segment(wa_repo *repo, const wa_branch *branch, wa_segno segno, bool *ret_on, wa_error *err)
+{
+    for (int look = 0;; look++) {
+        size_t chunks = 0;
+        wa_status status = wa_wal_settle(repo, branch, segno, err);
+        *ret_on = false;
+        if (status != WA_NOT_FOUND)
+            return status;
+        wa_error_clear(err);
+        status = wa_tail_settle(repo, branch, segno, &chunks, err);
+        *ret_on = chunks > 0;
+        if (status != WA_NOT_FOUND)
+            return status;
+        if (look + 1 == LOOKS_MAX)
+            return err->status = WA_UNAVAILABLE;
+        wa_error_clear(err); /* chunks went: the whole segment has come */
+    }
+}
+
+wa_status
+wa_tip_settle(wa_repo *repo, const wa_branch *branch, wa_lsn tip, wa_error *err)
+{
+    uint64_t size = wa_repo_cluster(repo)->segment_size;
+    bool on = tip > 0;
+    for (wa_segno segno = wa_segno_of(tip - 1, size); on; segno--) {
+        WA_TRY(settle_segment(repo, branch, segno, &on, err));
+        on = on && segno > 0;
+    }
+    return WA_OK;
+}
+
 wa_status
 wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from, wa_lsn *ret_lsn,
             wa_error *err)
@@ -116,7 +149,7 @@ wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
             WA_TRY(wa_tip_follow(repo, branch, &next, err));
         else if (next == at) {
             *ret_lsn = at;
-            return WA_OK;
+            return wa_tip_settle(repo, branch, at, err);
         }
         if (next == at)
             return wa_error_set(err, WA_CONFLICT,

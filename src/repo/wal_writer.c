@@ -228,7 +228,9 @@ wa_status
 wa_wal_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno, wa_error *err)
 {
     WA_CLEANUP(wa_freep) char *key = wa_wal_key(repo, branch, segno);
-    return wa_store_settle(wa_repo_store(repo), key, err);
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, key);
+    return wa_store_settle(wa_repo_store(repo), &keys, err);
 }
 
 wa_status

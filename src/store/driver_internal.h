@@ -25,7 +25,7 @@ typedef struct wa_store_ops {
     wa_status (*put_when)(wa_store *store, const char *key, const wa_body *body, const char *meta,
                           wa_put_mode mode, wa_put_ready_fn ready, void *arg, wa_error *err);
     /* NULL: what is seen stays. */
-    wa_status (*settle)(wa_store *store, const char *key, wa_error *err);
+    wa_status (*settle)(wa_store *store, const wa_strv *keys, wa_error *err); /* one at least */
     /* NULL: there are no drafts. */
     int (*draft)(wa_store *store);
     wa_status (*draft_write)(wa_store *store, int draft, uint64_t offset, const void *data,

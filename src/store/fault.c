@@ -182,10 +182,10 @@ fault_draft_write(wa_store *store, int draft, uint64_t offset, const void *data,
 }
 
 static wa_status
-fault_settle(wa_store *store, const char *key, wa_error *err)
+fault_settle(wa_store *store, const wa_strv *keys, wa_error *err)
 {
     fault_store *f = (fault_store *)store;
-    AROUND(f, "settle", key, wa_store_settle(f->inner, key, err));
+    AROUND(f, "settle", keys->items[0], wa_store_settle(f->inner, keys, err));
 }
 
 static wa_status

@@ -76,7 +76,7 @@ wa_status wa_fs_lock_facts(const wa_fs *fs, const char *key, int *ret_fd,
 
 wa_status wa_fs_get(wa_store *store, const char *key, bool tail, uint64_t offset, uint64_t len,
                     wa_sink *to, uint64_t *ret_size, char **ret_meta, wa_error *err);
-wa_status wa_fs_settle(wa_store *store, const char *key, wa_error *err) WA_MUST_CHECK;
+wa_status wa_fs_settle(wa_store *store, const wa_strv *keys, wa_error *err) WA_MUST_CHECK;
 wa_status wa_fs_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_modified,
                      char **ret_meta, wa_error *err);
 wa_status wa_fs_remove(wa_store *store, const wa_strv *keys, wa_error *err);

@@ -122,19 +122,34 @@ wa_fs_head(wa_store *store, const char *key, uint64_t *ret_size, wa_time *ret_mo
     return WA_OK;
 }
 
-/* Bytes and facts were synced before they had their names. */
-wa_status
-wa_fs_settle(wa_store *store, const char *key, wa_error *err)
+static wa_status
+sync_names(const wa_fs *fs, const char *dir, wa_error *err)
 {
-    const wa_fs *fs = (const wa_fs *)store;
-    WA_CLEANUP(wa_freep) char *path = wa_fs_path(fs, key);
-    WA_CLEANUP(wa_closep) int fd = -1;
-    struct stat st;
-    WA_TRY(open_object(fs, key, path, &fd, &st, err));
-    wa_status status = wa_fsync_parent(path, err);
-    if (status == WA_NOT_FOUND) /* gone with its directory, unless it is the root that is away */
+    wa_status status = wa_fsync_dir(dir, err);
+    if (status == WA_NOT_FOUND) /* gone with what was in it, unless it is the root that is away */
         WA_TRY(wa_fs_check_root(fs, err));
     return status;
+}
+
+/* Bytes and facts were synced before they had their names. A directory is synced when all that is
+ * asked for was seen in it. */
+wa_status
+wa_fs_settle(wa_store *store, const wa_strv *keys, wa_error *err)
+{
+    const wa_fs *fs = (const wa_fs *)store;
+    WA_CLEANUP(wa_freep) char *dir = NULL;
+    for (size_t i = 0; i < keys->count; i++) {
+        WA_CLEANUP(wa_freep) char *path = wa_fs_path(fs, keys->items[i]);
+        WA_CLEANUP(wa_freep) char *next = wa_path_dir(path);
+        WA_CLEANUP(wa_closep) int fd = -1;
+        struct stat st;
+        if (dir != NULL && !wa_str_eq(dir, next))
+            WA_TRY(sync_names(fs, dir, err));
+        WA_TRY(open_object(fs, keys->items[i], path, &fd, &st, err));
+        wa_freep(&dir);
+        dir = WA_TAKE(next);
+    }
+    return sync_names(fs, dir, err);
 }
 
 /* ---- delete ---- */

@@ -217,11 +217,11 @@ mirror_put(wa_store *store, const char *key, const wa_body *body, const char *me
 
 /* What counts is there in each of them. */
 static wa_status
-mirror_settle(wa_store *store, const char *key, wa_error *err)
+mirror_settle(wa_store *store, const wa_strv *keys, wa_error *err)
 {
     wa_mirror_store *m = (wa_mirror_store *)store;
     for (size_t i = 0; i < m->count; i++)
-        WA_TRY(wa_mirror_note(m, i, wa_store_settle(m->members[i].store, key, err), err));
+        WA_TRY(wa_mirror_note(m, i, wa_store_settle(m->members[i].store, keys, err), err));
     return WA_OK;
 }
 

@@ -162,10 +162,12 @@ wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const c
 }
 
 wa_status
-wa_store_settle(wa_store *store, const char *key, wa_error *err)
+wa_store_settle(wa_store *store, const wa_strv *keys, wa_error *err)
 {
-    WA_TRY(check_key(key, err));
-    return store->ops->settle == NULL ? WA_OK : store->ops->settle(store, key, err);
+    for (size_t i = 0; i < keys->count; i++)
+        WA_TRY(check_key(keys->items[i], err));
+    bool nothing = store->ops->settle == NULL || keys->count == 0;
+    return nothing ? WA_OK : store->ops->settle(store, keys, err);
 }
 
 int

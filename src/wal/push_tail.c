@@ -130,7 +130,7 @@ wa_push_prefix(wa_push_job *job, const wa_branch *branch, wa_push_result *ret, w
             return WA_OK;
         WA_TRY(compare_chain(job, branch, len, &have, err));
         bool held = have >= end;
-        wa_status status = held ? wa_tail_settle(job->repo, branch, job->segno, err)
+        wa_status status = held ? wa_tail_settle(job->repo, branch, job->segno, NULL, err)
                                 : wa_tail_put(job->repo, branch, lineage->epoch, have, job->start,
                                               job->data, len, job->facts, !job->damaged, err);
         if (status == WA_OK && !held)

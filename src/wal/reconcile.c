@@ -289,6 +289,8 @@ wa_reconcile(wa_streamer *s, wa_lsn kept, wa_error *err)
     WA_TRY(wa_tip_find(s->repo, s->lineage, &tip, err));
     WA_TRY(pass_hole(s, &head->branch, &tip, err));
     WA_TRY(stop_at_gap(s, head, kept, &tip, err));
+    /* The server and the spool give up what lies before it. */
+    WA_TRY(wa_tip_settle(s->repo, &head->branch, tip, err));
     WA_TRY(clean_spool(s, &head->branch, &tip, err));
     if (tip == 0)
         tip = kept - kept % size;

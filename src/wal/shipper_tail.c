@@ -207,6 +207,7 @@ put_piece(wa_streamer *s, piece *p, wa_lsn *ret_end, wa_error *err)
         WA_TRY(look_for_whole(s, p, &p->whole, err));
     if (p->whole) {
         WA_TRY(wa_shipper_compare_whole(s, &p->branch, p->cut.base, p->cut.end, err));
+        WA_TRY(wa_wal_settle(s->repo, &p->branch, p->segno, err)); /* another wrote it */
         WA_TRY(wa_shipper_check_not_sealed(s, &p->branch, p->epoch, p->segno, err));
         *ret_end = p->cut.end;
         return WA_OK;

@@ -75,6 +75,9 @@ wa_spool_release(wa_streamer *s, const wa_lineage *l, const wa_spool_file *file,
         wa_lineage_has(l, &file->branch))
         return WA_OK;
     wa_status status = file->size > 0 ? is_archived(s, file, &archived, err) : WA_OK;
+    if (status == WA_OK && archived) /* whoever wrote them may have died before that lasts */
+        status = wa_tip_settle(s->repo, &file->branch,
+                               file->segno * s->cluster.segment_size + file->size, err);
     if (status == WA_CANCELLED)
         return status;
     if (status != WA_OK) { /* not known to be there: it stays, until the next time */

@@ -54,9 +54,9 @@ wa_status wa_tail_list_from(wa_repo *repo, const wa_branch *branch, wa_segno seg
 /* By its name, whether or not a listing has it: one request. NOT_FOUND: positively absent. */
 wa_status wa_tail_head(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn start,
                        wa_wal_info *ret, wa_error *err) WA_MUST_CHECK;
-/* The segment's chunks stay after a power failure, as wa_wal_settle sees to it of a segment.
- * NOT_FOUND: one of them is gone since it was listed. */
-wa_status wa_tail_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno,
+/* The segment's chunks, ret_count of them (may be NULL), stay after a power failure, as
+ * wa_wal_settle sees to it of a segment. NOT_FOUND: one of them is gone since it was listed. */
+wa_status wa_tail_settle(wa_repo *repo, const wa_branch *branch, wa_segno segno, size_t *ret_count,
                          wa_error *err) WA_MUST_CHECK;
 /* Is it a seal? By its public facts: one request. */
 wa_status wa_tail_is_seal(wa_repo *repo, const wa_chunk *chunk, bool *ret,

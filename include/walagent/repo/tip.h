@@ -17,11 +17,17 @@ wa_status wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error 
 /* On from *tip over the chunks, as far as they reach. */
 wa_status wa_tip_follow(wa_repo *repo, const wa_branch *branch, wa_lsn *tip,
                         wa_error *err) WA_MUST_CHECK;
+/* What a tip rests on stays after a power failure, for one who acknowledges it: the last whole
+ * segment before it, and the chunks from there on (wa_wal_settle). Who wrote what lies before saw
+ * to that before it went on. */
+wa_status wa_tip_settle(wa_repo *repo, const wa_branch *branch, wa_lsn tip,
+                        wa_error *err) WA_MUST_CHECK;
 /* Seal an epoch at `from` (a tip), or where the chain ends that its writer extended meanwhile;
  * *ret_lsn: there. A seal that is there already is fine. A whole segment that was under way may
  * have come after the seal was thought of and before it was there; then its writer has not seen the
- * seal and has acknowledged it: sealed behind it, too. UNAVAILABLE: its writer was faster each
- * time. CONFLICT: the name is taken by bytes that are no part of the chain. */
+ * seal and has acknowledged it: sealed behind it, too. What it is the end of is settled.
+ * UNAVAILABLE: its writer was faster each time. CONFLICT: the name is taken by bytes that are no
+ * part of the chain. */
 wa_status wa_tip_seal(wa_repo *repo, const wa_branch *branch, uint32_t epoch, wa_lsn from,
                       wa_lsn *ret_lsn, wa_error *err) WA_MUST_CHECK;
 /* Seal this lineage's epoch at the head's tip. Where nothing is archived there is no place for a

@@ -101,10 +101,11 @@ typedef wa_status (*wa_put_ready_fn)(void *arg, wa_error *err);
 wa_status wa_store_put_when(wa_store *store, const char *key, const wa_body *body, const char *meta,
                             wa_put_mode mode, wa_put_ready_fn ready, void *arg,
                             wa_error *err) WA_MUST_CHECK;
-/* An object that was seen stays after a power failure, also one whose writer died before it had
- * seen to that: file:// syncs the directory, other stores show nothing that they may lose. For one
- * who acknowledges what another wrote. Writes nothing; file:// says NOT_FOUND when it is gone. */
-wa_status wa_store_settle(wa_store *store, const char *key, wa_error *err) WA_MUST_CHECK;
+/* Objects that were seen stay after a power failure, also those whose writer died before it had
+ * seen to that: file:// syncs their directories (each once where its keys follow each other), other
+ * stores show nothing that they may lose. For one who acknowledges what another wrote. Writes
+ * nothing; file:// says NOT_FOUND when one of them is gone, and asks nothing of others. */
+wa_status wa_store_settle(wa_store *store, const wa_strv *keys, wa_error *err) WA_MUST_CHECK;
 /*
  * A file without a name in the store, for an object whose bytes come piece by piece: they are on
  * their way to the disk before the last one is known, and a put whose body is all of it makes it

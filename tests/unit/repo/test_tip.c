@@ -357,6 +357,44 @@ an_empty_archive_has_nobody_to_fence(void **state)
     fixture_done(&f);
 }
 
+/* Chunks go when their whole segment has come, also while it is seen to that they stay. */
+static void
+a_tip_is_settled_in_chunks_or_in_the_segment_that_replaced_them(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    wa_store_fault_set(f.store, "settle", 1, 1, WA_FAULT_GONE);
+    OK(wa_tip_settle(f.repo, &f.first, FIRST + 100, &err));
+    assert_int_equal(wa_store_fault_hits(f.store), 2);
+    wa_store_fault_set(f.store, "settle", 1, 1000, WA_FAULT_GONE); /* faster each time */
+    FAILS(wa_tip_settle(f.repo, &f.first, FIRST + 100, &err), WA_UNAVAILABLE);
+    wa_error_clear(&err);
+    no_faults(&f);
+    wa_store_fault_set(f.store, "settle", 1, 1000, WA_FAULT_GONE); /* nothing is there */
+    OK(wa_tip_settle(f.repo, &f.first, FIRST, &err));
+    OK(wa_tip_settle(f.repo, &f.first, 0, &err));
+    fixture_done(&f);
+}
+
+/* Servers are promoted on the word that the archive reaches that far. */
+static void
+a_seal_is_told_when_what_it_ends_lasts(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    wa_lsn at = 0;
+    fixture_new(&f);
+    put_chunk(&f, 1, FIRST, FIRST + 100);
+    wa_store_fault_set(f.store, "settle", 1, 0, WA_FAULT_FAIL);
+    FAILS(wa_tip_seal(f.repo, &f.first, 1, FIRST + 100, &at, &err), WA_UNAVAILABLE);
+    assert_true(seal_from(&f, FIRST + 100) == FIRST + 100); /* the same seal is found */
+    fixture_done(&f);
+}
+
 int
 main(void)
 {
@@ -371,6 +409,8 @@ main(void)
         cmocka_unit_test(who_takes_over_while_it_is_held_is_held_too),
         cmocka_unit_test(unseal_ends_the_epoch_of_a_hold_whose_seal_never_came),
         cmocka_unit_test(chunks_that_go_while_the_tip_is_looked_for_make_it_no_lower),
+        cmocka_unit_test(a_tip_is_settled_in_chunks_or_in_the_segment_that_replaced_them),
+        cmocka_unit_test(a_seal_is_told_when_what_it_ends_lasts),
         cmocka_unit_test(where_no_agent_writes_nobody_is_fenced),
         cmocka_unit_test(an_empty_archive_has_nobody_to_fence),
     };

@@ -657,12 +657,14 @@ an_object_is_settled_in_every_store(void **state)
 {
     fixture *f = *state;
     wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, "k");
     assert_int_equal(put(f->store, "k", "content"), WA_OK);
     for (size_t i = 0; i <= MIRRORS; i++) {
         wa_store_fault_set(f->members[i], "settle", 1, 0, WA_FAULT_FAIL);
-        assert_int_equal(wa_store_settle(f->store, "k", &err), WA_UNAVAILABLE);
+        assert_int_equal(wa_store_settle(f->store, &keys, &err), WA_UNAVAILABLE);
         wa_error_clear(&err);
-        assert_int_equal(wa_store_settle(f->store, "k", &err), WA_OK);
+        assert_int_equal(wa_store_settle(f->store, &keys, &err), WA_OK);
     }
 }
 

@@ -437,7 +437,9 @@ a_whole_segment_with_our_bytes_stands_for_a_chunk(void **state)
     WA_CLEANUP(wa_chunks_done) wa_chunks chunks = {0};
     wal_add_noise(f->wal, 700, 3000);
     put_whole(f, wal_bytes(f->wal));
+    wa_store_fault_set(f->fault, "settle", 1, 0, WA_FAULT_FAIL); /* it lasts at the second try */
     wait_durable(f, receive(f));
+    assert_int_equal(wa_store_fault_hits(f->fault), 1);
     OK(f, wa_tail_list(f->repo, &f->branch, 1, &chunks, &f->err));
     assert_int_equal(chunks.count, 0);
     assert_int_equal(f->s->status.conflicts, 0);
