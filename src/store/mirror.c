@@ -185,6 +185,18 @@ follow_put(wa_mirror_store *m, size_t i, const char *key, const wa_body *body, c
     return wa_mirror_judged(wa_mirror_mend(m, i, key, err), err);
 }
 
+/* The name was taken, and whoever wrote it may have died: the main store said so of what lasts. */
+static wa_status
+lasts_in_mirrors(wa_mirror_store *m, const char *key, wa_error *err)
+{
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, key);
+    WA_TRY(wa_mirror_everywhere(m, key, err));
+    for (size_t i = 1; i < m->count; i++)
+        WA_TRY(wa_mirror_settle(m, i, &keys, err));
+    return WA_OK;
+}
+
 static wa_status
 mirror_put(wa_store *store, const char *key, const wa_body *body, const char *meta,
            wa_put_mode mode, wa_error *err)
@@ -195,7 +207,7 @@ mirror_put(wa_store *store, const char *key, const wa_body *body, const char *me
         wa_mirror_note(m, 0, wa_store_put(m->members[0].store, key, body, meta, mode, err), err);
     if (status == WA_EXISTS) {
         wa_error taken = *err;
-        status = wa_mirror_everywhere(m, key, err);
+        status = lasts_in_mirrors(m, key, err);
         if (status != WA_OK && status != WA_NOT_FOUND) /* deleted since: it was taken */
             return status;
         *err = taken;
@@ -220,8 +232,9 @@ static wa_status
 mirror_settle(wa_store *store, const wa_strv *keys, wa_error *err)
 {
     wa_mirror_store *m = (wa_mirror_store *)store;
-    for (size_t i = 0; i < m->count; i++)
-        WA_TRY(wa_mirror_note(m, i, wa_store_settle(m->members[i].store, keys, err), err));
+    WA_TRY(wa_mirror_note(m, 0, wa_store_settle(m->members[0].store, keys, err), err));
+    for (size_t i = 1; i < m->count; i++)
+        WA_TRY(wa_mirror_settle(m, i, keys, err));
     return WA_OK;
 }
 

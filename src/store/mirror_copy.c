@@ -249,6 +249,19 @@ in_mirror(wa_mirror_store *m, size_t i, const char *key, wa_error *err)
 }
 
 wa_status
+wa_mirror_settle(wa_mirror_store *m, size_t i, const wa_strv *keys, wa_error *err)
+{
+    wa_store *mirror = m->members[i].store;
+    wa_status status = wa_mirror_note(m, i, wa_store_settle(mirror, keys, err), err);
+    if (status != WA_NOT_FOUND)
+        return status;
+    wa_error_clear(err);
+    for (size_t k = 0; k < keys->count; k++)
+        WA_TRY(wa_mirror_judged(in_mirror(m, i, keys->items[k], err), err));
+    return wa_mirror_note_write(m, i, wa_store_settle(mirror, keys, err), err);
+}
+
+wa_status
 wa_mirror_everywhere(wa_mirror_store *m, const char *key, wa_error *err)
 {
     if (wa_mirror_knows(m, key))

@@ -71,6 +71,9 @@ wa_status wa_mirror_bring(wa_mirror_store *m, size_t i, const char *key, wa_erro
 /* Of a comparison or a copy: damage in a member is its trouble, and no word about who wrote what.
  */
 wa_status wa_mirror_judged(wa_status status, wa_error *err);
+/* What mirror i has of them lasts (wa_store_settle); what it lacks is copied, since that an object
+ * is gone is the main store's word alone. NOT_FOUND: it hasn't it. */
+wa_status wa_mirror_settle(wa_mirror_store *m, size_t i, const wa_strv *keys, wa_error *err);
 /* In every mirror, with the main store's bytes; copied where it is missing.
  * NOT_FOUND: the main store hasn't it (any more). */
 wa_status wa_mirror_everywhere(wa_mirror_store *m, const char *key, wa_error *err);

@@ -104,7 +104,7 @@ wa_status wa_store_put_when(wa_store *store, const char *key, const wa_body *bod
 /* Objects that were seen stay after a power failure, also those whose writer died before it had
  * seen to that: file:// syncs their directories (each once where its keys follow each other), other
  * stores show nothing that they may lose. For one who acknowledges what another wrote. Writes
- * nothing; file:// says NOT_FOUND when one of them is gone, and asks nothing of others. */
+ * nothing but what a mirror lacks; file:// says NOT_FOUND when one of them is gone. */
 wa_status wa_store_settle(wa_store *store, const wa_strv *keys, wa_error *err) WA_MUST_CHECK;
 /*
  * A file without a name in the store, for an object whose bytes come piece by piece: they are on

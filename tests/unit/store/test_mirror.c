@@ -668,11 +668,51 @@ an_object_is_settled_in_every_store(void **state)
     }
 }
 
+/* Who finds a name taken may acknowledge what another wrote there. */
+static void
+that_a_name_is_taken_is_said_when_the_object_lasts_in_every_mirror(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(put(f->store, "k", "content"), WA_OK);
+    for (size_t i = 1; i <= MIRRORS; i++) {
+        wa_store_fault_set(f->members[i], "settle", 1, 0, WA_FAULT_FAIL);
+        assert_int_equal(put(f->store, "k", "content"), WA_UNAVAILABLE);
+        assert_int_equal(put(f->store, "k", "content"), WA_EXISTS);
+    }
+}
+
+static void
+what_a_mirror_lost_since_is_brought_to_it_when_it_is_settled(void **state)
+{
+    fixture *f = *state;
+    wa_error err = WA_ERROR_INIT;
+    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
+    wa_strv_add(&keys, "other");
+    wa_strv_add(&keys, "k");
+    assert_int_equal(put(f->store, "other", "thing"), WA_OK);
+    assert_int_equal(put(f->store, "k", "content"), WA_OK);
+    for (int by_put = 0; by_put < 2; by_put++) {
+        assert_int_equal(wa_store_delete(f->members[1], &keys, &err), WA_OK);
+        wa_store_fault_set(f->members[1], "settle", 1, 0, WA_FAULT_GONE);
+        if (by_put)
+            assert_int_equal(put(f->store, "k", "content"), WA_EXISTS);
+        else
+            assert_int_equal(wa_store_settle(f->store, &keys, &err), WA_OK);
+        assert_holds(f->members[1], "k", "content");
+    }
+    assert_absent(f->members[1], "other"); /* nobody asked for it by the put */
+    assert_int_equal(wa_store_delete(f->members[0], &keys, &err), WA_OK);
+    wa_store_fault_set(f->members[1], "settle", 1, 0, WA_FAULT_GONE);
+    assert_int_equal(wa_store_settle(f->store, &keys, &err), WA_NOT_FOUND);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         MIRROR_TEST(an_object_is_settled_in_every_store),
+        MIRROR_TEST(that_a_name_is_taken_is_said_when_the_object_lasts_in_every_mirror),
+        MIRROR_TEST(what_a_mirror_lost_since_is_brought_to_it_when_it_is_settled),
         MIRROR_TEST(a_put_is_in_every_member),
         MIRROR_TEST(what_the_main_store_refuses_is_in_no_mirror),
         MIRROR_TEST(a_put_that_failed_anywhere_is_completed_by_its_repetition),
