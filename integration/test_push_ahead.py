@@ -152,3 +152,23 @@ def test_what_the_streamer_ships_is_uploaded_once(make_pg, make_walagent, file_r
                    "every object was put once: %s, %s" % (before, numbers()))
     assert name in archived(walagent)
     assert not pg.sql("SELECT last_failed_wal FROM pg_stat_archiver WHERE last_failed_wal > '%s'" % first)
+
+
+def test_what_is_gone_is_archived_again_when_it_is_pushed_by_hand(make_pg, make_walagent, file_repository):
+    pg = make_pg(wal_keep_size="1GB")  # without archive_command: nobody asked for any of them before
+    walagent = make_walagent(file_repository, pg)
+    walagent.run("init")
+    walagent.start()
+    pg.sql("CREATE TABLE t (i int)")
+    names = []
+    for i in range(3):
+        pg.sql("INSERT INTO t VALUES (%d)" % i)
+        names.append(pg.switch_wal())
+    lab.wait_until(lambda: set(names) <= set(archived(walagent)), 30, "they are streamed")
+    for path in keys(walagent, "wal"):
+        if os.path.basename(path)[:24] in names[:2]:
+            os.unlink(path)
+    for name in names:
+        walagent.run("archive-push", segment_file(pg, name))
+        assert name in archived(walagent)
+    assert not walagent.run("verify", check=None).returncode

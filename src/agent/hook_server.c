@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@ struct wa_hook_server {
     wa_cond cond;
     size_t connections, prefetchers; /* threads that run */
     wa_mono asked;                   /* when the last connection ended */
+    char pushed[WA_SEGMENT_NAME];    /* the last segment that the server asked for; "": none yet */
 };
 
 typedef struct connection {
@@ -295,16 +297,39 @@ await_streamer(push_call *c, const char *name)
     return false;
 }
 
+/* PostgreSQL asks for segments in order, once each, while archive_status says that they are ready:
+ * that may be answered from memory. Whoever asks by hand, or again, after a crash, may do so
+ * because the object is gone: then the archive is asked. */
+static bool
+is_in_turn(wa_hook_server *s, const char *path)
+{
+    const char *name = wa_path_base(path);
+    WA_CLEANUP(wa_freep) char *dir = wa_path_dir(path);
+    WA_CLEANUP(wa_freep) char *ready = wa_format("%s/archive_status/%s.ready", dir, name);
+    if (!wa_path_exists(ready))
+        return false;
+    WA_LOCK(&s->mutex);
+    return strcmp(name, s->pushed) > 0;
+}
+
+static void
+note_pushed(wa_hook_server *s, const char *path)
+{
+    WA_LOCK(&s->mutex);
+    (void)snprintf(s->pushed, sizeof s->pushed, "%s", wa_path_base(path));
+}
+
 static wa_status
-push(wa_hook_server *s, wa_repo *repo, const char *path, bool stop_on_damage, wa_push_result *ret,
-     wa_error *err)
+push(wa_hook_server *s, wa_repo *repo, const char *path, bool in_turn, bool stop_on_damage,
+     wa_push_result *ret, wa_error *err)
 {
     push_call call = {.server = s, .repo = repo};
+    bool waited_for = await_streamer(&call, wa_path_base(path));
     wa_push_options options = {.repo = repo,
-                               .knows = push_knows,
+                               .knows = in_turn ? push_knows : NULL,
                                .knows_arg = &call,
                                .pool = s->pool,
-                               .look_first = await_streamer(&call, wa_path_base(path)),
+                               .look_first = waited_for || !in_turn,
                                .stop_on_damage = stop_on_damage,
                                .cancel = &s->cancel};
     return wa_push_file(&options, path, ret, err);
@@ -323,8 +348,9 @@ serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     s->options.limits(s->options.arg, &limits);
     const char *path = request->items[1];
     wa_push_ahead_join(s->ahead, path, &s->cancel);
-    if (!wa_push_ahead_answers(s->ahead, repo, path, &result) &&
-        push(s, repo, path, limits.stop_on_damage, &result, err) != WA_OK) {
+    bool in_turn = is_in_turn(s, path);
+    if (!(in_turn && wa_push_ahead_answers(s->ahead, repo, path, &result)) &&
+        push(s, repo, path, in_turn, limits.stop_on_damage, &result, err) != WA_OK) {
         wa_log_error(WA_LOG_WARNING, err, "archive-push");
         return err->status;
     }
@@ -333,6 +359,8 @@ serve_push(wa_hook_server *s, const wa_strv *request, int fd, wa_error *err)
     /* Before the answer: the next call must find in the queue what it is going to ask for. */
     if (result.xxh3[0] != '\0')
         wa_push_ahead_after(s->ahead, repo, path, limits.stop_on_damage);
+    if (in_turn && wa_wal_file_kind_of(wa_path_base(path)) == WA_WAL_SEGMENT)
+        note_pushed(s, path);
     answer_ok(fd, result.warning);
     return WA_OK;
 }

@@ -3,7 +3,8 @@
  *
  * One request a connection, a thread each, at most 32; requests and answers: base/hook.h. Peers are
  * the agent's own user and root. A segment that was streamed is answered from what the streamer
- * knows, and one that it is about to ship is waited for, 5 s at most, rather than sent twice.
+ * knows when PostgreSQL asks for it, and by the archive when it asks again or somebody else does;
+ * one that the streamer is about to ship is waited for, 5 s at most, rather than sent twice.
  * Behind a segment that was pushed, what else is ready is archived ahead (push_ahead_internal.h).
  * In recovery of a server it fetches ahead, one prefetcher a data directory. Ownership: borrows the
  * options' arg and strings. Threads: start and stop from one thread; the callbacks are called from
