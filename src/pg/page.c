@@ -25,37 +25,50 @@ static const uint32_t offsets[COLUMNS] = {
     0xE58F764B, 0x187636BC, 0x5D7B3BB1, 0xE73DE7DE, 0x92BEC979, 0xCCA6C0B2, 0x304A0979, 0x85AA43D4,
     0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756};
 
+#define LANES 8 /* of a vector; as many as AVX2 has, and what has less takes several */
+typedef uint32_t vector __attribute__((vector_size(4 * LANES)));
+/* Loaded as a whole: what goes through memory in halves is waited for. */
+typedef uint32_t loose __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+
 #define VECTORS __attribute__((optimize("O3")))
 #if defined(__x86_64__)
 #define AVX2 __attribute__((optimize("O3"), target("avx2")))
 #endif
+#define INLINE static inline __attribute__((always_inline))
 
-static inline __attribute__((always_inline)) void
-add_row(uint32_t sums[static COLUMNS], const uint32_t row[static COLUMNS])
+INLINE void
+add(vector *sum, const void *from)
 {
-    for (size_t i = 0; i < COLUMNS; i++) {
-        uint32_t mixed = sums[i] ^ row[i];
-        sums[i] = mixed * FNV_PRIME ^ mixed >> 17;
-    }
+    vector mixed = *sum ^ *(const loose *)from;
+    *sum = mixed * FNV_PRIME ^ mixed >> 17;
 }
 
-static inline __attribute__((always_inline)) uint32_t
+INLINE uint32_t
 hash(const uint8_t *page, size_t size)
 {
-    static const uint32_t zeros[COLUMNS];
-    uint32_t sums[COLUMNS], row[COLUMNS], result = 0;
-    memcpy(sums, offsets, sizeof sums);
-    memcpy(row, page, sizeof row);
-    row[CHECKSUM_AT / 4] = htole32(le32toh(row[CHECKSUM_AT / 4]) & 0xFFFF0000u);
-    for (size_t at = 0; at < size; at += sizeof row) {
-        if (at > 0)
-            memcpy(row, page + at, sizeof row);
-        add_row(sums, row);
+    static const uint32_t zeros[LANES];
+    const uint32_t *o = offsets;
+    uint32_t first[LANES], last[LANES], result = 0;
+    vector a = *(const loose *)o, b = *(const loose *)(o + LANES),
+           c = *(const loose *)(o + 2 * LANES), d = *(const loose *)(o + 3 * LANES);
+    memcpy(first, page, sizeof first);
+    first[CHECKSUM_AT / 4] = htole32(le32toh(first[CHECKSUM_AT / 4]) & 0xFFFF0000u);
+    for (size_t at = 0; at < size; at += 4 * COLUMNS) {
+        add(&a, at == 0 ? (const void *)first : page + at);
+        add(&b, page + at + 4 * LANES);
+        add(&c, page + at + 8 * LANES);
+        add(&d, page + at + 12 * LANES);
     }
-    add_row(sums, zeros);
-    add_row(sums, zeros);
-    for (size_t i = 0; i < COLUMNS; i++)
-        result ^= sums[i];
+    for (int i = 0; i < 2; i++) {
+        add(&a, zeros);
+        add(&b, zeros);
+        add(&c, zeros);
+        add(&d, zeros);
+    }
+    a ^= b ^ c ^ d;
+    memcpy(last, &a, sizeof last);
+    for (size_t i = 0; i < LANES; i++)
+        result ^= last[i];
     return result;
 }
 
