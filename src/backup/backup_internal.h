@@ -103,6 +103,17 @@ wa_status wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *
  * than write. */
 wa_status wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len,
                          wa_error *err) WA_MUST_CHECK;
+/* All of wa_packer_room's room, of which `fill` brings what is not there yet
+ * (wa_container_fill_later). */
+wa_status wa_packer_write_later(wa_packer *p, void *room, size_t len, wa_frame_fill *fill,
+                                wa_error *err) WA_MUST_CHECK;
+wa_status wa_packer_write_unsummed(wa_packer *p, const void *data, size_t len,
+                                   wa_error *err) WA_MUST_CHECK;
+/* Before the file ends. */
+wa_status wa_packer_wait_filled(wa_packer *p, wa_frame_fill *fill, wa_error *err) WA_MUST_CHECK;
+/* The CRC-32C of what was written later or unsummed: in the file's order, before the next
+ * wa_packer_write and before its end. */
+void wa_packer_add_sum(wa_packer *p, uint32_t crc, uint64_t len);
 wa_status wa_packer_end_file(wa_packer *p, wa_error *err) WA_MUST_CHECK;
 /* CRC-32C of the file that was ended last. */
 uint32_t wa_packer_last_crc(const wa_packer *p);

@@ -6,13 +6,11 @@
  * A ring of slots, one for each piece: [oldest, oldest + in_flight) are at the readers or read. A
  * file's descriptor lives from its first piece to its last, so the ring's size bounds the open
  * files too. Pieces of small files have memory of their own, so that several files are read at a
- * time; those of large files are read to where they will be compressed, a frame at a time.
- *
- * The page cache is the server's: of what nobody had read before us nothing stays in it.
+ * time; those of large files are read to where they will be compressed, a frame at a time. Of very
+ * large ones whole frames are left to the compressors (local_frame.c).
  */
 #include "local_internal.h"
 
-#include "walagent/base/crc32c.h"
 #include "walagent/base/file.h"
 #include "walagent/pg/datadir.h"
 
@@ -20,7 +18,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define PIECE (1024u * 1024)      /* a multiple of ALIGN */
@@ -28,9 +25,6 @@
 #define ALIGN (32u * 1024)        /* a multiple of every page size */
 #define READ_AT_ONCE (64u * 1024) /* smaller than what handing over costs */
 #define LOOK_EVERY_MS 1000
-#define LOOK_MAX (16ull << 30) /* a larger file than PostgreSQL's own: not worth the memory */
-#define LOOK_STEP (16u << 20)  /* a multiple of PIECE; of a whole file it takes too long at once */
-#define LOOK_AHEAD (64u << 20) /* more than the kernel reads ahead of us */
 
 typedef struct file {
     wa_local_source source;
@@ -38,8 +32,7 @@ typedef struct file {
     uint64_t size;
     mode_t mode;
     int64_t mtime;
-    bool *was_cached; /* a PIECE each, before we read it; NULL: all */
-    uint64_t looked;  /* that is known up to there */
+    wa_local_cache cache;
 } file;
 
 typedef struct slot {
@@ -60,6 +53,7 @@ struct wa_local_pipe {
     wa_pool *readers;
     slot *slots;
     size_t slot_count, oldest, in_flight;
+    wa_local_frames *frames;
 };
 
 static void
@@ -69,7 +63,7 @@ file_free(file *f)
         return;
     wa_closep(&f->source.fd);
     wa_freep(&f->path);
-    wa_freep(&f->was_cached);
+    wa_local_cache_done(&f->cache);
     wa_freep(&f);
 }
 WA_DEFINE_CLEANUP(file, file_free)
@@ -85,6 +79,7 @@ wa_local_pipe_new(wa_local *l, wa_local_pipe **ret, wa_error *err)
     pipe->readers = readers;
     pipe->slot_count = jobs + 2;
     pipe->slots = wa_calloc(pipe->slot_count, sizeof *pipe->slots);
+    pipe->frames = wa_local_frames_new(l);
     *ret = pipe;
     return WA_OK;
 }
@@ -107,26 +102,11 @@ wa_local_pipe_free(wa_local_pipe *pipe)
             file_free(s->file);
         pipe->oldest = (pipe->oldest + 1) % pipe->slot_count;
     }
+    wa_local_frames_free(pipe->frames);
     for (size_t i = 0; i < pipe->slot_count; i++)
         wa_freep(&pipe->slots[i].own);
     wa_freep(&pipe->slots);
     wa_freep(&pipe);
-}
-
-/* Only whole runs: what the kernel keeps together goes together. */
-static void
-forget_uncached(const file *f, uint64_t offset, uint64_t end)
-{
-    for (uint64_t next; offset < end; offset = next) {
-        bool cached = f->was_cached[offset / PIECE];
-        next = offset;
-        while (next < end && f->was_cached[next / PIECE] == cached)
-            next = (next / PIECE + 1) * PIECE;
-        next = next < end ? next : end;
-        if (!cached)
-            (void)posix_fadvise(f->source.fd, (off_t)offset, (off_t)(next - offset),
-                                POSIX_FADV_DONTNEED);
-    }
 }
 
 static void
@@ -137,8 +117,7 @@ read_slot(wa_job *job, size_t worker)
     const file *f = s->file;
     s->status =
         wa_local_read(&f->source, s->offset, s->data, s->len, &s->pipe->l->damage, &s->error);
-    if (f->was_cached != NULL)
-        forget_uncached(f, s->offset, s->offset + s->len);
+    wa_local_cache_forget(&f->cache, s->offset, s->offset + s->len);
 }
 
 static bool
@@ -161,6 +140,8 @@ put_piece(wa_local *l, const slot *s, wa_error *err)
     const file *f = s->file;
     if (!is_large(f)) /* it is one piece */
         WA_TRY(begin_file(l, f, err));
+    else
+        WA_TRY(wa_local_frames_finish(l->pipe->frames, err));
     if (s->len > 0)
         WA_TRY(wa_packer_write(l->packer, s->data, s->len, err));
     if (!is_last_piece(s))
@@ -183,8 +164,8 @@ collect_oldest(wa_local_pipe *pipe, wa_error *err)
     }
     WA_TRY(put_piece(pipe->l, s, err));
     if (is_last_piece(s)) {
-        if (is_large(s->file) && s->file->was_cached != NULL) /* what lay across pieces */
-            forget_uncached(s->file, 0, s->file->size);
+        if (is_large(s->file)) /* what lay across pieces */
+            wa_local_cache_forget(&s->file->cache, 0, s->file->size);
         file_free(s->file);
     }
     pipe->oldest = (pipe->oldest + 1) % pipe->slot_count;
@@ -212,41 +193,13 @@ pace(wa_local *l, size_t len, wa_error *err)
     return wa_pace_wait(&l->reading, len, l->options->cancel, err);
 }
 
-/* Which pieces had pages in the page cache before we came; those of which it can't be found out. */
-static void
-look_at_cache(const file *f, uint64_t offset, size_t len)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (len + page - 1) / page;
-    unsigned char resident[LOOK_STEP / 4096];
-    void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, f->source.fd, (off_t)offset);
-    if (map == MAP_FAILED || mincore(map, len, resident) != 0)
-        memset(resident, 1, pages);
-    for (size_t i = 0; i < pages; i++)
-        if ((resident[i] & 1) != 0)
-            f->was_cached[(offset + i * page) / PIECE] = true;
-    if (map != MAP_FAILED)
-        munmap(map, len);
-}
-
-/* Nothing reads behind `end` yet, the kernel by itself included. */
-static void
-look_ahead(file *f, uint64_t end)
-{
-    while (f->was_cached != NULL && f->looked < f->size && f->looked < end + LOOK_AHEAD) {
-        uint64_t left = f->size - f->looked;
-        size_t len = left < LOOK_STEP ? (size_t)left : LOOK_STEP;
-        look_at_cache(f, f->looked, len);
-        f->looked += len;
-    }
-}
-
 /* room: where to read it to; NULL: memory of its own. When that went well the file is the slots'.
  */
 static wa_status
 give_piece(wa_local_pipe *pipe, file *f, uint64_t offset, size_t len, void *room, wa_error *err)
 {
     WA_TRY(pace(pipe->l, len, err));
-    look_ahead(f, offset + len);
+    wa_local_cache_look(&f->cache, offset + len);
     if (pipe->in_flight == pipe->slot_count)
         WA_TRY(collect_oldest(pipe, err));
     slot *s = &pipe->slots[(pipe->oldest + pipe->in_flight) % pipe->slot_count];
@@ -312,6 +265,17 @@ give_frame(wa_local_pipe *pipe, file **owned, uint64_t *offset, wa_error *err)
     return WA_OK;
 }
 
+static wa_status
+give_whole_frames(wa_local_pipe *pipe, file *f, uint64_t *offset, wa_error *err)
+{
+    while (wa_local_frames_can_take(pipe->frames, f->size - *offset)) {
+        WA_TRY(pace(pipe->l, 0, err));
+        wa_local_cache_look(&f->cache, *offset);
+        WA_TRY(wa_local_frames_take(pipe->frames, &f->source, &f->cache, offset, err));
+    }
+    return WA_OK;
+}
+
 /* The same, with nothing else at the readers. */
 static wa_status
 give_large(wa_local_pipe *pipe, file *f, wa_error *err)
@@ -320,9 +284,12 @@ give_large(wa_local_pipe *pipe, file *f, wa_error *err)
     uint64_t offset = 0;
     WA_TRY(wa_local_pipe_drain(pipe, err));
     WA_TRY(begin_file(pipe->l, f, err));
-    while (owned != NULL)
-        WA_TRY(give_frame(pipe, &owned, &offset, err));
-    return WA_OK;
+    wa_status status = give_whole_frames(pipe, f, &offset, err);
+    while (status == WA_OK && owned != NULL)
+        status = give_frame(pipe, &owned, &offset, err);
+    if (status != WA_OK)
+        wa_local_frames_abandon(pipe->frames);
+    return status;
 }
 
 static void
@@ -361,11 +328,7 @@ wa_local_copy_file(wa_local *l, const char *dir, const char *path, wa_error *err
     f->source = (wa_local_source){.path = f->path, .fd = fd};
     fd = -1;
     find_pages(l, dir, path, &f->source);
-    if (f->size > READ_AT_ONCE) {
-        if (f->size <= LOOK_MAX)
-            f->was_cached = wa_calloc((size_t)(f->size / PIECE + 1), sizeof *f->was_cached);
-        (void)posix_fadvise(f->source.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    }
+    wa_local_cache_begin(&f->cache, f->source.fd, f->size);
     return is_large(f) ? give_large(l->pipe, f, err) : give_small(l->pipe, f, err);
 }
 

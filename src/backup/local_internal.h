@@ -4,6 +4,7 @@
  *   local_walk.c --each file, directory and link that belongs to the backup-->
  *   local_file.c (opens) --pieces--> local_pages.c (by `jobs` readers: read, check pages) -->
  *   local_file.c (in order) --> packer.c, and local_manifest.c in the same order
+ *   of large files: local_file.c --frames--> local_frame.c (by the compressors) --> packer.c
  */
 #ifndef WALAGENT_BACKUP_LOCAL_INTERNAL_H
 #define WALAGENT_BACKUP_LOCAL_INTERNAL_H
@@ -40,7 +41,7 @@ typedef struct wa_damage {
     wa_buf places; /* the first of them, for the message */
 } wa_damage;
 
-typedef struct wa_local_pipe wa_local_pipe; /* pieces of files at the readers */
+typedef struct wa_local_pipe wa_local_pipe; /* files at the readers and compressors */
 
 typedef struct wa_local {
     const wa_backup_options *options;
@@ -83,6 +84,37 @@ typedef struct wa_local_source {
  * zeros. Any thread. */
 wa_status wa_local_read(const wa_local_source *source, uint64_t offset, uint8_t *data, size_t len,
                         wa_damage *damage, wa_error *err) WA_MUST_CHECK;
+
+/* ---- local_cache.c ---- */
+/* Which parts of a file were in the page cache before we read them. */
+typedef struct wa_local_cache {
+    int fd; /* borrowed */
+    uint64_t size;
+    bool *was_cached; /* a MiB each; NULL: all */
+    uint64_t looked;  /* that is known up to there */
+} wa_local_cache;
+void wa_local_cache_begin(wa_local_cache *c, int fd, uint64_t size);
+/* Before anything reads up to `end`; the kernel by itself reads a little more. */
+void wa_local_cache_look(wa_local_cache *c, uint64_t end);
+/* What is read soon, and what was read: it is what was not there that is brought or dropped. */
+void wa_local_cache_fetch(const wa_local_cache *c, uint64_t offset, uint64_t end);
+void wa_local_cache_forget(const wa_local_cache *c, uint64_t offset, uint64_t end);
+void wa_local_cache_done(wa_local_cache *c);
+
+/* ---- local_frame.c ---- */
+typedef struct wa_local_frames wa_local_frames; /* of one file at the compressors */
+wa_local_frames *wa_local_frames_new(wa_local *l);
+bool wa_local_frames_can_take(const wa_local_frames *frames, uint64_t rest);
+/* The rest of the current frame, from *offset on, which is advanced; the file is begun, and what
+ * was given before was put into the packer. Source and cache live until finish. */
+wa_status wa_local_frames_take(wa_local_frames *frames, const wa_local_source *source,
+                               const wa_local_cache *cache, uint64_t *offset,
+                               wa_error *err) WA_MUST_CHECK;
+/* Until all was read; the packer has its sums. */
+wa_status wa_local_frames_finish(wa_local_frames *frames, wa_error *err) WA_MUST_CHECK;
+/* Until nothing reads any more, after a failure. */
+void wa_local_frames_abandon(wa_local_frames *frames);
+void wa_local_frames_free(wa_local_frames *frames); /* with nothing at the compressors any more */
 
 /* ---- local_walk.c ---- */
 /* Everything but pg_control and backup_label. */

@@ -183,10 +183,16 @@ wa_packer_begin_file(wa_packer *p, const wa_tar_entry *entry, const char *path, 
 wa_status
 wa_packer_write(wa_packer *p, const void *data, size_t len, wa_error *err)
 {
+    wa_checksummer_update(p->checksum, data, len);
+    return wa_packer_write_unsummed(p, data, len, err);
+}
+
+wa_status
+wa_packer_write_unsummed(wa_packer *p, const void *data, size_t len, wa_error *err)
+{
     WA_ASSERT(len <= p->left);
     p->left -= len;
     p->info->raw_bytes += len;
-    wa_checksummer_update(p->checksum, data, len);
     if (p->progress != NULL)
         atomic_fetch_add(&p->progress->done_bytes, len);
     return wa_tar_write_data(wa_packing_tar(p->open), data, len, err);
@@ -197,6 +203,25 @@ wa_packer_room(wa_packer *p, void **ret_room, size_t *ret_len, wa_error *err)
 {
     WA_ASSERT(p->path != NULL);
     return wa_container_space(wa_packing_container(p->open), ret_room, ret_len, err);
+}
+
+wa_status
+wa_packer_write_later(wa_packer *p, void *room, size_t len, wa_frame_fill *fill, wa_error *err)
+{
+    wa_container_fill_later(wa_packing_container(p->open), fill);
+    return wa_packer_write_unsummed(p, room, len, err);
+}
+
+wa_status
+wa_packer_wait_filled(wa_packer *p, wa_frame_fill *fill, wa_error *err)
+{
+    return wa_container_wait_filled(wa_packing_container(p->open), fill, err);
+}
+
+void
+wa_packer_add_sum(wa_packer *p, uint32_t crc, uint64_t len)
+{
+    wa_checksummer_add_crc32c(p->checksum, crc, len);
 }
 
 wa_status

@@ -12,6 +12,10 @@
  * compressed of its last frames, and the next one gets warm pages. Frames that are lent need no
  * memory of the slot: of them more may be at the workers, so that the caller can do something else
  * than waiting for them.
+ *
+ * A pool's workers hash, too, each its frame when it is that one's turn: before compressing it, or,
+ * when the frame before is not hashed yet, afterwards. They wait only for frames that were given to
+ * the pool before theirs, which therefore are at work.
  */
 #include "container_internal.h"
 
@@ -39,9 +43,11 @@ typedef struct slot {
     wa_container_writer *writer;
     uint8_t *raw; /* until it is compressed */
     size_t raw_len;
-    const void *source; /* raw, or the caller's bytes */
-    void *out;          /* the frame, `result` bytes; the next one's when there is no pool */
-    size_t result;      /* of ZSTD_compress2 */
+    const void *source;  /* raw, or the caller's bytes */
+    wa_frame_fill *fill; /* brings what is not in raw yet; NULL: nothing, or it has */
+    uint64_t number;     /* of the frame */
+    void *out;           /* the frame, `result` bytes; the next one's when there is no pool */
+    size_t result;       /* of ZSTD_compress2 */
 } slot;
 
 /* A worker's own: what it compresses goes into `room` first, and from there into as much memory as
@@ -66,7 +72,11 @@ struct wa_container_writer {
     size_t slot_count, oldest, in_flight;
     size_t own_count; /* slots that may be at work when one with memory of its own is added */
     slot *current;    /* NULL: none has room yet */
-    wa_xxh *hash;
+    wa_xxh *hash;     /* with a pool: of the worker whose frame is the next in turn */
+    wa_mutex mutex;   /* guards, for the workers' turns: */
+    wa_cond turned;
+    uint64_t hashed;    /* frames */
+    uint64_t submitted; /* frames; the caller's */
     uint32_t frames_crc;
     uint64_t raw_size, stored_size;
     wa_buf table; /* seek table entries */
@@ -91,6 +101,8 @@ wa_container_writer_new(wa_sink *to, wa_pool *pool, int level, size_t frame_size
     w->slot_count = pool ? w->own_count + LENT_AHEAD : 1;
     w->slots = wa_calloc(w->slot_count, sizeof(slot));
     w->hash = wa_xxh_new();
+    wa_mutex_init(&w->mutex);
+    wa_cond_init(&w->turned);
     wa_buf_init(&w->table, (size_t)WA_FRAMES_MAX * WA_SEEK_ENTRY + WA_SEEK_FOOTER);
     wa_buf_init(&w->sums, WA_SUMS_MAX * WA_SUM_DIGITS);
     *ret = w;
@@ -212,6 +224,8 @@ wa_container_writer_free(wa_container_writer *w)
         give_compressor_back(w);
     free(w->slots);
     wa_xxh_free(w->hash);
+    wa_cond_done(&w->turned);
+    wa_mutex_done(&w->mutex);
     wa_buf_done(&w->table);
     wa_buf_done(&w->sums);
     free(w);
@@ -262,24 +276,83 @@ ready_compressor(wa_container_writer *w, size_t worker)
     return c;
 }
 
+/* ---- the workers of a pool ---- */
+
+/* patient: until the frames before are hashed. */
+static bool
+is_turn(wa_container_writer *w, uint64_t number, bool patient)
+{
+    WA_LOCK(&w->mutex);
+    while (patient && w->hashed != number)
+        wa_cond_wait(&w->turned, &w->mutex);
+    return w->hashed == number;
+}
+
+static bool
+hash_slot(wa_container_writer *w, const slot *s, bool patient)
+{
+    if (!is_turn(w, s->number, patient))
+        return false;
+    if (!s->fill) /* else what it should hold is not there */
+        wa_xxh_update(w->hash, s->source, s->raw_len);
+    WA_LOCK(&w->mutex);
+    w->hashed++;
+    wa_cond_broadcast(&w->turned);
+    return true;
+}
+
 static void
-compress_slot(wa_job *job, size_t worker)
+fill_slot(wa_container_writer *w, slot *s)
+{
+    wa_frame_fill *fill = s->fill;
+
+    if (!fill)
+        return;
+    fill->status = fill->run(fill, &fill->error);
+    if (fill->status == WA_OK)
+        s->fill = NULL;
+    WA_LOCK(&w->mutex);
+    fill->filled = true; /* from here on it may be gone, unless it failed */
+    wa_cond_broadcast(&w->turned);
+}
+
+/* A result may wait for long to be written: it keeps no more than it needs. */
+static void
+keep_result(slot *s, const wa_compressor *c)
+{
+    if (ZSTD_isError(s->result))
+        return;
+    s->out = wa_malloc(s->result);
+    memcpy(s->out, c->room, s->result);
+}
+
+static void
+work_on_slot(wa_job *job, size_t worker)
 {
     slot *s = (slot *)job;
     wa_container_writer *w = s->writer;
     wa_compressor *c = ready_compressor(w, worker);
 
-    s->result = ZSTD_compress2(c->zstd, c->room, w->bound, s->source, s->raw_len);
-    if (!w->pool) {
-        s->out = c->room;
-        return;
-    }
-    /* A result may wait for long to be written: it keeps no more than it needs. */
+    fill_slot(w, s);
+    bool hashed = hash_slot(w, s, s->fill != NULL);
+    if (!s->fill)
+        s->result = ZSTD_compress2(c->zstd, c->room, w->bound, s->source, s->raw_len);
+    if (!hashed)
+        hash_slot(w, s, true);
     drop_raw(w, s);
-    if (!ZSTD_isError(s->result)) {
-        s->out = wa_malloc(s->result);
-        memcpy(s->out, c->room, s->result);
-    }
+    if (!s->fill)
+        keep_result(s, c);
+}
+
+/* ---- frames on their way out ---- */
+
+static void
+compress_here(wa_container_writer *w, slot *s)
+{
+    wa_compressor *c = ready_compressor(w, 0);
+
+    s->result = ZSTD_compress2(c->zstd, c->room, w->bound, s->source, s->raw_len);
+    s->out = c->room;
 }
 
 static wa_status
@@ -323,6 +396,10 @@ note_sum(wa_container_writer *w, const uint8_t *frame, size_t size)
 static wa_status
 write_frame(wa_container_writer *w, slot *s, wa_error *err)
 {
+    if (s->fill) {
+        *err = s->fill->error;
+        return broken(w, s->fill->status);
+    }
     if (ZSTD_isError(s->result))
         return broken(w, wa_error_set(err, WA_FAILED, "could not compress %zu bytes: %s",
                                       s->raw_len, ZSTD_getErrorName(s->result)));
@@ -355,11 +432,14 @@ submit(wa_container_writer *w, slot *s, const void *source, size_t len, wa_error
     s->writer = w;
     s->source = source;
     s->raw_len = len;
+    s->number = w->submitted++;
     if (!w->pool) {
-        compress_slot(&s->job, 0);
+        compress_here(w, s);
         return write_frame(w, s, err);
     }
-    s->job = (wa_job){.run = compress_slot};
+    if (s->fill)
+        s->fill->given = true;
+    s->job = (wa_job){.run = work_on_slot};
     wa_pool_submit(w->pool, &s->job);
     w->in_flight++;
     while (w->in_flight > 0 && wa_pool_poll(w->pool, &w->slots[w->oldest].job))
@@ -386,6 +466,7 @@ wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len, wa_
             WA_TRY(collect_oldest(w, err));
         slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
         s->raw_len = 0;
+        s->fill = NULL;
         take_raw(w, s);
         w->current = s;
     }
@@ -401,21 +482,45 @@ wa_container_advance(wa_container_writer *w, size_t len, wa_error *err)
     if (len == 0)
         return WA_OK;
     WA_ASSERT(w->current && len <= w->frame_size - w->current->raw_len);
-    wa_xxh_update(w->hash, w->current->raw + w->current->raw_len, len);
+    WA_ASSERT(!w->current->fill || len == w->frame_size - w->current->raw_len);
+    if (!w->pool)
+        wa_xxh_update(w->hash, w->current->raw + w->current->raw_len, len);
     w->current->raw_len += len;
     w->raw_size += len;
     return w->current->raw_len == w->frame_size ? submit_current(w, err) : WA_OK;
 }
 
-/* A whole frame from where it is. It is hashed while a worker compresses it. */
+void
+wa_container_fill_later(wa_container_writer *w, wa_frame_fill *fill)
+{
+    WA_ASSERT(w->pool && w->current && !w->current->fill);
+    WA_LOCK(&w->mutex);
+    fill->given = fill->filled = false;
+    w->current->fill = fill;
+}
+
+wa_status
+wa_container_wait_filled(wa_container_writer *w, wa_frame_fill *fill, wa_error *err)
+{
+    WA_LOCK(&w->mutex);
+    while (!fill->filled)
+        wa_cond_wait(&w->turned, &w->mutex);
+    if (fill->status != WA_OK)
+        *err = fill->error;
+    return fill->status;
+}
+
+/* A whole frame from where it is. */
 static wa_status
 submit_in_place(wa_container_writer *w, const void *data, wa_error *err)
 {
     if (w->in_flight == w->slot_count)
         WA_TRY(collect_oldest(w, err));
     slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
+    s->fill = NULL;
     WA_TRY(submit(w, s, data, w->frame_size, err));
-    wa_xxh_update(w->hash, data, w->frame_size);
+    if (!w->pool)
+        wa_xxh_update(w->hash, data, w->frame_size);
     w->raw_size += w->frame_size;
     return WA_OK;
 }
@@ -469,9 +574,15 @@ wa_container_stored_size(const wa_container_writer *w)
 }
 
 char *
-wa_container_hash(const wa_container_writer *w, char out[static WA_XXH_HEX])
+wa_container_hash(wa_container_writer *w, char out[static WA_XXH_HEX])
 {
-    return wa_xxh_hex(w->hash, out);
+    if (!w->pool)
+        return wa_xxh_hex(w->hash, out);
+    is_turn(w, w->submitted, true);
+    WA_CLEANUP(wa_xxh_freep) wa_xxh *hash = wa_xxh_copy(w->hash);
+    if (w->current)
+        wa_xxh_update(hash, w->current->raw, w->current->raw_len);
+    return wa_xxh_hex(hash, out);
 }
 
 static wa_status
@@ -499,7 +610,7 @@ write_json(wa_container_writer *w, uint32_t magic, const char *text, size_t max,
 }
 
 static char *
-facts_text(const wa_container_writer *w, const json_t *facts, size_t bulky_size)
+facts_text(wa_container_writer *w, const json_t *facts, size_t bulky_size)
 {
     static const char *const own[] = {"raw_size", "xxh3", "frames_crc", "frame_sums", "bulky_size"};
     WA_CLEANUP(wa_json_freep) json_t *all = json_object();
@@ -512,7 +623,7 @@ facts_text(const wa_container_writer *w, const json_t *facts, size_t bulky_size)
     wa_json_set(all, "kind", json_incref(kind));
     WA_ASSERT(json_object_update(all, (json_t *)(uintptr_t)facts) == 0);
     wa_json_set_u64(all, "raw_size", w->raw_size);
-    wa_json_set_string(all, "xxh3", wa_xxh_hex(w->hash, hex));
+    wa_json_set_string(all, "xxh3", wa_container_hash(w, hex));
     wa_json_set_string(all, "frames_crc", wa_container_crc_text(w->frames_crc, hex));
     if (w->publish_sums)
         wa_json_set_string(all, "frame_sums", wa_buf_str(&w->sums));

@@ -54,6 +54,15 @@ wa_xxh_hex(const wa_xxh *h, char out[static WA_XXH_HEX])
     return xxh_text(XXH3_128bits_digest(h->state), out);
 }
 
+wa_xxh *
+wa_xxh_copy(const wa_xxh *h)
+{
+    wa_xxh *copy = wa_xxh_new();
+
+    XXH3_copyState(copy->state, h->state);
+    return copy;
+}
+
 void
 wa_xxh_free(wa_xxh *h)
 {

@@ -76,6 +76,13 @@ wa_checksummer_update(wa_checksummer *c, const void *data, size_t len)
         c->crc = wa_crc32c(c->crc, data, len);
 }
 
+void
+wa_checksummer_add_crc32c(wa_checksummer *c, uint32_t crc, uint64_t len)
+{
+    WA_ASSERT(c->algorithm == WA_MANIFEST_CRC32C);
+    c->crc = wa_crc32c_combine(c->crc, crc, len);
+}
+
 size_t
 wa_checksummer_final(wa_checksummer *c, uint8_t out[static 64])
 {

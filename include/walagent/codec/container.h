@@ -83,14 +83,33 @@ wa_status wa_container_write_lent(wa_container_writer *w, const void *data, size
 wa_status wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len,
                              wa_error *err) WA_MUST_CHECK;
 wa_status wa_container_advance(wa_container_writer *w, size_t len, wa_error *err) WA_MUST_CHECK;
+/*
+ * With a pool: what comes next, to the current frame's end, is brought by the worker that is going
+ * to compress it. Call this after wa_container_space, then advance by all of the room (or write
+ * from there), part of which the caller may have filled himself; `run` fills the rest. The fill
+ * stays the caller's, alive until it was waited for, and when it failed until the writer is freed:
+ * that breaks the writer, with its error.
+ */
+typedef struct wa_frame_fill {
+    wa_status (*run)(struct wa_frame_fill *fill, wa_error *err); /* any thread */
+    bool given;  /* to a worker: it is going to run */
+    bool filled; /* guarded by the writer */
+    wa_status status;
+    wa_error error;
+} wa_frame_fill;
+void wa_container_fill_later(wa_container_writer *w, wa_frame_fill *fill);
+/* Until it has run; how that went. Only for one that was given to a worker, as it was when the call
+ * that completed the frame returned OK. */
+wa_status wa_container_wait_filled(wa_container_writer *w, wa_frame_fill *fill,
+                                   wa_error *err) WA_MUST_CHECK;
 /* Compresses what there is of the current frame; returns when at most so many are at the workers.
  */
 wa_status wa_container_settle(wa_container_writer *w, size_t most_at_workers,
                               wa_error *err) WA_MUST_CHECK;
 uint64_t wa_container_raw_size(const wa_container_writer *w);
 uint64_t wa_container_stored_size(const wa_container_writer *w); /* so far; exact after finish */
-/* XXH3-128 of the raw bytes so far. */
-char *wa_container_hash(const wa_container_writer *w, char out[static WA_XXH_HEX]);
+/* XXH3-128 of the raw bytes so far. With a pool it may wait for the workers, who hash. */
+char *wa_container_hash(wa_container_writer *w, char out[static WA_XXH_HEX]);
 /* Writes what is left, the facts (borrowed; members as the caller wants them, "kind" among them,
  * none of the container's own) and the seek table. bulky (an object) may be NULL. Does not finish
  * the sink. */

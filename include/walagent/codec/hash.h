@@ -20,6 +20,7 @@ wa_xxh *wa_xxh_new(void);
 void wa_xxh_reset(wa_xxh *h);
 void wa_xxh_update(wa_xxh *h, const void *data, size_t len);
 char *wa_xxh_hex(const wa_xxh *h, char out[static WA_XXH_HEX]); /* of what was fed so far */
+wa_xxh *wa_xxh_copy(const wa_xxh *h);                           /* goes its own way from here */
 void wa_xxh_free(wa_xxh *h);
 WA_DEFINE_CLEANUP(wa_xxh, wa_xxh_free)
 char *wa_xxh_of(const void *data, size_t len, char out[static WA_XXH_HEX]);

@@ -78,6 +78,8 @@ typedef struct wa_checksummer wa_checksummer;
 wa_checksummer *wa_checksummer_new(wa_manifest_checksum algorithm);
 void wa_checksummer_reset(wa_checksummer *c);
 void wa_checksummer_update(wa_checksummer *c, const void *data, size_t len);
+/* CRC32C only: the next `len` bytes, of which `crc` is the CRC-32C by themselves. */
+void wa_checksummer_add_crc32c(wa_checksummer *c, uint32_t crc, uint64_t len);
 size_t wa_checksummer_final(wa_checksummer *c, uint8_t out[static 64]); /* returns its length */
 void wa_checksummer_free(wa_checksummer *c);
 WA_DEFINE_CLEANUP(wa_checksummer, wa_checksummer_free)

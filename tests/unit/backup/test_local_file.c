@@ -14,6 +14,7 @@
 #include "local_internal.h"
 
 #include "walagent/base/bytes.h"
+#include "walagent/base/crc32c.h"
 #include "walagent/base/file.h"
 #include "walagent/pg/page.h"
 
@@ -125,10 +126,11 @@ compare_file(void *arg, const wa_backup_file *file, wa_error *err)
 static void
 files_of_any_size_arrive_in_order_and_as_they_are(void **state)
 {
-    static const size_t sizes[] = {100,      0,       65536,   65537,   1048576, 1048577,
-                                   2097152,  2097153, 4194304, 4194304, 524288,  4193280,
-                                   4195328,  4161536, 9437307, 1,       2097184, 12582912,
-                                   13000001, 31,      3000000, 3000000, 3000000, 200000};
+    static const size_t sizes[] = {100,      0,       65536,    65537,    1048576, 1048577,
+                                   2097152,  2097153, 4194304,  4194304,  524288,  4193280,
+                                   4195328,  4161536, 9437307,  1,        2097184, 12582912,
+                                   13000001, 31,      3000000,  3000000,  3000000, 200000,
+                                   16777216, 7,       37748736, 41943041, 33554431};
     fixture *f = *state;
     wa_local *l = &f->local;
     for (size_t i = 0; i < WA_ARRAY_SIZE(sizes); i++) {
@@ -150,6 +152,18 @@ files_of_any_size_arrive_in_order_and_as_they_are(void **state)
     expectation e = {.sizes = sizes, .pack = pack};
     OK(wa_backup_files(f->repo, l->info->label, compare_file, &e, &f->err));
     assert_int_equal(e.count, WA_ARRAY_SIZE(sizes));
+}
+
+static void
+the_checksum_of_a_file_of_many_frames_is_that_of_its_bytes(void **state)
+{
+    enum { SIZE = 41234567 };
+    fixture *f = *state;
+    WA_CLEANUP(wa_freep) uint8_t *content = content_of(SIZE, 3);
+    make_file(f, "pg_xact/0000", content, SIZE);
+    OK(wa_local_copy_file(&f->local, "pg_xact", "pg_xact/0000", &f->err));
+    OK(wa_local_pipe_drain(f->local.pipe, &f->err));
+    assert_int_equal(wa_packer_last_crc(f->local.packer), wa_crc32c(0, content, SIZE));
 }
 
 /* Where there are pieces at the readers a directory's entry must not come between a file's. */
@@ -175,30 +189,80 @@ a_directory_comes_between_files_never_into_one(void **state)
     OK(wa_packer_finish(l->packer, NULL, NULL, &f->err));
 }
 
-/* 9 MiB, so that pages lie across the ends of two frames. */
+/* Pages lie across the ends of frames. */
 static void
-every_page_of_a_large_file_is_checked(void **state)
+check_pages_of_file(fixture *f, uint32_t pages)
 {
-    enum { PAGES = 1152 };
-    fixture *f = *state;
-    WA_CLEANUP(wa_freep) uint8_t *content = wa_calloc(PAGES, PAGE);
-    for (uint32_t i = 0; i < PAGES; i++) {
+    WA_CLEANUP(wa_freep) uint8_t *content = wa_calloc(pages, PAGE);
+    for (uint32_t i = 0; i < pages; i++) {
         uint8_t *page = content + i * PAGE;
         memset(page, (int)(i % 255) + 1, PAGE);
         wa_put_u64le(page, 0);
         wa_put_u32le(page + 4, 1000);
         wa_put_u16le(page + 8, wa_page_checksum(page, PAGE, i));
     }
-    make_file(f, "base/5/16384", content, PAGES * PAGE);
+    make_file(f, "base/5/16384", content, (size_t)pages * PAGE);
     OK(wa_local_copy_file(&f->local, "base/5", "base/5/16384", &f->err));
     OK(wa_local_pipe_drain(f->local.pipe, &f->err));
     OK(wa_local_damage(&f->local, &f->err));
-    for (uint32_t i = 0; i < PAGES; i++)
+    for (uint32_t i = 0; i < pages; i++)
         content[i * PAGE + 4000]++;
-    make_file(f, "base/5/16385", content, PAGES * PAGE);
+    make_file(f, "base/5/16385", content, (size_t)pages * PAGE);
     OK(wa_local_copy_file(&f->local, "base/5", "base/5/16385", &f->err));
     OK(wa_local_pipe_drain(f->local.pipe, &f->err));
-    assert_int_equal(f->local.damage.count, PAGES);
+    assert_int_equal(f->local.damage.count, pages);
+}
+
+static void
+every_page_of_a_large_file_is_checked(void **state)
+{
+    check_pages_of_file(*state, 1152);
+}
+
+static void
+every_page_of_a_file_of_many_frames_is_checked(void **state)
+{
+    check_pages_of_file(*state, 4000);
+}
+
+/* The worker finds a hole where the file should be: what it maps of this process is none. */
+static void
+a_frame_that_can_not_be_read_ends_the_copy_with_the_reason(void **state)
+{
+    enum { SIZE = 64 << 20, HOLE = 1 << 20 };
+    fixture *f = *state;
+    wa_local *l = &f->local;
+    wa_tar_entry entry = {.path = "16384", .type = WA_TAR_FILE, .size = SIZE, .mode = 0600};
+    WA_CLEANUP(wa_closep) int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    uint8_t *map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(map != MAP_FAILED);
+    munmap(map + HOLE, HOLE);
+    wa_local_frames *frames = wa_local_frames_new(l);
+    wa_local_source source = {.path = "16384", .fd = fd};
+    wa_local_cache cache = {.fd = fd, .size = SIZE};
+    uint64_t offset = (uint64_t)(uintptr_t)map;
+    OK(wa_packer_begin_file(l->packer, &entry, "16384", &f->err));
+    OK(wa_local_frames_take(frames, &source, &cache, &offset, &f->err));
+    assert_true(offset > (uint64_t)(uintptr_t)map + 2 * HOLE);
+    assert_int_equal(wa_local_frames_finish(frames, &f->err), WA_IO);
+    assert_non_null(strstr(f->err.message, "could not read file \"16384\""));
+    wa_local_frames_abandon(frames);
+    wa_local_frames_free(frames);
+    munmap(map, SIZE);
+}
+
+/* How often the limit is asked, and how soon it stops, must not depend on what a frame holds. */
+static void
+a_limited_copy_reads_by_small_pieces(void **state)
+{
+    fixture *f = *state;
+    wa_local_frames *frames = wa_local_frames_new(&f->local);
+    assert_true(wa_local_frames_can_take(frames, 64 << 20));
+    assert_false(wa_local_frames_can_take(frames, 2 << 20));
+    f->local.reading.rate = 1 << 20;
+    assert_false(wa_local_frames_can_take(frames, 64 << 20));
+    wa_local_frames_free(frames);
 }
 
 /* How many pages of the file are in the page cache; whether the one at `at` is. */
@@ -244,9 +308,9 @@ a_cancelled_copy_leaves_nothing(void **state)
     fixture *f = *state;
     wa_cancel cancel;
     OK(wa_cancel_init(&cancel, &f->err));
-    WA_CLEANUP(wa_freep) uint8_t *content = content_of(9437184, 0);
+    WA_CLEANUP(wa_freep) uint8_t *content = content_of(40000000, 0);
     make_file(f, "pg_xact/0000", content, 100000);
-    make_file(f, "pg_xact/0001", content, 9437184);
+    make_file(f, "pg_xact/0001", content, 40000000);
     f->options.cancel = &cancel;
     OK(wa_local_copy_file(&f->local, "pg_xact", "pg_xact/0000", &f->err));
     wa_cancel_trigger(&cancel);
@@ -262,9 +326,16 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_of_any_size_arrive_in_order_and_as_they_are, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(the_checksum_of_a_file_of_many_frames_is_that_of_its_bytes,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_comes_between_files_never_into_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(every_page_of_a_large_file_is_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_page_of_a_file_of_many_frames_is_checked, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_frame_that_can_not_be_read_ends_the_copy_with_the_reason,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_limited_copy_reads_by_small_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(only_what_somebody_had_read_stays_in_the_page_cache, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_cancelled_copy_leaves_nothing, setup, teardown),
