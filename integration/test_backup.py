@@ -183,6 +183,14 @@ def wa_popen(wa, *argv, env=None):
                             stderr=subprocess.PIPE)
 
 
+def end_of(running, timeout=30):
+    """(stdout, stderr) of a command that ends by itself."""
+    try:
+        return running.communicate(timeout=timeout * lab.PATIENCE)
+    finally:
+        running.kill()
+
+
 def peak_kb(wa, *argv):
     """Peak resident memory of a command that must succeed."""
     running = wa_popen(wa, *argv, env={"ASAN_OPTIONS": "quarantine_size_mb=1"})
@@ -250,7 +258,7 @@ def test_a_terminated_backup_takes_back_what_it_wrote(make_pg, streaming, limit)
     running = wa_popen(wa, "backup")
     lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
     running.send_signal(signal.SIGTERM)
-    _, err = running.communicate(timeout=30)
+    _, err = end_of(running)
     assert running.returncode == 1 and "walagent: " in err, (running.returncode, err)
     assert leftovers(wa) == [] and labels(wa) == []
 
@@ -288,7 +296,7 @@ def test_an_interrupted_upload_leaves_no_parts_in_the_bucket(make_pg, ceph, prox
     running = wa_popen(wa, "backup")
     lab.wait_until(lambda: silent.hits and uploads(ceph, bucket), 60, "parts are uploaded")
     running.send_signal(how)
-    running.communicate(timeout=60)
+    end_of(running)
     assert running.returncode in (1, -9), running.returncode
     assert labels(wa) == []
     if how == signal.SIGKILL:
@@ -310,7 +318,7 @@ def test_a_server_that_goes_away_during_the_copy_fails_the_backup(make_pg, strea
     running = wa_popen(wa, "backup")
     lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
     pg.kill9()
-    _, err = running.communicate(timeout=60)
+    _, err = end_of(running)
     assert running.returncode in (1, 4), (running.returncode, err)
     assert err.count("walagent: ") == 1, err
     assert leftovers(wa) == [] and labels(wa) == []
@@ -364,7 +372,7 @@ def test_the_second_of_two_backups_says_so_and_succeeds(make_pg, streaming):
     finally:
         running.send_signal(signal.SIGCONT)
     assert "another backup" in second.stderr
-    _, err = running.communicate(timeout=120)
+    _, err = end_of(running)
     assert running.returncode == 0, err
     assert len(labels(wa)) == 1
 
@@ -509,7 +517,7 @@ def test_a_promotion_during_a_standbys_backup_never_makes_a_wrong_one(
     running = wa_popen(beside, "backup", "--wal-timeout", "5s")
     lab.wait_until(lambda: leftovers(beside), 30, "the copy has begun")
     standby.promote()
-    _, err = running.communicate(timeout=120)
+    _, err = end_of(running)
     assert running.returncode in (1, 3, 4), (running.returncode, err)  # PostgreSQL refuses it
     assert "walagent: " in err
     assert leftovers(beside) == [] and labels(beside) == []

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import lab
-from test_backup import backup, content, durable, follow, is_ready, labels, leftovers, wa_popen
+from test_backup import backup, content, durable, end_of, follow, is_ready, labels, leftovers, wa_popen
 from test_backup import full_and_incremental
 from test_backup import streaming, summarizing  # noqa: F401  (fixtures)
 
@@ -231,7 +231,7 @@ def test_a_terminated_local_backup_takes_back_what_it_wrote(make_pg, streaming):
     running = wa_popen(wa, "backup", "--source", "local")
     lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
     running.send_signal(signal.SIGTERM)
-    _, err = running.communicate(timeout=30)
+    _, err = end_of(running)
     assert running.returncode == 1 and "walagent: " in err, (running.returncode, err)
     assert leftovers(wa) == [] and labels(wa) == []
 
@@ -250,7 +250,7 @@ def test_a_killed_local_backup_is_none_and_the_next_run_cleans_up(make_pg, strea
 def test_a_backup_whose_session_ends_is_none(make_pg, streaming, how):
     pg = make_pg()
     wa = streaming(pg)
-    wa.set("backup.rate_limit", "2MB")
+    wa.set("backup.rate_limit", "100kB")  # all of it would take some minutes
     running = wa_popen(wa, "backup", "--source", "local")
     lab.wait_until(lambda: leftovers(wa), 30, "the copy has begun")
     if how == "session":
@@ -258,7 +258,7 @@ def test_a_backup_whose_session_ends_is_none(make_pg, streaming, how):
                         " WHERE application_name = 'walagent backup'") == 1
     else:
         pg.kill9()
-    _, err = running.communicate(timeout=30)  # long before the copy would have ended
+    _, err = end_of(running)
     assert running.returncode in (1, 4), (running.returncode, err)
     assert err.count("walagent: ") == 1, err
     assert leftovers(wa) == [] and labels(wa) == []

@@ -11,7 +11,8 @@ import socket
 import pytest
 
 import lab
-from test_backup import backup, durable, follow, is_ready, labels, wa_popen
+from fault_proxy import FaultProxy
+from test_backup import backup, durable, end_of, follow, is_ready, labels, wa_popen
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -524,9 +525,14 @@ def test_verify_finds_a_pack_that_is_missing_or_another_backups(pg, agent):
     assert agent.run("verify", "--backup", older).returncode == 0
 
 
-def test_verify_and_list_can_be_interrupted(pg, agent):
-    archived(pg, agent, segments=1)
-    running = wa_popen(agent, "verify")
-    running.send_signal(signal.SIGINT)
-    running.communicate(timeout=30)
-    assert running.returncode in (0, 1, -2)
+@pytest.mark.parametrize("command", ["verify", "list", "backup"])
+def test_what_waits_for_a_silent_store_can_be_interrupted(pg, make_walagent, s3_repository, command):
+    with FaultProxy(s3_repository["s3_endpoint"]) as proxy:
+        wa = make_walagent(dict(s3_repository, s3_endpoint=proxy.url), pg)
+        wa.run("init")
+        silent = proxy.add("stall", method="GET", times=1000, seconds=600)
+        running = wa_popen(wa, command)
+        lab.wait_until(lambda: silent.hits, 30, "it waits for the store")
+        running.send_signal(signal.SIGINT)
+        said = end_of(running)[1]
+        assert running.returncode == 1 and said.startswith("walagent: "), (running.returncode, said)
