@@ -71,16 +71,6 @@ was_verified(branch_work *b, wa_segno segno)
            segno < m->items[b->mark_at].last;
 }
 
-static void
-add_segment(branch_work *b, segment one)
-{
-    if (b->segment_count == b->capacity) {
-        b->capacity = b->capacity == 0 ? 1024 : b->capacity * 2;
-        b->segments = wa_reallocarray(b->segments, b->capacity, sizeof *b->segments);
-    }
-    b->segments[b->segment_count++] = one;
-}
-
 static wa_status
 collect(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, wa_error *err)
 {
@@ -90,40 +80,11 @@ collect(void *arg, wa_segno segno, uint64_t stored_size, wa_time modified, wa_er
     branch_work *b = arg;
     bool skip = was_verified(b, segno);
     b->v->result->skipped_segments += skip;
-    add_segment(b, (segment){segno, skip ? SKIPPED : TO_READ});
-    return WA_OK;
-}
-
-/* What is missing between the last ones of the listing, and is there by its name. */
-static wa_status
-add_unlisted(branch_work *b, wa_error *err)
-{
-    wa_repo *repo = b->v->options->repo;
-    segment last[WA_WAL_LATELY] = {{0}};
-    size_t listed = b->segment_count, kept = listed, at = 0;
-    if (listed < 2)
-        return WA_OK;
-    wa_segno end = b->segments[listed - 1].segno + 1;
-    while (kept > 1 && b->segments[kept - 1].segno + WA_WAL_LATELY >= end)
-        kept--;
-    memcpy(last, b->segments + kept, (listed - kept) * sizeof last[0]);
-    b->segment_count = kept;
-    wa_segno segno = b->segments[kept - 1].segno + 1;
-    if (end > WA_WAL_LATELY && segno < end - WA_WAL_LATELY)
-        segno = end - WA_WAL_LATELY;
-    for (; segno < end; segno++) {
-        wa_wal_info info;
-        if (last[at].segno == segno) {
-            add_segment(b, last[at++]);
-            continue;
-        }
-        wa_status status = wa_wal_head(repo, b->branch, segno, &info, err);
-        if (status == WA_OK || status == WA_CORRUPT) /* which is told when it is read */
-            add_segment(b, (segment){segno, TO_READ});
-        else if (status != WA_NOT_FOUND)
-            return status;
-        wa_error_clear(err);
+    if (b->segment_count == b->capacity) {
+        b->capacity = b->capacity == 0 ? 1024 : b->capacity * 2;
+        b->segments = wa_reallocarray(b->segments, b->capacity, sizeof *b->segments);
     }
+    b->segments[b->segment_count++] = (segment){segno, skip ? SKIPPED : TO_READ};
     return WA_OK;
 }
 
@@ -465,7 +426,6 @@ verify_branch(branch_work *b, wa_error *err)
         WA_TRY(wa_verify_mark_load(repo, b->branch, &b->mark, err));
     uint64_t skipped = b->v->result->skipped_segments;
     WA_TRY(wa_wal_list(repo, b->branch, 0, collect, b, err));
-    WA_TRY(add_unlisted(b, err));
     cut_spans(b);
     skipped = b->v->result->skipped_segments - skipped;
     if (b->v->options->progress != NULL)

@@ -89,28 +89,6 @@ add_piece(pieces *p, const step_state *step, wa_lsn begin, wa_lsn end, bool tail
     p->items[p->count++] = (piece){begin, end, tail};
 }
 
-/* Whole segments that are not listed yet. */
-static wa_status
-add_unlisted(coverage_state *s, step_state *step, wa_error *err)
-{
-    if (step->whole.count < 2)
-        return WA_OK;
-    wa_segno first = step->whole.items[0].begin;
-    wa_segno end = step->whole.items[step->whole.count - 1].end;
-    if (end - first > WA_WAL_LATELY)
-        first = end - WA_WAL_LATELY;
-    for (wa_segno segno = first; segno < end; segno++) {
-        if (wa_segranges_has(&step->whole, segno))
-            continue;
-        WA_CLEANUP(wa_freep) char *key = wa_wal_key(s->repo, &step->branch, segno);
-        bool there = false;
-        WA_TRY(wa_object_exists(wa_repo_store(s->repo), key, &there, err));
-        if (there)
-            wa_segranges_add(&step->whole, segno, segno + 1);
-    }
-    return WA_OK;
-}
-
 /* Chunks of segments that have no whole object. A chain without its first chunk covers nothing. */
 static wa_status
 load_tails(coverage_state *s, step_state *step, wa_segno low, wa_segno high, wa_error *err)
@@ -169,7 +147,6 @@ load_step(coverage_state *s, size_t i, wa_lsn from, wa_error *err)
         return WA_OK;
     WA_TRY(wa_index_present(s->repo, &step->branch, low, high, &s->index->steps[i].plan,
                             &step->whole, NULL, &step->newest, err));
-    WA_TRY(add_unlisted(s, step, err));
     WA_TRY(load_tails(s, step, low, high, err));
     note_chunked(s, i);
     return WA_OK;

@@ -90,9 +90,6 @@ wa_status wa_wal_get_facts(wa_repo *repo, const wa_branch *branch, wa_segno segn
                            wa_wal_facts *ret, wa_wal_info *ret_info, wa_error *err) WA_MUST_CHECK;
 char *wa_wal_key(wa_repo *repo, const wa_branch *branch, wa_segno segno);
 
-/* A listing may lack what was written lately: a segment that is missing so near before the last one
- * that is listed is looked for by its name before it is called a hole. */
-#define WA_WAL_LATELY 16
 /* Segments of a branch from `from` on, in order. `stop` as in wa_list_fn. */
 typedef wa_status (*wa_wal_list_fn)(void *arg, wa_segno segno, uint64_t stored_size,
                                     wa_time modified, wa_error *err);

@@ -149,9 +149,8 @@ list_lagging(wa_store *store, const wa_list_options *options, wa_list_fn fn, voi
     return listing->list(store, options, pass_listed, &l, err);
 }
 
-/* up_to 0: nobody says how far the archive must reach. */
-static wa_verify_result
-verify_while_unlisted(fixture *f, const char *keys, wa_lsn from, wa_lsn up_to)
+static size_t
+damage_while_unlisted(fixture *f, const char *keys, wa_lsn from, wa_lsn acknowledged)
 {
     wa_store *store = wa_repo_store(f->repo);
     wa_store_ops lagging_ops = *store->ops;
@@ -159,16 +158,9 @@ verify_while_unlisted(fixture *f, const char *keys, wa_lsn from, wa_lsn up_to)
     unlisted = keys;
     lagging_ops.list = list_lagging;
     store->ops = &lagging_ops;
-    wa_verify_result r = verify_from(f, &f->branch, from, up_to);
-    store->ops = listing;
-    return r;
-}
-
-static size_t
-damage_while_unlisted(fixture *f, const char *keys, wa_lsn from, wa_lsn acknowledged)
-{
     WA_CLEANUP(wa_verify_result_done)
-    wa_verify_result r = verify_while_unlisted(f, keys, from, acknowledged);
+    wa_verify_result r = verify_from(f, &f->branch, from, acknowledged);
+    store->ops = listing;
     return r.damage_count;
 }
 
@@ -191,31 +183,6 @@ what_is_not_listed_yet_is_not_missing(void **state)
     assert_int_equal(damage_while_unlisted(f, "000000010000000000000002", start, end + 1), 1);
 }
 
-static void
-a_segment_before_the_last_that_is_not_listed_yet_is_read_and_no_hole(void **state)
-{
-    fixture *f = *state;
-    WA_CLEANUP(wa_freep) char *key = wa_wal_key(f->repo, &f->branch, 4);
-    WA_CLEANUP(wa_strv_done) wa_strv keys = {0};
-    store_lineage(f);
-    for (size_t i = 0; i < 5; i++)
-        put_segment(f, 1 + i, wal_bytes(f->wal) + i * SEGMENT);
-    WA_CLEANUP(wa_verify_result_done)
-    wa_verify_result whole = verify_while_unlisted(f, "000000010000000000000004", 0, 0);
-    assert_int_equal(whole.damage_count, 0);
-    assert_int_equal(whole.segments, 5);
-    wa_strv_add(&keys, key);
-    OK(wa_store_delete(wa_repo_store(f->repo), &keys, &f->err));
-    WA_CLEANUP(wa_verify_result_done) wa_verify_result missing = verify(f, false);
-    assert_int_equal(count_kind(&missing, "hole"), 1);
-    assert_int_equal(missing.segments, 4);
-    put_segment(f, 4, wal_bytes(f->wal)); /* it is of another place: what isn't listed is read */
-    WA_CLEANUP(wa_verify_result_done)
-    wa_verify_result other = verify_while_unlisted(f, "000000010000000000000004", 0, 0);
-    assert_int_equal(count_kind(&other, "hole"), 0);
-    assert_true(other.damage_count > 0 && other.segments == 5);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -226,7 +193,6 @@ main(void)
         T(a_missing_newest_segment_is_not_said_to_be_with_the_agent),
         T(an_archive_without_any_wal_is_damage_where_an_agent_has_written_some),
         T(what_is_not_listed_yet_is_not_missing),
-        T(a_segment_before_the_last_that_is_not_listed_yet_is_read_and_no_hole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
