@@ -298,8 +298,8 @@ await_streamer(push_call *c, const char *name)
 }
 
 /* PostgreSQL asks for segments in order, once each, while archive_status says that they are ready:
- * that may be answered from memory. Whoever asks by hand, or again, after a crash, may do so
- * because the object is gone: then the archive is asked. */
+ * that may be answered from memory. Whoever asks again, after a crash, or by hand for what the
+ * server does not wait for, may do so because the object is gone: then the archive is asked. */
 static bool
 is_in_turn(wa_hook_server *s, const char *path)
 {

@@ -44,10 +44,12 @@ typedef struct slot {
     uint8_t *raw; /* until it is compressed */
     size_t raw_len;
     const void *source;  /* raw, or the caller's bytes */
-    wa_frame_fill *fill; /* brings what is not in raw yet; NULL: nothing, or it has */
-    uint64_t number;     /* of the frame */
-    void *out;           /* the frame, `result` bytes; the next one's when there is no pool */
-    size_t result;       /* of ZSTD_compress2 */
+    wa_frame_fill *fill; /* brings what is not in raw yet; NULL: nothing, or it has run */
+    wa_status filled;    /* how that went */
+    wa_error error;
+    uint64_t number; /* of the frame */
+    void *out;       /* the frame, `result` bytes; the next one's when there is no pool */
+    size_t result;   /* of ZSTD_compress2 */
 } slot;
 
 /* A worker's own: what it compresses goes into `room` first, and from there into as much memory as
@@ -293,7 +295,7 @@ hash_slot(wa_container_writer *w, const slot *s, bool patient)
 {
     if (!is_turn(w, s->number, patient))
         return false;
-    if (!s->fill) /* else what it should hold is not there */
+    if (s->filled == WA_OK) /* else what it should hold is not there */
         wa_xxh_update(w->hash, s->source, s->raw_len);
     WA_LOCK(&w->mutex);
     w->hashed++;
@@ -304,15 +306,16 @@ hash_slot(wa_container_writer *w, const slot *s, bool patient)
 static void
 fill_slot(wa_container_writer *w, slot *s)
 {
-    wa_frame_fill *fill = s->fill;
+    wa_frame_fill *fill = WA_TAKE(s->fill);
 
+    s->filled = WA_OK;
     if (!fill)
         return;
-    fill->status = fill->run(fill, &fill->error);
-    if (fill->status == WA_OK)
-        s->fill = NULL;
+    fill->status = s->filled = fill->run(fill, &fill->error);
+    if (s->filled != WA_OK)
+        s->error = fill->error;
     WA_LOCK(&w->mutex);
-    fill->filled = true; /* from here on it may be gone, unless it failed */
+    fill->filled = true; /* from here on it may be gone */
     wa_cond_broadcast(&w->turned);
 }
 
@@ -334,13 +337,13 @@ work_on_slot(wa_job *job, size_t worker)
     wa_compressor *c = ready_compressor(w, worker);
 
     fill_slot(w, s);
-    bool hashed = hash_slot(w, s, s->fill != NULL);
-    if (!s->fill)
+    bool hashed = hash_slot(w, s, s->filled != WA_OK);
+    if (s->filled == WA_OK)
         s->result = ZSTD_compress2(c->zstd, c->room, w->bound, s->source, s->raw_len);
     if (!hashed)
         hash_slot(w, s, true);
     drop_raw(w, s);
-    if (!s->fill)
+    if (s->filled == WA_OK)
         keep_result(s, c);
 }
 
@@ -396,9 +399,9 @@ note_sum(wa_container_writer *w, const uint8_t *frame, size_t size)
 static wa_status
 write_frame(wa_container_writer *w, slot *s, wa_error *err)
 {
-    if (s->fill) {
-        *err = s->fill->error;
-        return broken(w, s->fill->status);
+    if (s->filled != WA_OK) {
+        *err = s->error;
+        return broken(w, s->filled);
     }
     if (ZSTD_isError(s->result))
         return broken(w, wa_error_set(err, WA_FAILED, "could not compress %zu bytes: %s",

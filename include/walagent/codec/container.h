@@ -87,8 +87,8 @@ wa_status wa_container_advance(wa_container_writer *w, size_t len, wa_error *err
  * With a pool: what comes next, to the current frame's end, is brought by the worker that is going
  * to compress it. Call this after wa_container_space, then advance by all of the room (or write
  * from there), part of which the caller may have filled himself; `run` fills the rest. The fill
- * stays the caller's, alive until it was waited for, and when it failed until the writer is freed:
- * that breaks the writer, with its error.
+ * stays the caller's; once it was given to a worker, until it was waited for. One that fails breaks
+ * the writer, with its error.
  */
 typedef struct wa_frame_fill {
     wa_status (*run)(struct wa_frame_fill *fill, wa_error *err); /* any thread */

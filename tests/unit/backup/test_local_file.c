@@ -225,7 +225,7 @@ every_page_of_a_file_of_many_frames_is_checked(void **state)
     check_pages_of_file(*state, 4000);
 }
 
-/* The worker finds a hole where the file should be: what it maps of this process is none. */
+/* Behind an empty file's end there is nothing to be read. */
 static void
 a_frame_that_can_not_be_read_ends_the_copy_with_the_reason(void **state)
 {
@@ -233,19 +233,25 @@ a_frame_that_can_not_be_read_ends_the_copy_with_the_reason(void **state)
     fixture *f = *state;
     wa_local *l = &f->local;
     wa_tar_entry entry = {.path = "16384", .type = WA_TAR_FILE, .size = SIZE, .mode = 0600};
+    char path[128];
     WA_CLEANUP(wa_closep) int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
     uint8_t *map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_true(map != MAP_FAILED);
-    munmap(map + HOLE, HOLE);
+    make_file(f, "empty", (const uint8_t *)"", 0);
+    snprintf(path, sizeof path, "%s/empty", f->dir);
+    WA_CLEANUP(wa_closep) int empty = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(empty >= 0 && mmap(map + HOLE, HOLE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                                   empty, 0) == map + HOLE);
     wa_local_frames *frames = wa_local_frames_new(l);
     wa_local_source source = {.path = "16384", .fd = fd};
     wa_local_cache cache = {.fd = fd, .size = SIZE};
     uint64_t offset = (uint64_t)(uintptr_t)map;
     OK(wa_packer_begin_file(l->packer, &entry, "16384", &f->err));
-    OK(wa_local_frames_take(frames, &source, &cache, &offset, &f->err));
-    assert_true(offset > (uint64_t)(uintptr_t)map + 2 * HOLE);
-    assert_int_equal(wa_local_frames_finish(frames, &f->err), WA_IO);
+    wa_status status = wa_local_frames_take(frames, &source, &cache, &offset, &f->err);
+    if (status == WA_OK) /* it may be heard of at once */
+        status = wa_local_frames_finish(frames, &f->err);
+    assert_int_equal(status, WA_IO);
     assert_non_null(strstr(f->err.message, "could not read file \"16384\""));
     wa_local_frames_abandon(frames);
     wa_local_frames_free(frames);
