@@ -20,9 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIECE (1024u * 1024)      /* a multiple of ALIGN */
+#define PIECE (1024u * 1024)      /* a multiple of WA_LOCAL_ALIGN */
 #define DIRECT_PIECE (PIECE / 2)  /* of a large file: eight readers share a frame */
-#define ALIGN (32u * 1024)        /* a multiple of every page size */
 #define READ_AT_ONCE (64u * 1024) /* smaller than what handing over costs */
 #define LOOK_EVERY_MS 1000
 
@@ -248,10 +247,10 @@ give_frame(wa_local_pipe *pipe, file **owned, uint64_t *offset, wa_error *err)
     for (uint8_t *at = room; at != NULL && *offset < f->size;) {
         size_t len = piece_of(f, *offset, DIRECT_PIECE);
         if (len > left)
-            len = left - left % ALIGN;
+            len = left - left % WA_LOCAL_ALIGN;
         bool across = len == 0;
         if (across)
-            len = piece_of(f, *offset, ALIGN);
+            len = piece_of(f, *offset, WA_LOCAL_ALIGN);
         WA_TRY(give_piece(pipe, f, *offset, len, across ? NULL : at, err));
         *owned = NULL;
         *offset += len;

@@ -12,7 +12,6 @@
 
 #include <string.h>
 
-#define ALIGN (32u * 1024)         /* a multiple of every page size */
 #define STEP (256u * 1024)         /* read, checked and summed while a processor has it at hand */
 #define LEAST (4u * WA_FRAME_PACK) /* of a file's rest: at its end one waits for the workers */
 
@@ -33,7 +32,7 @@ struct wa_local_frames {
     wa_local *l;
     frame *ring;
     size_t count, oldest, in_flight;
-    uint8_t edge[ALIGN];
+    uint8_t edge[WA_LOCAL_ALIGN];
 };
 
 wa_local_frames *
@@ -113,9 +112,10 @@ wa_local_frames_can_take(const wa_local_frames *frames, uint64_t rest)
 static wa_status
 read_edge(wa_local_frames *frames, frame *f, size_t part, wa_error *err)
 {
-    f->edge_len = ALIGN;
-    WA_TRY(wa_local_read(f->source, f->offset + f->len, frames->edge, ALIGN, &f->l->damage, err));
-    f->edge_crc = wa_crc32c(0, frames->edge, ALIGN);
+    f->edge_len = WA_LOCAL_ALIGN;
+    WA_TRY(wa_local_read(f->source, f->offset + f->len, frames->edge, WA_LOCAL_ALIGN, &f->l->damage,
+                         err));
+    f->edge_crc = wa_crc32c(0, frames->edge, WA_LOCAL_ALIGN);
     memcpy(f->room + f->len, frames->edge, part);
     return WA_OK;
 }
@@ -131,7 +131,7 @@ wa_local_frames_take(wa_local_frames *frames, const wa_local_source *source,
         WA_TRY(finish_oldest(frames, err));
     WA_TRY(wa_packer_room(packer, &room, &left, err));
     frame *f = &frames->ring[(frames->oldest + frames->in_flight) % frames->count];
-    size_t part = left % ALIGN;
+    size_t part = left % WA_LOCAL_ALIGN;
     *f = (frame){.fill = {.run = read_frame},
                  .l = frames->l,
                  .source = source,
@@ -139,13 +139,13 @@ wa_local_frames_take(wa_local_frames *frames, const wa_local_source *source,
                  .offset = *offset,
                  .room = room,
                  .len = left - part};
-    wa_local_cache_fetch(cache, *offset, *offset + f->len + ALIGN);
+    wa_local_cache_fetch(cache, *offset, *offset + f->len + WA_LOCAL_ALIGN);
     if (part > 0)
         WA_TRY(read_edge(frames, f, part, err));
     frames->in_flight++;
     WA_TRY(wa_packer_write_later(packer, room, left, &f->fill, err));
     if (part > 0)
-        WA_TRY(wa_packer_write_unsummed(packer, frames->edge + part, ALIGN - part, err));
+        WA_TRY(wa_packer_write_unsummed(packer, frames->edge + part, WA_LOCAL_ALIGN - part, err));
     *offset += f->len + f->edge_len;
     return WA_OK;
 }

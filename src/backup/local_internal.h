@@ -71,6 +71,8 @@ wa_status wa_local_add_memory(wa_local *l, const char *path, mode_t mode, int64_
 /* CORRUPT when pages stayed wrong, with their places. */
 wa_status wa_local_damage(const wa_local *l, wa_error *err) WA_MUST_CHECK;
 
+#define WA_LOCAL_ALIGN (32u * 1024) /* of what is read of a file: a multiple of every page size */
+
 /* ---- local_pages.c ---- */
 /* The file that a piece belongs to. */
 typedef struct wa_local_source {

@@ -469,7 +469,6 @@ wa_container_space(wa_container_writer *w, void **ret_room, size_t *ret_len, wa_
             WA_TRY(collect_oldest(w, err));
         slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
         s->raw_len = 0;
-        s->fill = NULL;
         take_raw(w, s);
         w->current = s;
     }
@@ -520,7 +519,6 @@ submit_in_place(wa_container_writer *w, const void *data, wa_error *err)
     if (w->in_flight == w->slot_count)
         WA_TRY(collect_oldest(w, err));
     slot *s = &w->slots[(w->oldest + w->in_flight) % w->slot_count];
-    s->fill = NULL;
     WA_TRY(submit(w, s, data, w->frame_size, err));
     if (!w->pool)
         wa_xxh_update(w->hash, data, w->frame_size);

@@ -10,30 +10,14 @@
 #include <cmocka.h>
 
 #include "../wal/hook_fixture.h"
+#include "wall_clock.h"
 
 #include "walagent/agent/hook_server.h"
 #include "walagent/base/hook.h"
 
-#include <sys/syscall.h>
-#include <time.h>
-
 #define SEG3 "000000010000000000000003"
 #define SEG4 "000000010000000000000004"
 #define TIMEOUT_MS 60000
-
-/* The wall clock can be set; libc's function is replaced in this program. */
-static _Atomic long clock_step;
-
-int clock_gettime(clockid_t id, struct timespec *ret);
-
-int
-clock_gettime(clockid_t id, struct timespec *ret)
-{
-    long result = syscall(SYS_clock_gettime, id, ret);
-    if (id == CLOCK_REALTIME)
-        ret->tv_sec += clock_step;
-    return (int)result;
-}
 
 typedef struct hooks {
     fixture *f;
@@ -211,7 +195,7 @@ who_pushes_by_hand_is_answered_by_the_archive(void **state)
 static void
 what_was_archived_ahead_is_answered_from_memory_once_too(void **state)
 {
-    for (clock_step = 0; clock_step < 2; clock_step++) {
+    for (wall_clock_step = 0; wall_clock_step < 2; wall_clock_step++) {
         wa_error err = WA_ERROR_INIT;
         hooks h;
         begin(&h, *state, false);
@@ -227,7 +211,7 @@ what_was_archived_ahead_is_answered_from_memory_once_too(void **state)
         OK(lose(&h, 4));
         end(&h);
     }
-    clock_step = 0;
+    wall_clock_step = 0;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

@@ -55,11 +55,14 @@ drafts_setup(void **state)
     return 0;
 }
 
-static bool
-has_drafts(const fixture *f)
+static void
+skip_without_drafts(const fixture *f)
 {
     WA_CLEANUP(wa_closep) int draft = wa_store_draft(f->store);
-    return draft >= 0;
+    if (draft >= 0)
+        return;
+    print_message("the file system of \"%s\" has no unnamed files (O_TMPFILE)\n", f->dir);
+    skip();
 }
 
 static wa_ships
@@ -273,8 +276,7 @@ static void
 with_drafts_more_are_begun_than_there_are_rooms_while_the_first_one_waits(void **state)
 {
     ahead_fixture a = {.f = *state, .past = "000000010000000000000010"};
-    if (!has_drafts(a.f))
-        skip();
+    skip_without_drafts(a.f);
     begin(&a);
     others o = {.store = a.f->store,
                 .expected = wa_store_requests(a.f->store, "head") + rooms() + 3};
@@ -318,8 +320,7 @@ only_as_many_as_there_are_rooms_have_memory_at_a_time(void **state)
 {
     ahead_fixture a = {.f = *state};
     crowd c = {0};
-    if (!has_drafts(a.f))
-        skip();
+    skip_without_drafts(a.f);
     begin(&a);
     wa_store_fault_before_each(a.f->store, "draft", enter, &c);
     wa_push_ahead_after(a.ahead, a.f->repo, a.first_path, false);

@@ -258,6 +258,32 @@ a_frame_that_can_not_be_read_ends_the_copy_with_the_reason(void **state)
     munmap(map, SIZE);
 }
 
+/* Their file may be closed then, and who leaks or reads on is seen by the sanitizer. */
+static void
+frames_that_are_abandoned_are_not_read_any_more(void **state)
+{
+    enum { SIZE = 64 << 20 };
+    fixture *f = *state;
+    wa_local *l = &f->local;
+    wa_tar_entry entry = {.path = "16384", .type = WA_TAR_FILE, .size = SIZE, .mode = 0600};
+    make_file(f, "16384", (const uint8_t *)"", 0);
+    WA_CLEANUP(wa_freep) char *path = wa_format("%s/16384", f->dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(ftruncate(fd, SIZE), 0);
+    wa_local_frames *frames = wa_local_frames_new(l);
+    wa_local_source *source = wa_calloc(1, sizeof *source);
+    wa_local_cache cache = {.fd = fd, .size = SIZE};
+    uint64_t offset = 0;
+    *source = (wa_local_source){.path = "16384", .fd = fd};
+    OK(wa_packer_begin_file(l->packer, &entry, "16384", &f->err));
+    for (int i = 0; i < 3; i++)
+        OK(wa_local_frames_take(frames, source, &cache, &offset, &f->err));
+    wa_local_frames_abandon(frames);
+    wa_local_frames_free(frames);
+    wa_freep(&source);
+    close(fd);
+}
+
 /* How often the limit is asked, and how soon it stops, must not depend on what a frame holds. */
 static void
 a_limited_copy_reads_by_small_pieces(void **state)
@@ -341,6 +367,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_frame_that_can_not_be_read_ends_the_copy_with_the_reason,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(frames_that_are_abandoned_are_not_read_any_more, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_limited_copy_reads_by_small_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(only_what_somebody_had_read_stays_in_the_page_cache, setup,
                                         teardown),

@@ -1,47 +1,13 @@
 /*
  * tests/unit/codec/test_container_fill.c - frames whose bytes the workers bring.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <setjmp.h>
-
-#include <cmocka.h>
-
-#include "walagent/codec/container.h"
+#include "container_fixture.h"
 
 #include <string.h>
 
 #define FRAME 1000u
 #define FRAMES 60u
-
-static void
-assert_ok(wa_status status, const wa_error *err)
-{
-    if (status != WA_OK)
-        fail_msg("%s: %s", wa_status_name(status), err->message);
-}
-
-static json_t *
-facts_of_test(void)
-{
-    json_t *facts = json_object();
-    wa_json_set_string(facts, "kind", "test");
-    return facts;
-}
-
-static void
-write_alone(const void *data, size_t len, wa_buf *out)
-{
-    WA_CLEANUP(wa_sink_freep) wa_sink *sink = wa_sink_to_buf(out);
-    WA_CLEANUP(wa_container_writer_freep) wa_container_writer *w = NULL;
-    WA_CLEANUP(wa_json_freep) json_t *facts = facts_of_test();
-    wa_error err = WA_ERROR_INIT;
-    assert_ok(wa_container_writer_new(sink, NULL, 1, FRAME, &w, &err), &err);
-    assert_ok(wa_container_write(w, data, len, &err), &err);
-    assert_ok(wa_container_finish(w, facts, NULL, &err), &err);
-}
+#define LEN ((size_t)FRAME * FRAMES)
 
 typedef struct filler {
     wa_frame_fill fill; /* first */
@@ -73,8 +39,8 @@ bring_late(wa_frame_fill *fill, wa_error *err)
 }
 
 typedef struct fixture {
-    uint8_t data[FRAME * FRAMES];
-    wa_buf object, alone;
+    uint8_t *data;
+    wa_buf object;
     wa_sink *sink;
     wa_pool *pool;
     wa_container_writer *w;
@@ -86,10 +52,8 @@ static int
 setup(void **state)
 {
     fixture *f = wa_calloc(1, sizeof *f);
-    for (size_t i = 0; i < sizeof f->data; i++)
-        f->data[i] = (uint8_t)(i / 7 + i % 5);
+    f->data = content_of(LEN);
     wa_buf_init(&f->object, 1 << 20);
-    wa_buf_init(&f->alone, 1 << 20);
     f->sink = wa_sink_to_buf(&f->object);
     assert_ok(wa_pool_new("test", 3, 4, &f->pool, &f->err), &f->err);
     assert_ok(wa_container_writer_new(f->sink, f->pool, 1, FRAME, &f->w, &f->err), &f->err);
@@ -105,7 +69,7 @@ teardown(void **state)
     wa_sink_free(f->sink);
     wa_pool_free(f->pool);
     wa_buf_done(&f->object);
-    wa_buf_done(&f->alone);
+    wa_freep(&f->data);
     wa_freep(&f);
     return 0;
 }
@@ -142,9 +106,7 @@ assert_written(fixture *f, size_t len)
     char hash[WA_XXH_HEX], expected[WA_XXH_HEX];
     assert_string_equal(wa_container_hash(f->w, hash), wa_xxh_of(f->data, len, expected));
     assert_ok(wa_container_finish(f->w, facts, NULL, &f->err), &f->err);
-    write_alone(f->data, len, &f->alone);
-    assert_int_equal(f->object.len, f->alone.len);
-    assert_memory_equal(f->object.data, f->alone.data, f->alone.len);
+    assert_as_written_alone(&f->object, f->data, len, FRAME);
 }
 
 static void
@@ -152,11 +114,11 @@ frames_that_workers_fill_are_as_if_they_had_been_written(void **state)
 {
     fixture *f = *state;
     size_t at = 0;
-    for (size_t i = 0; at < sizeof f->data - 2 * FRAME; i++) {
+    for (size_t i = 0; at < LEN - 2 * FRAME; i++) {
         size_t before = i * 37 % (FRAME + 300);
         assert_ok(wa_container_write(f->w, f->data + at, before, &f->err), &f->err);
         at += before;
-        if (at < sizeof f->data - FRAME)
+        if (at < LEN - FRAME)
             write_later(f, i, &at, i * 11 % 60);
     }
     assert_written(f, at);

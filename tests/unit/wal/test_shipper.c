@@ -12,6 +12,7 @@
 
 #include "streamer_fixture.h"
 #include "wal_builder.h"
+#include "wall_clock.h"
 
 #include "walagent/repo/resolution.h"
 
@@ -19,25 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEADLINE_MS 20000
-
-/* The wall clock can be set; libc's function is replaced in this program. */
-static _Atomic long clock_step;
-
-int clock_gettime(clockid_t id, struct timespec *ret);
-
-int
-clock_gettime(clockid_t id, struct timespec *ret)
-{
-    long result = syscall(SYS_clock_gettime, id, ret);
-    if (id == CLOCK_REALTIME)
-        ret->tv_sec += clock_step;
-    return (int)result;
-}
 
 /* Waits for the streamer's threads while the condition holds, at most until the deadline. Nothing
  * is asserted under the lock: a test that fails would keep it, and its teardown wait for ever. */
@@ -749,7 +734,7 @@ a_clock_that_is_set_delays_nothing(void **state)
         wal_add_noise(f->wal, 700 + i, 3000);
         wa_store_fault_set(f->fault, "put", 1, 2, WA_FAULT_FAIL);
         wa_lsn end = receive(f);
-        clock_step = steps[i];
+        wall_clock_step = steps[i];
         wait_durable(f, end);
         assert_true(wa_mono_now() - begin < DEADLINE_MS);
         wa_streamer_status st;
