@@ -102,6 +102,7 @@ wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
 static wa_status
 settle_segment(wa_repo *repo, const wa_branch *branch, wa_segno segno, bool *ret_on, wa_error *err)
 {
+    bool nothing = false; /* at the look before */
     for (int look = 0;; look++) {
         size_t chunks = 0;
         wa_status status = wa_wal_settle(repo, branch, segno, err);
@@ -111,9 +112,13 @@ settle_segment(wa_repo *repo, const wa_branch *branch, wa_segno segno, bool *ret
         wa_error_clear(err);
         status = wa_tail_settle(repo, branch, segno, &chunks, err);
         *ret_on = chunks > 0;
+        if (status == WA_OK && chunks == 0 && !nothing) {
+            nothing = true; /* or the whole segment has come between the two */
+            continue;
+        }
         if (status != WA_NOT_FOUND)
             return status;
-        if (look + 1 == LOOKS_MAX)
+        if (look + 1 >= LOOKS_MAX)
             return err->status = WA_UNAVAILABLE;
         wa_error_clear(err); /* chunks went: the whole segment has come */
     }

@@ -379,6 +379,29 @@ a_tip_is_settled_in_chunks_or_in_the_segment_that_replaced_them(void **state)
     fixture_done(&f);
 }
 
+static void
+put_whole_segment(void *arg)
+{
+    fixture *f = arg;
+    put_segment(f, &f->first, FIRST / SEGMENT, 1);
+    wa_store_fault_set(f->store, "settle", 1, 0, WA_FAULT_FAIL);
+}
+
+static void
+a_segment_that_comes_between_two_looks_is_settled_too(void **state)
+{
+    (void)state;
+    wa_error err = WA_ERROR_INIT;
+    fixture f;
+    fixture_new(&f);
+    wa_store_fault_set(f.store, "settle", 1, 0, WA_FAULT_GONE); /* not there yet */
+    wa_store_fault_before(f.store, "list", 1, put_whole_segment, &f);
+    FAILS(wa_tip_settle(f.repo, &f.first, FIRST + 100, &err), WA_UNAVAILABLE); /* it was tried */
+    wa_error_clear(&err);
+    OK(wa_tip_settle(f.repo, &f.first, FIRST + 100, &err));
+    fixture_done(&f);
+}
+
 /* Servers are promoted on the word that the archive reaches that far. */
 static void
 a_seal_is_told_when_what_it_ends_lasts(void **state)
@@ -410,6 +433,7 @@ main(void)
         cmocka_unit_test(unseal_ends_the_epoch_of_a_hold_whose_seal_never_came),
         cmocka_unit_test(chunks_that_go_while_the_tip_is_looked_for_make_it_no_lower),
         cmocka_unit_test(a_tip_is_settled_in_chunks_or_in_the_segment_that_replaced_them),
+        cmocka_unit_test(a_segment_that_comes_between_two_looks_is_settled_too),
         cmocka_unit_test(a_seal_is_told_when_what_it_ends_lasts),
         cmocka_unit_test(where_no_agent_writes_nobody_is_fenced),
         cmocka_unit_test(an_empty_archive_has_nobody_to_fence),
