@@ -291,8 +291,8 @@ class HookCases:
         commands = {"walagent": ours, "pgBackRest, async": theirs,
                     "cp": "cp %s/%%f %%p" % os.path.dirname(self.replay_wal[0]), "already in pg_wal": None}
         results = {name: [] for name in commands}
-        for _ in range(self.size.rounds):
-            for name, command in commands.items():
+        for i in range(self.size.rounds):
+            for name in list(commands) if i % 2 == 0 else reversed(list(commands)):  # none is always the first
                 peer.forget_prefetched()
-                results[name].append(self.replay_of(name, command))
+                results[name].append(self.replay_of(name, commands[name]))
         return results
