@@ -5,9 +5,11 @@
  * ahead:
  *   WANTED -> RUNNING -> READY (its file is there) | ABSENT (looked for again a second later)
  * A worker that has nothing to fetch sends what is READY to the disk: the server is going to wait
- * for that. A slot whose generation is past (another timeline, another chain) is dropped by its
- * worker. A file gets the name by which it is taken under the mutex, so that none of an older
- * generation is ever there to be taken.
+ * for that. While the server takes a segment into its pg_wal the workers rest, and as long as the
+ * next one is there, no more of them run than keep up: the rest is the server's. A slot whose
+ * generation is past (another timeline, another chain) is dropped by its worker. A file gets the
+ * name by which it is taken under the mutex, so that none of an older generation is ever there to
+ * be taken.
  */
 #include "prefetch_internal.h"
 
@@ -30,6 +32,10 @@
 #define WORKERS_MAX 8
 #define WORKERS 4
 #define LEAST_AHEAD 3 /* at first */
+#define CACHED_BEHIND                                                                              \
+    4              /* replayed segments that stay in the page cache: standbys read them yet        \
+                    */
+#define REST_MS 20 /* at most, and a quarter of what the server replays a segment in */
 
 static char *
 dir_of(const wa_prefetch *p)
@@ -143,11 +149,36 @@ next_wanted(wa_prefetch *p)
     return first;
 }
 
+size_t
+wa_prefetch_at_once(uint64_t fetch_ms, uint64_t replay_ms, size_t workers)
+{
+    if (replay_ms == 0)
+        return workers;
+    uint64_t count = fetch_ms / replay_ms + 1;
+    return (size_t)(count < workers ? count : workers);
+}
+
+wa_prefetch_slot *
+wa_prefetch_next(wa_prefetch *p)
+{
+    size_t running = 0;
+    bool next_is_ready = false;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        const wa_prefetch_slot *s = &p->slots[i];
+        running += s->state == WA_SLOT_RUNNING;
+        next_is_ready |= s->state == WA_SLOT_READY && s->segno == p->position + 1;
+    }
+    if (next_is_ready &&
+        running >= wa_prefetch_at_once(p->fetch_ms, p->replay_ms, p->options->workers))
+        return NULL;
+    return next_wanted(p);
+}
+
 wa_prefetch_slot *
 wa_prefetch_unsent(wa_prefetch *p)
 {
     wa_prefetch_slot *first = NULL;
-    if (next_wanted(p) != NULL)
+    if (wa_prefetch_next(p) != NULL)
         return NULL;
     for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
         wa_prefetch_slot *s = &p->slots[i];
@@ -155,6 +186,16 @@ wa_prefetch_unsent(wa_prefetch *p)
             first = s;
     }
     return first;
+}
+
+wa_mono
+wa_prefetch_rests_until(const wa_prefetch *p)
+{
+    uint64_t rest = p->replay_ms / 4 < REST_MS ? p->replay_ms / 4 : REST_MS;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
+        if (p->slots[i].state == WA_SLOT_READY && p->slots[i].segno == p->position + 1)
+            return p->asked + rest;
+    return 0;
 }
 
 /* Mutex held, and released meanwhile. The server fsyncs a restored segment before it reads it (its
@@ -170,6 +211,23 @@ send_to_disk(wa_prefetch *p, wa_prefetch_slot *slot)
     WA_CLEANUP(wa_closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0) /* else it is taken already */
         wa_file_begin_writeback(fd, 0, p->segment_size);
+    wa_lock(&p->mutex);
+}
+
+/* Mutex held, and released meanwhile. Nobody is going to read it soon: its pages are for the next
+ * ones. New ones would cost more than all else here where memory is given to a virtual machine page
+ * by page, and press the tables out of the cache everywhere. The server has fsynced it. */
+static void
+let_go(wa_prefetch *p)
+{
+    char name[WA_SEGMENT_NAME];
+    file_name(p, p->tli, ++p->let_go, name);
+    wa_unlock(&p->mutex);
+    WA_CLEANUP(wa_freep) char *wal = wa_path_join(p->options->data_dir, "pg_wal");
+    WA_CLEANUP(wa_freep) char *path = wa_path_join(wal, name);
+    WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     wa_lock(&p->mutex);
 }
 
@@ -229,7 +287,16 @@ worker_main(void *arg)
     wa_prefetch *p = arg;
     wa_lock(&p->mutex);
     while (!p->stop) {
-        wa_prefetch_slot *slot = trusts_chain(p) ? next_wanted(p) : NULL;
+        wa_mono rest = wa_prefetch_rests_until(p);
+        if (wa_mono_now() < rest) {
+            (void)wa_cond_wait_until(&p->cond, &p->mutex, rest);
+            continue;
+        }
+        if (p->position > p->let_go + CACHED_BEHIND) {
+            let_go(p);
+            continue;
+        }
+        wa_prefetch_slot *slot = trusts_chain(p) ? wa_prefetch_next(p) : NULL;
         if (slot == NULL) {
             wa_prefetch_slot *unsent = wa_prefetch_unsent(p);
             if (unsent != NULL) {
@@ -248,6 +315,7 @@ worker_main(void *arg)
         wa_status status = fetch(p, tli, segno);
         wa_lock(&p->mutex);
         finish(p, slot, generation, tli, segno, status, wa_mono_now() - began);
+        wa_cond_broadcast(&p->cond); /* one that may not fetch sends it to the disk */
     }
     wa_unlock(&p->mutex);
     return NULL;
@@ -338,6 +406,8 @@ taken(wa_prefetch *p, const char *name)
     } else if (segno == p->position + 1) {
         p->replay_ms = wa_prefetch_mean(p->replay_ms, now - p->asked);
     }
+    if (tli != p->tli || segno != p->position + 1)
+        p->let_go = segno;
     p->tli = tli;
     p->position = segno;
     p->asked = now;
@@ -551,6 +621,7 @@ wa_prefetch_run(const wa_prefetch_options *options, wa_error *err)
         return WA_OK;
     if (!wa_segment_parse(options->after, p->segment_size, &p->tli, &p->position))
         return wa_error_set(err, WA_INVALID, "\"%s\" is no WAL segment", options->after);
+    p->let_go = p->position;
     wa_status status = start(p, &listener, err);
     if (status == WA_CONFLICT) {
         wa_error_clear(err);

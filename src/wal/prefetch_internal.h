@@ -44,6 +44,7 @@ typedef struct wa_prefetch {
     wa_tli tli;
     wa_segno position; /* the segment served last */
     wa_mono asked;     /* when */
+    wa_segno let_go;   /* replayed segments up to here left the page cache */
     uint64_t fetch_ms, replay_ms;
     size_t least; /* segments ahead, however fast the replay seems: doubled when somebody waits */
     wa_prefetch_slot slots[WA_PREFETCH_SLOTS];
@@ -51,8 +52,16 @@ typedef struct wa_prefetch {
 
 /* A moving mean that begins with its first value; never 0 afterwards. */
 uint64_t wa_prefetch_mean(uint64_t mean, uint64_t value);
-/* The next file to be sent to the disk; NULL: none, or there is something to fetch first. */
+/* The next file to be sent to the disk; NULL: none, or this worker may fetch. */
 wa_prefetch_slot *wa_prefetch_unsent(wa_prefetch *p);
+/* How many are fetched at a time while the next one lies ready: as many as keep up with the replay;
+ * all when it isn't known how fast that is. */
+size_t wa_prefetch_at_once(uint64_t fetch_ms, uint64_t replay_ms, size_t workers);
+/* Mutex held. What a worker fetches next; NULL: nothing is wanted, or enough are at it. */
+wa_prefetch_slot *wa_prefetch_next(wa_prefetch *p);
+/* Until when nothing is begun: the server, which has just been given a segment, ends its call and
+ * fsyncs, and waits for processor and disk meanwhile. 0: no rest, the next one isn't ready. */
+wa_mono wa_prefetch_rests_until(const wa_prefetch *p);
 /* How many segments ahead, `least` if there is room. */
 size_t wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
                          uint64_t segment_size);

@@ -12,6 +12,7 @@
 
 #include "backup_fixture.h"
 #include "local_internal.h"
+#include "page_cache.h"
 
 #include "walagent/base/bytes.h"
 #include "walagent/base/crc32c.h"
@@ -297,40 +298,22 @@ a_limited_copy_reads_by_small_pieces(void **state)
     wa_local_frames_free(frames);
 }
 
-/* How many pages of the file are in the page cache; whether the one at `at` is. */
-static size_t
-pages_in_cache(int fd, size_t size, size_t at, bool *ret_there)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = 0;
-    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    WA_CLEANUP(wa_freep) unsigned char *resident = wa_calloc(size / page, 1);
-    assert_true(map != MAP_FAILED);
-    assert_int_equal(mincore(map, size, resident), 0);
-    for (size_t i = 0; i < size / page; i++)
-        count += resident[i] & 1;
-    *ret_there = (resident[at / page] & 1) != 0;
-    munmap(map, size);
-    return count;
-}
-
 static void
 only_what_somebody_had_read_stays_in_the_page_cache(void **state)
 {
     enum { MIB = 1024 * 1024, SIZE = 120 * MIB, READ = 100 * MIB };
     fixture *f = *state;
     char full[128];
-    bool there = false;
     make_file(f, "pg_xact/0000", (const uint8_t *)"", 0);
     snprintf(full, sizeof full, "%s/pg_xact/0000", f->dir);
     WA_CLEANUP(wa_closep) int fd = open(full, O_RDWR | O_CLOEXEC);
     assert_int_equal(ftruncate(fd, SIZE), 0);
     assert_int_equal(pwrite(fd, "x", 1, READ), 1);
-    assert_true(pages_in_cache(fd, SIZE, READ, &there) > 0 && there);
+    assert_true(page_is_in_cache(fd, READ));
     OK(wa_local_copy_file(&f->local, "pg_xact", "pg_xact/0000", &f->err));
     OK(wa_local_pipe_drain(f->local.pipe, &f->err));
-    size_t left = pages_in_cache(fd, SIZE, READ, &there);
-    assert_true(there);
-    assert_in_range(left * (size_t)sysconf(_SC_PAGESIZE), 0, 4 * MIB);
+    assert_true(page_is_in_cache(fd, READ));
+    assert_in_range(pages_in_cache(fd, SIZE) * (size_t)sysconf(_SC_PAGESIZE), 0, 4 * MIB);
 }
 
 /* Whatever is at the readers then ends with the pipe (checked for leaks). */

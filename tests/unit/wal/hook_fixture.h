@@ -114,6 +114,14 @@ push(fixture *f, const char *name, const void *data, size_t len, wa_push_result 
     return wa_push_file(&f->push, path, ret, err);
 }
 
+static inline void
+put_whole(fixture *f, const wa_branch *branch, wa_segno segno, const void *data)
+{
+    wa_error err = WA_ERROR_INIT;
+    wa_put_outcome outcome;
+    OK(wa_wal_put(f->repo, branch, segno, data, NULL, 1, NULL, true, &outcome, &err));
+}
+
 /* WAL of timeline 1 from segment 3 on that fills it and begins the next one. */
 static inline wal_builder *
 full_segment(uint32_t xid)

@@ -10,11 +10,8 @@
 
 #include "get_internal.h"
 #include "hook_fixture.h"
-#include "prefetch_internal.h"
 
 #define SEG3 "000000010000000000000003"
-#define SEG4 "000000010000000000000004"
-#define SEG5 "000000010000000000000005"
 #define HISTORY "1\t0/340800\tno recovery target specified\n"
 #define FORK 0x340800u
 
@@ -43,14 +40,6 @@ get_history(fixture *f, const char *name, wa_error *err)
     wa_get_result result = {0};
     WA_CLEANUP(wa_freep) char *target = wa_path_join(f->wal_dir, "RECOVERYHISTORY");
     return wa_get_file(&f->get, WA_GET_STANDBY, name, target, &result, err);
-}
-
-static void
-put_whole(fixture *f, const wa_branch *branch, wa_segno segno, const void *data)
-{
-    wa_error err = WA_ERROR_INIT;
-    wa_put_outcome outcome;
-    OK(wa_wal_put(f->repo, branch, segno, data, NULL, 1, NULL, true, &outcome, &err));
 }
 
 static void
@@ -350,40 +339,6 @@ a_damaged_object_is_replaced_by_complete_chunks_only(void **state)
 }
 
 static void
-prefetch_goes_as_far_as_replay_needs_and_memory_allows(void **state)
-{
-    (void)state;
-    uint64_t size = 16 * 1024 * 1024;
-    assert_int_equal(wa_prefetch_depth(2, 100, 10000, 16 * size, size), 2);
-    assert_int_equal(wa_prefetch_depth(2, 100, 50, 16 * size, size), 6);
-    assert_int_equal(wa_prefetch_depth(2, 1000, 1, 16 * size, size), 16);
-    assert_int_equal(wa_prefetch_depth(2, 1000, 0, 1000 * size, size), WA_PREFETCH_SLOTS);
-    assert_int_equal(wa_prefetch_depth(2, 1000, 1, size - 1, size), 0);
-    assert_true(wa_prefetch_mean(0, 0) > 0);
-}
-
-static void
-what_is_fetched_goes_to_the_disk_in_order_and_after_what_is_wanted(void **state)
-{
-    (void)state;
-    wa_prefetch p = {0};
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
-        p.slots[i].waiter = -1;
-    assert_null(wa_prefetch_unsent(&p));
-    p.slots[3] = (wa_prefetch_slot){.state = WA_SLOT_READY, .segno = 12, .waiter = -1};
-    p.slots[5] = (wa_prefetch_slot){.state = WA_SLOT_READY, .segno = 11, .waiter = -1};
-    p.slots[6] = (wa_prefetch_slot){.state = WA_SLOT_RUNNING, .segno = 10, .waiter = -1};
-    p.slots[7] = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = 13, .waiter = -1};
-    assert_null(wa_prefetch_unsent(&p));
-    p.slots[7].state = WA_SLOT_ABSENT;
-    assert_ptr_equal(wa_prefetch_unsent(&p), &p.slots[5]);
-    p.slots[5].sent = true;
-    assert_ptr_equal(wa_prefetch_unsent(&p), &p.slots[3]);
-    p.slots[3].sent = true;
-    assert_null(wa_prefetch_unsent(&p));
-}
-
-static void
 prefetch_takes_whole_segments_only(void **state)
 {
     fixture *f = *state;
@@ -400,164 +355,12 @@ prefetch_takes_whole_segments_only(void **state)
     wal_builder_free(b);
 }
 
-/* ---- the prefetcher and its chain ---- */
-
-typedef struct prefetching {
-    fixture *f;
-    wa_prefetch_options options;
-    wa_cancel cancel;
-    pthread_t thread;
-} prefetching;
-
-static void *
-prefetch_main(void *arg)
-{
-    prefetching *p = arg;
-    wa_error err = WA_ERROR_INIT;
-    OK(wa_prefetch_run(&p->options, &err));
-    return NULL;
-}
-
-static void
-prefetch_begin(prefetching *p, fixture *f, const char *after)
-{
-    wa_error err = WA_ERROR_INIT;
-    WA_CLEANUP(wa_freep) char *signal = wa_path_join(f->dir, "standby.signal");
-    OK(wa_file_write(signal, "", 0, 0600, WA_WRITE_REPLACE, &err));
-    OK(wa_cancel_init(&p->cancel, &err));
-    p->f = f;
-    p->options = (wa_prefetch_options){.repo = f->repo,
-                                       .data_dir = f->dir,
-                                       .mode = WA_GET_STANDBY,
-                                       .after = after,
-                                       .max_bytes = 4 * SEGMENT,
-                                       .idle_ms = WA_PREFETCH_IDLE_MS,
-                                       .chain_ms = 100,
-                                       .workers = 2,
-                                       .cancel = &p->cancel};
-    OK(wa_thread_start(&p->thread, "prefetch", prefetch_main, p, &err));
-}
-
-static void
-prefetch_end(prefetching *p)
-{
-    wa_cancel_trigger(&p->cancel);
-    wa_thread_join(p->thread);
-    wa_cancel_done(&p->cancel);
-}
-
-/* Ends as soon as it is so; false when it never is. */
-static bool
-becomes(prefetching *p, const char *name, bool there)
-{
-    wa_error err = WA_ERROR_INIT;
-    WA_CLEANUP(wa_freep) char *path = wa_hook_prefetched_path(p->f->dir, name);
-    wa_mono deadline = wa_mono_now() + 20000;
-    while (wa_mono_left(deadline) > 0) {
-        if (wa_path_exists(path) == there)
-            return true;
-        OK(wa_cancel_sleep(&p->cancel, 2, &err));
-    }
-    return false;
-}
-
-/* Segments 4 and 5 of timeline 1. */
-static void
-put_two(fixture *f)
-{
-    wal_builder *b = wal_builder_new(&(wal_builder_options){.start = 4 * SEGMENT});
-    wal_fill_segment(b);
-    wal_fill_until(b, 5 * SEGMENT + 10000);
-    wal_fill_segment(b);
-    put_whole(f, &f->first, 4, wal_bytes(b));
-    put_whole(f, &f->first, 5, wal_bytes(b) + SEGMENT);
-    wal_builder_free(b);
-}
-
-static void
-prefetched_segments_go_when_their_timeline_is_left_before_them(void **state)
-{
-    fixture *f = *state;
-    wa_error err = WA_ERROR_INIT;
-    prefetching p;
-    WA_CLEANUP(wa_lineage_freep) wa_lineage *l = NULL;
-    wa_branch second = wa_branch_of(SYSTEM, 2, HISTORY, strlen(HISTORY), "record", 6);
-    put_two(f);
-    prefetch_begin(&p, f, SEG3);
-    assert_true(becomes(&p, SEG4, true));
-    /* Another writer takes over: the number moves, the chain stays, and so does the file. */
-    OK(wa_lineage_load(f->repo, &l, &err));
-    l->epoch++;
-    OK(wa_lineage_store(f->repo, l, &err));
-    /* The next timeline begins before it. */
-    wa_lineage_append(l, &second, FORK);
-    OK(wa_lineage_store(f->repo, l, &err));
-    assert_true(becomes(&p, SEG4, false));
-    prefetch_end(&p);
-}
-
-static void
-prefetched_segments_go_when_the_archive_no_longer_tells_the_chain(void **state)
-{
-    fixture *f = *state;
-    prefetching p;
-    put_two(f);
-    prefetch_begin(&p, f, SEG3);
-    assert_true(becomes(&p, SEG5, true));
-    wa_store_fault_set(f->store, "any", 1, 1u << 20, WA_FAULT_FAIL);
-    assert_true(becomes(&p, SEG5, false));
-    wa_store_fault_set(f->store, "any", 0, 0, WA_FAULT_FAIL);
-    assert_true(becomes(&p, SEG5, true));
-    prefetch_end(&p);
-}
-
-/* A restore began again under the same name, and its own prefetcher runs there. */
-static void
-a_prefetcher_leaves_a_directory_alone_that_was_made_anew(void **state)
-{
-    fixture *f = *state;
-    wa_error err = WA_ERROR_INIT;
-    prefetching p;
-    WA_CLEANUP(wa_freep) char *dir = wa_path_join(f->dir, WA_HOOK_DIR);
-    WA_CLEANUP(wa_freep) char *gone = wa_path_join(f->dir, "gone");
-    WA_CLEANUP(wa_freep) char *socket = wa_hook_prefetch_socket(f->dir);
-    WA_CLEANUP(wa_freep) char *file = wa_hook_prefetched_path(f->dir, SEG5);
-    put_two(f);
-    prefetch_begin(&p, f, SEG3);
-    assert_true(becomes(&p, SEG5, true));
-    assert_int_equal(rename(dir, gone), 0);
-    OK(wa_mkdir_p(dir, 0700, &err));
-    OK(wa_file_write(socket, "", 0, 0600, WA_WRITE_REPLACE, &err));
-    OK(wa_file_write(file, "another's", 9, 0600, WA_WRITE_REPLACE, &err));
-    prefetch_end(&p);
-    assert_true(wa_path_exists(socket));
-    assert_true(wa_path_exists(file));
-}
-
-static void
-a_directory_is_fetched_from_by_no_more_than_can_run(void **state)
-{
-    fixture *f = *state;
-    wa_error err = WA_ERROR_INIT;
-    WA_CLEANUP(wa_freep) char *url = wa_format("file://%s/repo", f->dir);
-    wa_store_options options = {.url = url};
-    wa_store *store = NULL;
-    WA_CLEANUP(wa_repo_freep) wa_repo *repo = NULL;
-    OK(wa_store_open(&options, &store, &err));
-    OK(wa_repo_of_store(store, "main", 1, &repo, &err));
-    size_t most = wa_prefetch_workers(f->repo); /* another kind of store */
-    assert_int_equal(most, 4);
-    assert_int_equal(wa_prefetch_workers(repo), wa_processors() < most ? wa_processors() : most);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_directory_is_fetched_from_by_no_more_than_can_run),
-        TEST(a_prefetcher_leaves_a_directory_alone_that_was_made_anew),
         TEST(a_whole_segment_is_served_in_every_mode),
         TEST(a_failing_store_is_never_a_missing_file),
         TEST(an_emptied_repository_is_never_a_missing_file),
@@ -570,10 +373,6 @@ main(void)
         TEST(a_restore_pins_its_chain),
         TEST(a_damaged_object_is_replaced_by_complete_chunks_only),
         TEST(prefetch_takes_whole_segments_only),
-        TEST(what_is_fetched_goes_to_the_disk_in_order_and_after_what_is_wanted),
-        TEST(prefetched_segments_go_when_their_timeline_is_left_before_them),
-        TEST(prefetched_segments_go_when_the_archive_no_longer_tells_the_chain),
-        cmocka_unit_test(prefetch_goes_as_far_as_replay_needs_and_memory_allows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
