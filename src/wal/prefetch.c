@@ -31,11 +31,9 @@
 #define TRUSTED_LOOKS 5 /* at the chain, without an answer */
 #define WORKERS_MAX 8
 #define WORKERS 4
-#define LEAST_AHEAD 3 /* at first */
-#define CACHED_BEHIND                                                                              \
-    4              /* replayed segments that stay in the page cache: standbys read them yet        \
-                    */
-#define REST_MS 20 /* at most, and a quarter of what the server replays a segment in */
+#define LEAST_AHEAD 3   /* at first */
+#define CACHED_BEHIND 4 /* replayed segments: a standby of this one may read them */
+#define REST_MS 20      /* at most, and a quarter of what the server replays a segment in */
 
 static char *
 dir_of(const wa_prefetch *p)
