@@ -5,8 +5,7 @@
  * ahead:
  *   WANTED -> RUNNING -> READY (its file is there) | ABSENT (looked for again a second later)
  * A worker that has nothing to fetch sends what is READY to the disk: the server is going to wait
- * for that. While the server takes a segment into its pg_wal the workers rest, and as long as the
- * next one is there, no more of them run than keep up: the rest is the server's. A slot whose
+ * for that. How many fetch at a time, how far and when is prefetch_pace.c's. A slot whose
  * generation is past (another timeline, another chain) is dropped by its worker. A file gets the
  * name by which it is taken under the mutex, so that none of an older generation is ever there to
  * be taken.
@@ -30,10 +29,7 @@
 #define ABSENT_MS 1000
 #define TRUSTED_LOOKS 5 /* at the chain, without an answer */
 #define WORKERS_MAX 8
-#define WORKERS 4
-#define LEAST_AHEAD 3   /* at first */
-#define CACHED_BEHIND 4 /* replayed segments: a standby of this one may read them */
-#define REST_MS 20      /* at most, and a quarter of what the server replays a segment in */
+#define LEAST_AHEAD 3 /* at first */
 
 static char *
 dir_of(const wa_prefetch *p)
@@ -135,67 +131,6 @@ owns_directory(const wa_prefetch *p)
 
 /* ---- workers ---- */
 
-static wa_prefetch_slot *
-next_wanted(wa_prefetch *p)
-{
-    wa_prefetch_slot *first = NULL;
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
-        wa_prefetch_slot *s = &p->slots[i];
-        if (s->state == WA_SLOT_WANTED && (first == NULL || s->segno < first->segno))
-            first = s;
-    }
-    return first;
-}
-
-size_t
-wa_prefetch_at_once(uint64_t fetch_ms, uint64_t replay_ms, size_t workers)
-{
-    if (replay_ms == 0)
-        return workers;
-    uint64_t count = fetch_ms / replay_ms + 1;
-    return (size_t)(count < workers ? count : workers);
-}
-
-wa_prefetch_slot *
-wa_prefetch_next(wa_prefetch *p)
-{
-    size_t running = 0;
-    bool next_is_ready = false;
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
-        const wa_prefetch_slot *s = &p->slots[i];
-        running += s->state == WA_SLOT_RUNNING;
-        next_is_ready |= s->state == WA_SLOT_READY && s->segno == p->position + 1;
-    }
-    if (next_is_ready &&
-        running >= wa_prefetch_at_once(p->fetch_ms, p->replay_ms, p->options->workers))
-        return NULL;
-    return next_wanted(p);
-}
-
-wa_prefetch_slot *
-wa_prefetch_unsent(wa_prefetch *p)
-{
-    wa_prefetch_slot *first = NULL;
-    if (wa_prefetch_next(p) != NULL)
-        return NULL;
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
-        wa_prefetch_slot *s = &p->slots[i];
-        if (s->state == WA_SLOT_READY && !s->sent && (first == NULL || s->segno < first->segno))
-            first = s;
-    }
-    return first;
-}
-
-wa_mono
-wa_prefetch_rests_until(const wa_prefetch *p)
-{
-    uint64_t rest = p->replay_ms / 4 < REST_MS ? p->replay_ms / 4 : REST_MS;
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++)
-        if (p->slots[i].state == WA_SLOT_READY && p->slots[i].segno == p->position + 1)
-            return p->asked + rest;
-    return 0;
-}
-
 /* Mutex held, and released meanwhile. The server fsyncs a restored segment before it reads it (its
  * durable_rename), and waits for that as long as for the file. */
 static void
@@ -212,9 +147,9 @@ send_to_disk(wa_prefetch *p, wa_prefetch_slot *slot)
     wa_lock(&p->mutex);
 }
 
-/* Mutex held, and released meanwhile. Nobody is going to read it soon: its pages are for the next
- * ones. New ones would cost more than all else here where memory is given to a virtual machine page
- * by page, and press the tables out of the cache everywhere. The server has fsynced it. */
+/* Mutex held, and released meanwhile. Its pages are for the next ones: new ones are dear where a
+ * hypervisor gives memory page by page, and press tables out of the cache. A standby of this one
+ * that lags further behind reads it from the disk. */
 static void
 let_go(wa_prefetch *p)
 {
@@ -290,7 +225,7 @@ worker_main(void *arg)
             (void)wa_cond_wait_until(&p->cond, &p->mutex, rest);
             continue;
         }
-        if (p->position > p->let_go + CACHED_BEHIND) {
+        if (wa_prefetch_may_let_go(p)) {
             let_go(p);
             continue;
         }
@@ -304,8 +239,8 @@ worker_main(void *arg)
             wa_cond_wait(&p->cond, &p->mutex);
             continue;
         }
+        uint64_t generation = slot->generation = p->generation;
         set_slot(slot, WA_SLOT_RUNNING);
-        uint64_t generation = p->generation;
         wa_tli tli = p->tli;
         wa_segno segno = slot->segno;
         wa_unlock(&p->mutex);
@@ -320,34 +255,6 @@ worker_main(void *arg)
 }
 
 /* ---- plan ---- */
-
-uint64_t
-wa_prefetch_mean(uint64_t mean, uint64_t value)
-{
-    return mean == 0 ? value + 1 : (mean * 3 + value) / 4;
-}
-
-size_t
-wa_prefetch_workers(wa_repo *repo)
-{
-    const wa_store_traits *store = wa_store_get_traits(wa_repo_store(repo));
-    size_t processors = wa_processors();
-    if (!wa_str_eq(store->scheme, "file") || processors > WORKERS)
-        return WORKERS;
-    return processors;
-}
-
-size_t
-wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
-                  uint64_t segment_size)
-{
-    uint64_t most = max_bytes / segment_size;
-    if (most > WA_PREFETCH_SLOTS)
-        most = WA_PREFETCH_SLOTS;
-    /* And what is replayed while one is fetched, twice. */
-    uint64_t depth = least + 2 * fetch_ms / (replay_ms == 0 ? 1 : replay_ms);
-    return (size_t)(depth < most ? depth : most);
-}
 
 static wa_prefetch_slot *
 slot_for(wa_prefetch *p, wa_segno segno)
@@ -401,7 +308,7 @@ taken(wa_prefetch *p, const char *name)
     wa_mono now = wa_mono_now();
     if (tli != p->tli) {
         forget_all(p);
-    } else if (segno == p->position + 1) {
+    } else if (segno == p->position + 1 && p->in_time) {
         p->replay_ms = wa_prefetch_mean(p->replay_ms, now - p->asked);
     }
     if (tli != p->tli || segno != p->position + 1)
@@ -409,6 +316,7 @@ taken(wa_prefetch *p, const char *name)
     p->tli = tli;
     p->position = segno;
     p->asked = now;
+    p->in_time = wa_prefetch_has(p, segno + 1);
     plan(p);
 }
 
@@ -430,8 +338,9 @@ wanted_now(wa_prefetch *p, const char *name, int *fd)
     *fd = -1;
     if (slot->state != WA_SLOT_WANTED && slot->state != WA_SLOT_RUNNING) {
         answer_waiter(slot, slot->state == WA_SLOT_READY);
-    } else if (p->least < WA_PREFETCH_SLOTS) {
-        p->least *= 2;
+    } else {
+        if (p->least < WA_PREFETCH_SLOTS)
+            p->least *= 2;
         plan(p);
     }
 }

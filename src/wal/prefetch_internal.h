@@ -25,9 +25,10 @@ typedef enum wa_slot_state {
 typedef struct wa_prefetch_slot {
     wa_slot_state state;
     wa_segno segno;
-    wa_mono again; /* ABSENT: when to look again */
-    int waiter;    /* WANTED, RUNNING: a call that waits for it; -1 */
-    bool sent;     /* READY: its bytes are on their way to the disk */
+    wa_mono again;       /* ABSENT: when to look again */
+    int waiter;          /* WANTED, RUNNING: a call that waits for it; -1 */
+    bool sent;           /* READY: its bytes are on their way to the disk */
+    uint64_t generation; /* RUNNING: when it was begun */
 } wa_prefetch_slot;
 
 typedef struct wa_prefetch {
@@ -44,26 +45,31 @@ typedef struct wa_prefetch {
     wa_tli tli;
     wa_segno position; /* the segment served last */
     wa_mono asked;     /* when */
-    wa_segno let_go;   /* replayed segments up to here left the page cache */
+    bool in_time;      /* the next one lay ready then: what passes is the replay's time */
+    wa_segno let_go;   /* segments up to here left the page cache, or are left alone */
     uint64_t fetch_ms, replay_ms;
     size_t least; /* segments ahead, however fast the replay seems: doubled when somebody waits */
     wa_prefetch_slot slots[WA_PREFETCH_SLOTS];
 } wa_prefetch;
 
+/* prefetch_pace.c; p: mutex held. */
+
 /* A moving mean that begins with its first value; never 0 afterwards. */
 uint64_t wa_prefetch_mean(uint64_t mean, uint64_t value);
-/* The next file to be sent to the disk; NULL: none, or this worker may fetch. */
-wa_prefetch_slot *wa_prefetch_unsent(wa_prefetch *p);
-/* How many are fetched at a time while the next one lies ready: as many as keep up with the replay;
- * all when it isn't known how fast that is. */
-size_t wa_prefetch_at_once(uint64_t fetch_ms, uint64_t replay_ms, size_t workers);
-/* Mutex held. What a worker fetches next; NULL: nothing is wanted, or enough are at it. */
-wa_prefetch_slot *wa_prefetch_next(wa_prefetch *p);
-/* Until when nothing is begun: the server, which has just been given a segment, ends its call and
- * fsyncs, and waits for processor and disk meanwhile. 0: no rest, the next one isn't ready. */
-wa_mono wa_prefetch_rests_until(const wa_prefetch *p);
 /* How many segments ahead, `least` if there is room. */
 size_t wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
                          uint64_t segment_size);
+/* How many keep up with the replay; all when it isn't known how fast that is. */
+size_t wa_prefetch_at_once(uint64_t fetch_ms, uint64_t replay_ms, size_t workers);
+bool wa_prefetch_has(const wa_prefetch *p, wa_segno segno); /* READY */
+/* What a worker fetches next; NULL: nothing is wanted, or enough are at it. */
+wa_prefetch_slot *wa_prefetch_next(wa_prefetch *p);
+/* The next file to be sent to the disk; NULL: none, or this worker may fetch. */
+wa_prefetch_slot *wa_prefetch_unsent(wa_prefetch *p);
+/* Until when nothing is begun: the server, which has just been given a segment, ends its call and
+ * fsyncs, and waits for processor and disk meanwhile. 0: no rest, not enough lies ready. */
+wa_mono wa_prefetch_rests_until(const wa_prefetch *p);
+/* Is there a replayed segment in the page cache, and nothing more urgent? */
+bool wa_prefetch_may_let_go(wa_prefetch *p);
 
 #endif

@@ -292,7 +292,7 @@ class HookCases:
                     "cp": "cp %s/%%f %%p" % os.path.dirname(self.replay_wal[0]), "already in pg_wal": None}
         results = {name: [] for name in commands}
         for i in range(self.size.rounds):
-            for name in list(commands) if i % 2 == 0 else reversed(list(commands)):  # none is always the first
+            for name in list(commands) if i % 2 == 0 else reversed(list(commands)):  # behind another one each time
                 peer.forget_prefetched()
                 results[name].append(self.replay_of(name, commands[name]))
         return results

@@ -13,11 +13,11 @@
  * It ends, and removes everything, when nothing was asked for in idle_ms, recovery is over (no
  * signal file), the restore's pinned chain changed, another socket is in its place (the data
  * directory was made anew: then it removes nothing), or it is cancelled.
- * What lies ready is sent to the disk meanwhile: the server fsyncs it before it reads it. While it
- * does, up to 20 ms after each call, nothing is begun, if the next one lies ready; nor are more
- * fetched at a time then than keep up with the replay. What was replayed leaves the page cache, but
- * for the last four segments (a standby of this one may be reading those).
- * Threads: run() blocks in one and has `workers` of its own.
+ * What lies ready is sent to the disk meanwhile: the server fsyncs it before it reads it. As long
+ * as enough of it lies ready (two, and half of what was doubled), no more are fetched at a time
+ * than keep up with the replay, and none is begun in the quarter of a replay, at most 20 ms, in
+ * which the server takes one in. What it replayed while this ran leaves the page cache, but for the
+ * last four segments of a timeline. Threads: run() blocks in one and has `workers` of its own.
  */
 #ifndef WALAGENT_WAL_PREFETCH_H
 #define WALAGENT_WAL_PREFETCH_H
