@@ -165,6 +165,8 @@ wa_spill_free(wa_spill *s)
 {
     if (s == NULL)
         return;
+    if (s->store != NULL) /* nobody reads it again soon; a mirror has copied it */
+        (void)posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
     wa_buf_done(&s->memory);
     wa_closep(&s->fd);
     free(s->dir);

@@ -53,6 +53,7 @@
 
 #define DIR_MODE 0750
 #define COMPONENT_MAX (NAME_MAX - 5)        /* room for ".meta" */
+#define LARGE (256u * 1024)                 /* bytes: is not read again soon */
 #define WRITE_BACK_EVERY (8u * 1024 * 1024) /* bytes */
 #define COPY_SIZE (256u * 1024)             /* bytes */
 #define FILE_PART_SIZE (2u * 1024 * 1024)   /* bytes */
@@ -476,6 +477,13 @@ sync_both(const wa_fs *fs, const char *key, const staged *data, const staged *me
     return sync_staged(fs, meta, path, err);
 }
 
+/* Its pages are for what comes next, and the database's stay in the cache. */
+static void
+let_go(const staged *data)
+{
+    (void)posix_fadvise(data->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 /* Final names for what was synced. */
 static wa_status
 publish(const wa_fs *fs, const char *key, staged *data, staged *meta, wa_put_mode mode,
@@ -512,6 +520,8 @@ file_put_when(wa_store *store, const char *key, const wa_body *body, const char 
     WA_TRY(stage_body(fs, key, body, &data, err));
     WA_TRY(stage_meta(fs, key, meta, &facts, err));
     WA_TRY(sync_both(fs, key, &data, &facts, err));
+    if (body->data != NULL && body->len >= LARGE) /* a draft's owner may need it yet */
+        let_go(&data);
     if (ready != NULL) {
         WA_TRY(ready(arg, err));
         WA_TRY(wa_fs_check_writable(fs, err)); /* it may have taken long */
@@ -587,8 +597,7 @@ file_upload_commit(wa_upload *upload, wa_error *err)
     WA_TRY(sync_both(fs, u->key, &u->data, &facts, err));
     WA_TRY(
         publish(fs, u->key, &u->data, &facts, upload->keeps ? WA_PUT_CREATE : WA_PUT_REPLACE, err));
-    /* A base backup must not push the database's pages out of the cache. */
-    (void)posix_fadvise(u->data.fd, 0, 0, POSIX_FADV_DONTNEED);
+    let_go(&u->data);
     return WA_OK;
 }
 
