@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct line_sink {
@@ -71,6 +72,9 @@ wa_sink_to_lines(size_t max, const char *name, wa_line_fn fn, void *arg)
     wa_buf_init(&l->pending, max);
     return &l->base;
 }
+
+/* Twice what wa_container_open asks for: facts and seek table come with the first request. */
+#define END_BYTES (128u * 1024)
 
 struct wa_spill {
     wa_sink base;
@@ -160,21 +164,27 @@ wa_spill_body(wa_spill *s, wa_body *ret, wa_error *err)
     return WA_OK;
 }
 
+/* A draft that was put, and copied into mirrors. Its end (facts, index) is asked for soon. */
+static void
+let_go(const wa_spill *s)
+{
+    struct stat st;
+    if (s->len > END_BYTES && fstat(s->fd, &st) == 0 && st.st_nlink > 0)
+        (void)posix_fadvise(s->fd, 0, (off_t)(s->len - END_BYTES), POSIX_FADV_DONTNEED);
+}
+
 void
 wa_spill_free(wa_spill *s)
 {
     if (s == NULL)
         return;
-    if (s->store != NULL) /* nobody reads it again soon; a mirror has copied it */
-        (void)posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (s->store != NULL)
+        let_go(s);
     wa_buf_done(&s->memory);
     wa_closep(&s->fd);
     free(s->dir);
     free(s);
 }
-
-/* Twice what wa_container_open asks for: facts and seek table come with the first request. */
-#define END_BYTES (128u * 1024)
 
 typedef struct end_ranges {
     wa_ranges base;

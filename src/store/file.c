@@ -53,7 +53,8 @@
 
 #define DIR_MODE 0750
 #define COMPONENT_MAX (NAME_MAX - 5)        /* room for ".meta" */
-#define LARGE (256u * 1024)                 /* bytes: is not read again soon */
+#define LARGE (256u * 1024)                 /* bytes: leaves the page cache */
+#define END_KEPT (128u * 1024)              /* bytes: facts and index, which are asked for soon */
 #define WRITE_BACK_EVERY (8u * 1024 * 1024) /* bytes */
 #define COPY_SIZE (256u * 1024)             /* bytes */
 #define FILE_PART_SIZE (2u * 1024 * 1024)   /* bytes */
@@ -477,11 +478,19 @@ sync_both(const wa_fs *fs, const char *key, const staged *data, const staged *me
     return sync_staged(fs, meta, path, err);
 }
 
-/* Its pages are for what comes next, and the database's stay in the cache. */
+/* Its pages are for what comes next, and the database's stay in the cache. Who follows close behind
+ * reads it from the disk. A draft that became the object is its owner's: mirrors may copy it yet.
+ */
 static void
-let_go(const staged *data)
+let_go(const staged *data, const wa_body *body)
 {
-    (void)posix_fadvise(data->fd, 0, 0, POSIX_FADV_DONTNEED);
+    struct stat st, draft;
+    if (fstat(data->fd, &st) != 0 || st.st_size < (off_t)LARGE)
+        return;
+    if (body != NULL && body->data == NULL && fstat(body->fd, &draft) == 0 &&
+        draft.st_ino == st.st_ino)
+        return;
+    (void)posix_fadvise(data->fd, 0, st.st_size - (off_t)END_KEPT, POSIX_FADV_DONTNEED);
 }
 
 /* Final names for what was synced. */
@@ -520,8 +529,7 @@ file_put_when(wa_store *store, const char *key, const wa_body *body, const char 
     WA_TRY(stage_body(fs, key, body, &data, err));
     WA_TRY(stage_meta(fs, key, meta, &facts, err));
     WA_TRY(sync_both(fs, key, &data, &facts, err));
-    if (body->data != NULL && body->len >= LARGE) /* a draft's owner may need it yet */
-        let_go(&data);
+    let_go(&data, body);
     if (ready != NULL) {
         WA_TRY(ready(arg, err));
         WA_TRY(wa_fs_check_writable(fs, err)); /* it may have taken long */
@@ -597,7 +605,7 @@ file_upload_commit(wa_upload *upload, wa_error *err)
     WA_TRY(sync_both(fs, u->key, &u->data, &facts, err));
     WA_TRY(
         publish(fs, u->key, &u->data, &facts, upload->keeps ? WA_PUT_CREATE : WA_PUT_REPLACE, err));
-    let_go(&u->data);
+    let_go(&u->data, NULL);
     return WA_OK;
 }
 

@@ -98,6 +98,7 @@ static void
 forget_all(wa_prefetch *p)
 {
     p->generation++;
+    p->in_time = false;
     for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
         if (p->slots[i].state == WA_SLOT_READY)
             remove_segment(p, p->tli, p->slots[i].segno);
@@ -127,6 +128,52 @@ owns_directory(const wa_prefetch *p)
     struct stat now;
     WA_CLEANUP(wa_freep) char *path = wa_hook_prefetch_socket(p->options->data_dir);
     return lstat(path, &now) == 0 && is_same_file(&now, &p->socket);
+}
+
+/* ---- plan ---- */
+
+static wa_prefetch_slot *
+slot_for(wa_prefetch *p, wa_segno segno)
+{
+    wa_prefetch_slot *spare = NULL;
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        wa_prefetch_slot *s = &p->slots[i];
+        if (s->state != WA_SLOT_FREE && s->segno == segno)
+            return s;
+        if (s->state == WA_SLOT_FREE && spare == NULL)
+            spare = s;
+    }
+    return spare;
+}
+
+/* Mutex held. What lies behind the position is dropped, what comes next is wanted. */
+static void
+plan(wa_prefetch *p)
+{
+    wa_mono now = wa_mono_now();
+    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
+        wa_prefetch_slot *s = &p->slots[i];
+        if (s->state == WA_SLOT_FREE || s->state == WA_SLOT_RUNNING || s->segno > p->position)
+            continue;
+        if (s->state == WA_SLOT_READY)
+            remove_segment(p, p->tli, s->segno);
+        set_slot(s, WA_SLOT_FREE);
+    }
+    size_t depth = wa_prefetch_depth(p->least, p->fetch_ms, p->replay_ms, p->options->max_bytes,
+                                     p->segment_size);
+    for (wa_segno segno = p->position + 1; segno <= p->position + depth; segno++) {
+        wa_prefetch_slot *s = slot_for(p, segno);
+        if (s == NULL)
+            break;
+        bool absent = s->state == WA_SLOT_ABSENT; /* then nothing is behind it either */
+        if (absent && now < s->again)
+            break;
+        if (s->state == WA_SLOT_FREE || absent)
+            *s = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = segno, .waiter = -1};
+        if (absent)
+            break; /* until it is there */
+    }
+    wa_cond_broadcast(&p->cond);
 }
 
 /* ---- workers ---- */
@@ -248,54 +295,14 @@ worker_main(void *arg)
         wa_status status = fetch(p, tli, segno);
         wa_lock(&p->mutex);
         finish(p, slot, generation, tli, segno, status, wa_mono_now() - began);
-        wa_cond_broadcast(&p->cond); /* one that may not fetch sends it to the disk */
+        if (slot->state == WA_SLOT_READY)
+            plan(p); /* there may be more behind it; one that may not fetch sends it to the disk */
     }
     wa_unlock(&p->mutex);
     return NULL;
 }
 
-/* ---- plan ---- */
-
-static wa_prefetch_slot *
-slot_for(wa_prefetch *p, wa_segno segno)
-{
-    wa_prefetch_slot *spare = NULL;
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
-        wa_prefetch_slot *s = &p->slots[i];
-        if (s->state != WA_SLOT_FREE && s->segno == segno)
-            return s;
-        if (s->state == WA_SLOT_FREE && spare == NULL)
-            spare = s;
-    }
-    return spare;
-}
-
-/* Mutex held. What lies behind the position is dropped, what comes next is wanted. */
-static void
-plan(wa_prefetch *p)
-{
-    wa_mono now = wa_mono_now();
-    for (size_t i = 0; i < WA_PREFETCH_SLOTS; i++) {
-        wa_prefetch_slot *s = &p->slots[i];
-        if (s->state == WA_SLOT_FREE || s->state == WA_SLOT_RUNNING || s->segno > p->position)
-            continue;
-        if (s->state == WA_SLOT_READY)
-            remove_segment(p, p->tli, s->segno);
-        set_slot(s, WA_SLOT_FREE);
-    }
-    size_t depth = wa_prefetch_depth(p->least, p->fetch_ms, p->replay_ms, p->options->max_bytes,
-                                     p->segment_size);
-    for (wa_segno segno = p->position + 1; segno <= p->position + depth; segno++) {
-        wa_prefetch_slot *s = slot_for(p, segno);
-        if (s == NULL)
-            break;
-        if (s->state == WA_SLOT_ABSENT && now < s->again)
-            break; /* nothing behind it either */
-        if (s->state == WA_SLOT_FREE || s->state == WA_SLOT_ABSENT)
-            *s = (wa_prefetch_slot){.state = WA_SLOT_WANTED, .segno = segno, .waiter = -1};
-    }
-    wa_cond_broadcast(&p->cond);
-}
+/* ---- what is asked ---- */
 
 static void
 taken(wa_prefetch *p, const char *name)
@@ -306,11 +313,9 @@ taken(wa_prefetch *p, const char *name)
         return;
     WA_LOCK(&p->mutex);
     wa_mono now = wa_mono_now();
-    if (tli != p->tli) {
+    if (tli != p->tli)
         forget_all(p);
-    } else if (segno == p->position + 1 && p->in_time) {
-        p->replay_ms = wa_prefetch_mean(p->replay_ms, now - p->asked);
-    }
+    wa_prefetch_note_replay(p, segno, now);
     if (tli != p->tli || segno != p->position + 1)
         p->let_go = segno;
     p->tli = tli;

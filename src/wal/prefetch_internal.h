@@ -56,6 +56,9 @@ typedef struct wa_prefetch {
 
 /* A moving mean that begins with its first value; never 0 afterwards. */
 uint64_t wa_prefetch_mean(uint64_t mean, uint64_t value);
+/* The server asks for a segment: it has replayed the one before, if this lay ready all the while.
+ */
+void wa_prefetch_note_replay(wa_prefetch *p, wa_segno taken, wa_mono now);
 /* How many segments ahead, `least` if there is room. */
 size_t wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t max_bytes,
                          uint64_t segment_size);
@@ -69,7 +72,7 @@ wa_prefetch_slot *wa_prefetch_unsent(wa_prefetch *p);
 /* Until when nothing is begun: the server, which has just been given a segment, ends its call and
  * fsyncs, and waits for processor and disk meanwhile. 0: no rest, not enough lies ready. */
 wa_mono wa_prefetch_rests_until(const wa_prefetch *p);
-/* Is there a replayed segment in the page cache, and nothing more urgent? */
+/* Is there a replayed segment in the page cache, and nothing for this worker to fetch? */
 bool wa_prefetch_may_let_go(wa_prefetch *p);
 
 #endif

@@ -2,9 +2,9 @@
  * prefetch_pace.c - how many segments are fetched ahead, how many at a time, and when.
  *
  * The server has what the prefetcher leaves it of the processors, the memory and the disk. So as
- * long as enough lies ready, no more are fetched at a time than keep up with the replay, and while
- * the server takes a segment into its pg_wal (a process, three fsyncs) none is begun. When the run
- * of those that lie ready gets short, or somebody waits, all workers fetch.
+ * long as enough lies ready, no more are fetched at a time than keep up with the replay, and for at
+ * most 20 ms, while the server takes a segment into its pg_wal (a process, three fsyncs), none is
+ * begun. When the run of those that lie ready gets short, or somebody waits, all workers fetch.
  */
 #include "prefetch_internal.h"
 
@@ -16,6 +16,18 @@ uint64_t
 wa_prefetch_mean(uint64_t mean, uint64_t value)
 {
     return mean == 0 ? value + 1 : (mean * 3 + value) / 4;
+}
+
+/* What is more than four times off is no replay (a pause, a conflict), or the mean was none. */
+void
+wa_prefetch_note_replay(wa_prefetch *p, wa_segno taken, wa_mono now)
+{
+    uint64_t took = now - p->asked;
+    if (!p->in_time || taken != p->position + 1)
+        return;
+    if (p->replay_ms != 0 && took > 4 * p->replay_ms)
+        took = 4 * p->replay_ms;
+    p->replay_ms = wa_prefetch_mean(4 * took < p->replay_ms ? 0 : p->replay_ms, took);
 }
 
 size_t
@@ -35,8 +47,8 @@ wa_prefetch_depth(size_t least, uint64_t fetch_ms, uint64_t replay_ms, uint64_t 
     uint64_t most = max_bytes / segment_size;
     if (most > WA_PREFETCH_SLOTS)
         most = WA_PREFETCH_SLOTS;
-    /* And what is replayed while one is fetched, twice. */
-    uint64_t depth = least + 2 * fetch_ms / (replay_ms == 0 ? 1 : replay_ms);
+    /* And what is replayed while one is fetched, twice, if that is known. */
+    uint64_t depth = least + (replay_ms == 0 ? 0 : 2 * fetch_ms / replay_ms);
     return (size_t)(depth < most ? depth : most);
 }
 
@@ -138,5 +150,5 @@ wa_prefetch_rests_until(const wa_prefetch *p)
 bool
 wa_prefetch_may_let_go(wa_prefetch *p)
 {
-    return p->position > p->let_go + CACHED_BEHIND && (next_wanted(p) == NULL || is_ahead(p));
+    return p->position > p->let_go + CACHED_BEHIND && wa_prefetch_next(p) == NULL;
 }

@@ -118,7 +118,7 @@ a_draft_is_left_to_its_store(void **state)
     assert_int_equal(wa_remove_tree(dir, &err), WA_OK);
 }
 
-/* Which are few where archives are written: the database's are there. */
+/* The cache is for the database. */
 static void
 what_was_put_leaves_the_page_cache_with_its_draft(void **state)
 {
@@ -132,7 +132,8 @@ what_was_put_leaves_the_page_cache_with_its_draft(void **state)
     WA_CLEANUP(wa_freep) char *bytes = wa_calloc(1, LEN);
     WA_CLEANUP(wa_store_freep) wa_store *store = NULL;
     assert_int_equal(wa_store_open(&(wa_store_options){.url = url}, &store, &err), WA_OK);
-    bool can = page_cache_lets_go(dir);
+    WA_CLEANUP(wa_closep) int draft = wa_store_draft(store);
+    bool can = draft >= 0 && page_cache_lets_go(dir);
     wa_spill *s = spill_of(dir, store);
     wa_body body;
     assert_int_equal(wa_sink_write(wa_spill_sink(s), bytes, LEN, &err), WA_OK);
@@ -146,10 +147,11 @@ what_was_put_leaves_the_page_cache_with_its_draft(void **state)
     close(fd);
     assert_int_equal(wa_remove_tree(dir, &err), WA_OK);
     if (!can) {
-        print_message("skipped: this file system keeps what it was told to let go\n");
+        print_message("skipped: a file system without unnamed files, or that keeps pages\n");
         skip();
     }
-    assert_true(put > 0 && left == 0);
+    assert_true(put > left);
+    assert_in_range(left * (size_t)sysconf(_SC_PAGESIZE), 0, LEN / 4); /* the end stays */
 }
 
 int

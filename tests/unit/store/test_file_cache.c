@@ -18,7 +18,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LARGE (256u * 1024)
+#define LARGE (1024u * 1024)
+#define SMALL (256u * 1024 - 1)
 
 static void
 put_zeroes(wa_store *store, const char *key, size_t len)
@@ -38,7 +39,8 @@ pages_of(const char *dir, const char *key, size_t len)
     return pages_in_cache(fd, len);
 }
 
-/* Small ones are markers and the last chunks: they are asked for again. */
+/* Small ones are markers and chunks of the tail, and the end of a large one has its facts: those
+ * are asked for again. */
 static void
 a_large_object_leaves_the_page_cache_and_a_small_one_stays(void **state)
 {
@@ -51,15 +53,15 @@ a_large_object_leaves_the_page_cache_and_a_small_one_stays(void **state)
     assert_int_equal(wa_store_open(&(wa_store_options){.url = url}, &store, &err), WA_OK);
     bool can = page_cache_lets_go(dir);
     put_zeroes(store, "a/large", LARGE);
-    put_zeroes(store, "a/small", LARGE - 1);
-    size_t large = pages_of(dir, "a/large", LARGE), small = pages_of(dir, "a/small", LARGE - 1);
+    put_zeroes(store, "a/small", SMALL);
+    size_t large = pages_of(dir, "a/large", LARGE), small = pages_of(dir, "a/small", SMALL);
     assert_int_equal(wa_remove_tree(dir, &err), WA_OK);
     if (!can) {
         print_message("skipped: this file system keeps what it was told to let go\n");
         skip();
     }
-    assert_int_equal(large, 0);
-    assert_true(small > 0);
+    assert_in_range(large * (size_t)sysconf(_SC_PAGESIZE), 1, LARGE / 4);
+    assert_in_range(small * (size_t)sysconf(_SC_PAGESIZE), SMALL / 2, 2 * SMALL);
 }
 
 int

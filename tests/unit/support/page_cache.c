@@ -55,7 +55,8 @@ page_cache_lets_go(const char *dir)
     int fd = mkstemp(path);
     must(fd >= 0 && unlink(path) == 0, "mkstemp");
     must(pwrite(fd, page, sizeof page, 0) == sizeof page && fsync(fd) == 0, "write");
-    bool gone = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0 && !page_is_in_cache(fd, 0);
+    bool gone = page_is_in_cache(fd, 0) && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0 &&
+                !page_is_in_cache(fd, 0);
     close(fd);
     return gone;
 }

@@ -10,7 +10,8 @@
 /* Of the first `size` bytes. Aborts when nobody can tell. */
 size_t pages_in_cache(int fd, size_t size);
 bool page_is_in_cache(int fd, size_t at);
-/* Do pages go when they are no longer needed? (Those of tmpfs are the file itself.) */
+/* Are pages seen, and do they go when they are no longer needed? (Those of tmpfs are the file
+ * itself.) */
 bool page_cache_lets_go(const char *dir);
 
 #endif

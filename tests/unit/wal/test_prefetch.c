@@ -227,7 +227,8 @@ what_was_replayed_leaves_the_page_cache_but_for_the_last_four(void **state)
         fds[segno] = restored_segment(f, segno);
     behind = restored_segment(f, JUMP + 1);
     prefetch_begin(&p, f, SEG3);
-    bool left = leaves_the_cache(&p, fds[5], FIRST, LAST);
+    bool left =
+        leaves_the_cache(&p, fds[4], FIRST, LAST) && leaves_the_cache(&p, fds[5], FIRST, LAST);
     /* It begins anew somewhere else: by then it has done with these. */
     left = left && leaves_the_cache(&p, behind, JUMP, JUMP + 5);
     prefetch_end(&p);

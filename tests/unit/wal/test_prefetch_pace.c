@@ -46,7 +46,8 @@ prefetch_goes_as_far_as_replay_needs_and_memory_allows(void **state)
     assert_int_equal(wa_prefetch_depth(2, 100, 10000, 16 * SIZE, SIZE), 2);
     assert_int_equal(wa_prefetch_depth(2, 100, 50, 16 * SIZE, SIZE), 6);
     assert_int_equal(wa_prefetch_depth(2, 1000, 1, 16 * SIZE, SIZE), 16);
-    assert_int_equal(wa_prefetch_depth(2, 1000, 0, 1000 * SIZE, SIZE), WA_PREFETCH_SLOTS);
+    assert_int_equal(wa_prefetch_depth(2, 1000, 1, 1000 * SIZE, SIZE), WA_PREFETCH_SLOTS);
+    assert_int_equal(wa_prefetch_depth(2, 1000, 0, 16 * SIZE, SIZE), 2); /* not known */
     assert_int_equal(wa_prefetch_depth(2, 1000, 1, SIZE - 1, SIZE), 0);
     assert_true(wa_prefetch_mean(0, 0) > 0);
 }
@@ -108,16 +109,32 @@ a_fetch_that_nobody_will_ask_for_holds_up_no_other(void **state)
 }
 
 static void
-where_memory_is_for_one_segment_one_is_enough(void **state)
+only_what_lay_ready_tells_how_fast_the_replay_is(void **state)
 {
     (void)state;
-    static const wa_prefetch_options small = {.workers = 2, .max_bytes = SIZE};
     wa_prefetch p = ahead_by_two();
-    p.options = &small;
-    p.slots[3].state = p.slots[7].state = WA_SLOT_FREE;
-    assert_int_equal(wa_prefetch_rests_until(&p), 5015);
-    p.position = 11;
-    assert_int_equal(wa_prefetch_rests_until(&p), 0);
+    wa_prefetch_note_replay(&p, 11, 5020); /* it waited, or there was nothing */
+    assert_int_equal(p.replay_ms, 60);
+    p.in_time = true;
+    wa_prefetch_note_replay(&p, 12, 5020); /* one came from elsewhere */
+    assert_int_equal(p.replay_ms, 60);
+    wa_prefetch_note_replay(&p, 11, 5020);
+    assert_int_equal(p.replay_ms, 50);
+}
+
+static void
+a_pause_of_the_replay_is_soon_forgotten(void **state)
+{
+    (void)state;
+    wa_prefetch p = ahead_by_two();
+    p.in_time = true;
+    wa_prefetch_note_replay(&p, 11, 5000 + 3600000);
+    assert_int_equal(p.replay_ms, (3 * 60 + 4 * 60) / 4);
+    p.replay_ms = 0;
+    wa_prefetch_note_replay(&p, 11, 5000 + 3600000);
+    assert_int_equal(p.replay_ms, 3600001);
+    wa_prefetch_note_replay(&p, 11, 5060);
+    assert_int_equal(p.replay_ms, 61);
 }
 
 static void
@@ -155,14 +172,12 @@ pages_of_what_was_replayed_go_when_nothing_is_more_urgent(void **state)
 {
     (void)state;
     wa_prefetch p = ahead_by_two();
+    p.let_go = 5;
+    assert_false(wa_prefetch_may_let_go(&p)); /* 13 is wanted */
+    p.slots[7].state = WA_SLOT_RUNNING;
+    assert_true(wa_prefetch_may_let_go(&p));
     p.let_go = 6;
     assert_false(wa_prefetch_may_let_go(&p));
-    p.let_go = 5;
-    assert_true(wa_prefetch_may_let_go(&p));
-    p.slots[5].state = WA_SLOT_RUNNING;
-    assert_false(wa_prefetch_may_let_go(&p));
-    p.slots[7].state = WA_SLOT_ABSENT;
-    assert_true(wa_prefetch_may_let_go(&p));
 }
 
 int
@@ -174,7 +189,8 @@ main(void)
         cmocka_unit_test(a_worker_lets_the_others_do_while_enough_lies_ready),
         cmocka_unit_test(who_had_to_wait_is_given_a_longer_run_as_fast_as_it_goes),
         cmocka_unit_test(a_fetch_that_nobody_will_ask_for_holds_up_no_other),
-        cmocka_unit_test(where_memory_is_for_one_segment_one_is_enough),
+        cmocka_unit_test(only_what_lay_ready_tells_how_fast_the_replay_is),
+        cmocka_unit_test(a_pause_of_the_replay_is_soon_forgotten),
         cmocka_unit_test(what_is_fetched_goes_to_the_disk_in_order_and_after_what_is_wanted),
         cmocka_unit_test(
             prefetch_rests_after_a_call_for_a_quarter_of_a_replay_but_only_when_it_is_ahead),
