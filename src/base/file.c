@@ -132,6 +132,14 @@ wa_file_begin_writeback(int fd, uint64_t offset, uint64_t len)
     (void)sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
 }
 
+void
+wa_file_let_go(int fd, uint64_t kept)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > kept)
+        (void)posix_fadvise(fd, 0, st.st_size - (off_t)kept, POSIX_FADV_DONTNEED);
+}
+
 wa_status
 wa_fsync_dir(const char *path, wa_error *err)
 {

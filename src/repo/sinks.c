@@ -169,8 +169,8 @@ static void
 let_go(const wa_spill *s)
 {
     struct stat st;
-    if (s->len > END_BYTES && fstat(s->fd, &st) == 0 && st.st_nlink > 0)
-        (void)posix_fadvise(s->fd, 0, (off_t)(s->len - END_BYTES), POSIX_FADV_DONTNEED);
+    if (fstat(s->fd, &st) == 0 && st.st_nlink > 0)
+        wa_file_let_go(s->fd, END_BYTES);
 }
 
 void

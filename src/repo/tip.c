@@ -102,7 +102,7 @@ wa_tip_find(wa_repo *repo, const wa_lineage *l, wa_lsn *ret, wa_error *err)
 static wa_status
 settle_segment(wa_repo *repo, const wa_branch *branch, wa_segno segno, bool *ret_on, wa_error *err)
 {
-    bool nothing = false; /* at the look before */
+    bool nothing = false; /* was there at a look before */
     for (int look = 0;; look++) {
         size_t chunks = 0;
         wa_status status = wa_wal_settle(repo, branch, segno, err);

@@ -490,7 +490,7 @@ let_go(const staged *data, const wa_body *body)
     if (body != NULL && body->data == NULL && fstat(body->fd, &draft) == 0 &&
         draft.st_ino == st.st_ino)
         return;
-    (void)posix_fadvise(data->fd, 0, st.st_size - (off_t)END_KEPT, POSIX_FADV_DONTNEED);
+    wa_file_let_go(data->fd, END_KEPT);
 }
 
 /* Final names for what was synced. */

@@ -207,7 +207,7 @@ let_go(wa_prefetch *p)
     WA_CLEANUP(wa_freep) char *path = wa_path_join(wal, name);
     WA_CLEANUP(wa_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0)
-        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        wa_file_let_go(fd, 0);
     wa_lock(&p->mutex);
 }
 

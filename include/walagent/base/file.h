@@ -44,6 +44,9 @@ wa_status wa_fsync(int fd, const char *path, wa_error *err) WA_MUST_CHECK;
 /* Begins to write these bytes to the disk and doesn't wait: whoever fsyncs later finds less to do,
  * and hears of what failed. */
 void wa_file_begin_writeback(int fd, uint64_t offset, uint64_t len);
+/* The pages of the file leave the page cache, but for those of its last `kept` bytes and what the
+ * kernel keeps together with them. They are on the disk already; what is not stays. */
+void wa_file_let_go(int fd, uint64_t kept);
 wa_status wa_fsync_dir(const char *path, wa_error *err) WA_MUST_CHECK;
 /* The directory that holds `path`. */
 wa_status wa_fsync_parent(const char *path, wa_error *err) WA_MUST_CHECK;

@@ -17,7 +17,9 @@
  * as enough of it lies ready (two, and half of what was doubled), no more are fetched at a time
  * than keep up with the replay, and none is begun in the quarter of a replay, at most 20 ms, in
  * which the server takes one in. What it replayed while this ran leaves the page cache, but for the
- * last four segments of a timeline. Threads: run() blocks in one and has `workers` of its own.
+ * last four segments of a timeline.
+ *
+ * Threads: run() blocks in one and has `workers` of its own.
  */
 #ifndef WALAGENT_WAL_PREFETCH_H
 #define WALAGENT_WAL_PREFETCH_H
